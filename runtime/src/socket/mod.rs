@@ -1,0 +1,540 @@
+//! One non-blocking UDP socket with segmentation offload both ways (GSO out, GRO in).
+//!
+//! Given: an address and options. Always holds: no call allocates; no call blocks but
+//! [`UdpSocket::wait_readable`]; a datagram leaves whole or not at all; IPv4 peers of an IPv6 socket
+//! appear with their IPv4 addresses. Datagrams are never fragmented by IP (`DF` is set): one above the
+//! interface's limit is an `EMSGSIZE` error, as path MTU probing needs.
+
+mod address;
+mod control;
+mod error;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::clock::Clock;
+use address::{Family, RawAddress};
+use control::{ControlFacts, ControlSpace, RECV_CONTROL_BYTES};
+
+pub use error::BindError;
+pub use options::{SocketBuffers, SocketOptions, SocketStats};
+
+/// Datagrams in one segmented send, at most (`UDP_MAX_SEGMENTS` of kernels before 6.9).
+pub const SEND_RUN_SEGMENTS_MAX: usize = 64;
+
+/// Bytes in one segmented send, at most: the longest UDP payload over IPv4.
+pub const SEND_RUN_BYTES_MAX: usize = 65_507;
+
+/// How often one call steps over a pending ICMP error before it lets the caller have it.
+const ICMP_RETRIES_MAX: u32 = 4;
+
+/// What became of a send that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "bytes that were turned away have to be sent again"]
+pub enum SendStatus {
+    /// All of it was handed to the kernel.
+    Sent,
+    /// The kernel had no room; what follows the first `sent_bytes` has not been sent.
+    WouldBlock {
+        /// Bytes that did leave: whole segments, from the front.
+        sent_bytes: usize,
+    },
+}
+
+/// What one receive brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecvMeta {
+    /// Bytes written to the buffer.
+    pub len: usize,
+    /// Length of each datagram in them but the last, which may be shorter. At least 1, also for an
+    /// empty datagram, so that `bytes.chunks(segment_bytes)` is always allowed.
+    pub segment_bytes: usize,
+    /// Who sent them.
+    pub from: SocketAddr,
+    /// Datagrams dropped by this socket so far for want of buffer, as the kernel last told; wraps.
+    pub kernel_drops: u32,
+    /// The buffer was too short and the rest is lost.
+    pub truncated: bool,
+}
+
+/// A bound UDP socket. `Send`, not `Sync`: one thread at a time uses it.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Socket,
+    family: Family,
+    local: SocketAddr,
+    buffers: SocketBuffers,
+    gro: bool,
+    gso: Cell<bool>,
+    drops: Cell<u32>,
+    stats: Cell<SocketStats>,
+}
+
+impl UdpSocket {
+    /// Makes a non-blocking socket bound to `address` (port 0: the kernel chooses one).
+    ///
+    /// An IPv6 socket on `[::]` also receives IPv4. A kernel without GRO is no error
+    /// ([`UdpSocket::gro_enabled`] says so), nor are smaller buffers than asked for
+    /// ([`UdpSocket::buffers`]).
+    ///
+    /// # Errors
+    /// [`BindError`], whose text says what to do.
+    pub fn bind(address: SocketAddr, options: &SocketOptions) -> Result<Self, BindError> {
+        let refused = |option| move |source| BindError::OptionRefused { option, source };
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )
+        .map_err(|source| BindError::new(address, source))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(refused("O_NONBLOCK"))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false).map_err(refused("IPV6_V6ONLY"))?;
+        }
+        if options.reuse_port {
+            socket
+                .set_reuse_port(true)
+                .map_err(refused("SO_REUSEPORT"))?;
+        }
+        socket
+            .set_recv_buffer_size(options.recv_buffer_bytes)
+            .map_err(refused("SO_RCVBUF"))?;
+        socket
+            .set_send_buffer_size(options.send_buffer_bytes)
+            .map_err(refused("SO_SNDBUF"))?;
+        forbid_fragments(&socket, address).map_err(refused("IP_MTU_DISCOVER"))?;
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
+            .map_err(refused("SO_RXQ_OVFL"))?;
+        let gro = options.gro && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        // Setting "no segmentation by default" changes nothing and fails where GSO is unknown.
+        let gso = set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        socket
+            .bind(&address.into())
+            .map_err(|source| BindError::new(address, source))?;
+        let local = socket
+            .local_addr()
+            .map_err(|source| BindError::new(address, source))?
+            .as_socket()
+            .unwrap_or(address);
+        let buffers = SocketBuffers {
+            recv_bytes: socket.recv_buffer_size().map_err(refused("SO_RCVBUF"))?,
+            send_bytes: socket.send_buffer_size().map_err(refused("SO_SNDBUF"))?,
+            recv_requested_bytes: options.recv_buffer_bytes,
+            send_requested_bytes: options.send_buffer_bytes,
+        };
+        Ok(Self {
+            socket,
+            family: Family::of(address),
+            local,
+            buffers,
+            gro,
+            gso: Cell::new(gso),
+            drops: Cell::new(0),
+            stats: Cell::new(SocketStats::default()),
+        })
+    }
+
+    /// Sends one datagram, or a run of them when `bytes` is longer than `segment_bytes`.
+    ///
+    /// A run goes out as datagrams of `segment_bytes`, the last one what is left, in one call (GSO).
+    /// If the kernel or the interface refuses segmentation (`EIO`, `EINVAL`), the run is sent singly,
+    /// and so are all later ones ([`UdpSocket::gso_enabled`]). `segment_bytes` 0 means one datagram.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a run above [`SEND_RUN_SEGMENTS_MAX`] or [`SEND_RUN_BYTES_MAX`] and for an
+    /// IPv6 address on an IPv4 socket; else the kernel's: `EMSGSIZE` above the interface's limit,
+    /// `ENETUNREACH` and `EHOSTUNREACH` without a route, `EPERM` when a firewall forbids it.
+    #[inline]
+    pub fn send(
+        &self,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> Result<SendStatus, io::Error> {
+        let Some(to) = RawAddress::encode(to, self.family) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an IPv6 address cannot be reached from a socket bound to IPv4: listen on [::]",
+            ));
+        };
+        if segment_bytes == 0 || bytes.len() <= segment_bytes {
+            return self.send_singly(&to, bytes, bytes.len());
+        }
+        if bytes.len() > SEND_RUN_BYTES_MAX
+            || bytes.len() > segment_bytes.saturating_mul(SEND_RUN_SEGMENTS_MAX)
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a segmented send carries at most 64 datagrams and 65,507 bytes: cut it in several",
+            ));
+        }
+        if !self.gso.get() {
+            return self.send_singly(&to, bytes, segment_bytes);
+        }
+        let result = self.retry_icmp(|| self.sendmsg_segmented(&to, bytes, segment_bytes));
+        match result.as_ref().map_err(io::Error::raw_os_error) {
+            Ok(_) => {
+                self.count_sent(bytes.len().div_ceil(segment_bytes), bytes.len());
+                Ok(SendStatus::Sent)
+            }
+            Err(Some(libc::EIO | libc::EINVAL)) => self.send_refused_run(&to, bytes, segment_bytes),
+            Err(_) => self.turned_away(result, 0),
+        }
+    }
+
+    /// Receives one datagram, or one batch of equal ones, without blocking; `None` when there is none.
+    ///
+    /// Buffers of [`crate::buffers::RECV_BUFFER_BYTES`] hold any batch; a shorter one loses the rest.
+    ///
+    /// # Errors
+    /// The kernel's, for a socket that is broken; ICMP errors of earlier sends are counted instead.
+    #[inline]
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<RecvMeta>> {
+        let mut from = RawAddress::empty();
+        let mut control = ControlSpace([0; RECV_CONTROL_BYTES]);
+        let mut part = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        let mut header = empty_header();
+        let received = self.retry_icmp(|| {
+            header.msg_name = from.as_mut_ptr().cast();
+            header.msg_namelen = from.length();
+            header.msg_iov = &raw mut part;
+            header.msg_iovlen = 1;
+            header.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_controllen = RECV_CONTROL_BYTES;
+            self.count(|stats| stats.recv_calls += 1);
+            // SAFETY: `header` names `from`, `part`, `control` and, through `part`, `buffer`: all are
+            // locals or borrowed mutably by this function for the length of the call, with the
+            // lengths stated, and the kernel keeps no pointer after it returns.
+            let result = unsafe {
+                libc::recvmsg(self.socket.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT)
+            };
+            usize::try_from(result).map_err(|_| io::Error::last_os_error())
+        });
+        let len = match received {
+            Ok(len) => len,
+            Err(error) => return quiet_when_empty(error),
+        };
+        let facts = ControlFacts::parse(&control.0[..header.msg_controllen]);
+        // A UDP socket of ours gets no other address family; skip what cannot be answered anyway.
+        let Some(from) = from.decode() else {
+            return Ok(None);
+        };
+        let meta = RecvMeta {
+            len,
+            segment_bytes: facts.segment_bytes.unwrap_or(len).max(1),
+            from,
+            kernel_drops: facts.kernel_drops.unwrap_or_else(|| self.drops.get()),
+            truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+        };
+        self.count_received(&meta);
+        Ok(Some(meta))
+    }
+
+    /// Blocks until a datagram can be read, at most `timeout_nanos` (`None`: for ever); says whether.
+    ///
+    /// For plain baselines and tools; a shard parks in its driver instead.
+    ///
+    /// # Errors
+    /// The kernel's, when `poll` fails.
+    pub fn wait_readable(&self, timeout_nanos: Option<u64>) -> io::Result<bool> {
+        let clock = Clock::new();
+        let deadline = timeout_nanos.map(|nanos| clock.now_nanos().saturating_add(nanos));
+        let mut wanted = libc::pollfd {
+            fd: self.socket.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        loop {
+            let left =
+                deadline.map(|deadline| timespec(deadline.saturating_sub(clock.now_nanos())));
+            let left_ptr = left.as_ref().map_or(ptr::null(), ptr::from_ref);
+            // SAFETY: `wanted` is one live pollfd and `left` outlives the call; a null signal mask
+            // leaves the thread's own in force.
+            let result = unsafe { libc::ppoll(&raw mut wanted, 1, left_ptr, ptr::null()) };
+            match result {
+                0 => return Ok(false),
+                1.. => return Ok(true),
+                _ => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The address bound to, with the port that the kernel chose if 0 was asked.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Buffer sizes as asked and as granted.
+    pub fn buffers(&self) -> SocketBuffers {
+        self.buffers
+    }
+
+    /// Whether the kernel joins datagrams into batches on receipt.
+    pub fn gro_enabled(&self) -> bool {
+        self.gro
+    }
+
+    /// Whether runs leave in one call; false for good once the kernel has refused one.
+    pub fn gso_enabled(&self) -> bool {
+        self.gso.get()
+    }
+
+    /// What this socket has done so far.
+    pub fn stats(&self) -> SocketStats {
+        self.stats.get()
+    }
+
+    /// Counts a batch that was received (here or, for this socket, by a ring).
+    pub(crate) fn count_received(&self, meta: &RecvMeta) {
+        let dropped = meta
+            .kernel_drops
+            .wrapping_sub(self.drops.replace(meta.kernel_drops));
+        self.count(|stats| {
+            stats.recv_batches += 1;
+            stats.recv_datagrams += meta.len.div_ceil(meta.segment_bytes).max(1) as u64;
+            stats.recv_bytes += meta.len as u64;
+            stats.recv_truncated += u64::from(meta.truncated);
+            stats.kernel_drops += u64::from(dropped);
+        });
+    }
+
+    /// Sends `bytes` as datagrams of `segment_bytes`, one call each.
+    fn send_singly(
+        &self,
+        to: &RawAddress,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<SendStatus> {
+        let mut sent_bytes = 0;
+        loop {
+            let end = bytes.len().min(sent_bytes + segment_bytes);
+            let segment = &bytes[sent_bytes..end];
+            let result = self.retry_icmp(|| self.sendto(to, segment));
+            if result.is_err() {
+                return self.turned_away(result, sent_bytes);
+            }
+            self.count_sent(1, segment.len());
+            sent_bytes = end;
+            if sent_bytes == bytes.len() {
+                return Ok(SendStatus::Sent);
+            }
+        }
+    }
+
+    /// A run was refused: send it singly and, if that works, segment no more. If single datagrams
+    /// fail too (too long for the interface, say), segmentation was not to blame and stays on.
+    #[cold]
+    fn send_refused_run(
+        &self,
+        to: &RawAddress,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<SendStatus> {
+        let status = self.send_singly(to, bytes, segment_bytes)?;
+        if status != (SendStatus::WouldBlock { sent_bytes: 0 }) {
+            self.gso.set(false);
+            self.count(|stats| stats.gso_fallbacks += 1);
+            tracing::warn!(
+                address = %self.local,
+                "segmentation offload refused: datagrams of this socket now leave one per call"
+            );
+        }
+        Ok(status)
+    }
+
+    fn sendto(&self, to: &RawAddress, bytes: &[u8]) -> io::Result<usize> {
+        self.count(|stats| stats.send_calls += 1);
+        // SAFETY: `bytes` and `to` are borrowed for the length of the call with the lengths stated,
+        // only read by the kernel, and not kept by it.
+        let result = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_DONTWAIT,
+                to.as_ptr(),
+                to.length(),
+            )
+        };
+        usize::try_from(result).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn sendmsg_segmented(
+        &self,
+        to: &RawAddress,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<usize> {
+        // A run is at most 65,507 bytes and longer than a segment, so a segment's length fits.
+        let mut control = ControlSpace::segment(segment_bytes as u16);
+        let mut part = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        let mut header = empty_header();
+        header.msg_name = to.as_ptr().cast_mut().cast();
+        header.msg_namelen = to.length();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.0.as_mut_ptr().cast();
+        header.msg_controllen = control.0.len();
+        self.count(|stats| stats.send_calls += 1);
+        // SAFETY: `header` names `to`, `part`, `control` and `bytes`, all alive for the length of the
+        // call with the lengths stated; sendmsg only reads through them and keeps none.
+        let result = unsafe {
+            libc::sendmsg(
+                self.socket.as_raw_fd(),
+                &raw const header,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        usize::try_from(result).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Repeats a call that a signal or an ICMP error of an earlier datagram cut short.
+    #[inline]
+    fn retry_icmp(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+        let mut icmp_errors = 0;
+        loop {
+            let error = match call() {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(errno) if is_icmp(errno) && icmp_errors < ICMP_RETRIES_MAX => {
+                    icmp_errors += 1;
+                    self.count(|stats| stats.icmp_errors += 1);
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Turns a full buffer into a status and leaves other errors as they are.
+    fn turned_away(&self, result: io::Result<usize>, sent_bytes: usize) -> io::Result<SendStatus> {
+        match result {
+            Err(error) if is_full(&error) => {
+                self.count(|stats| stats.send_would_block += 1);
+                Ok(SendStatus::WouldBlock { sent_bytes })
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(SendStatus::Sent),
+        }
+    }
+
+    fn count_sent(&self, datagrams: usize, bytes: usize) {
+        self.count(|stats| {
+            stats.send_datagrams += datagrams as u64;
+            stats.send_bytes += bytes as u64;
+        });
+    }
+
+    fn count(&self, change: impl FnOnce(&mut SocketStats)) {
+        let mut stats = self.stats.get();
+        change(&mut stats);
+        self.stats.set(stats);
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Errors that an ICMP answer to an earlier datagram leaves on the socket for the next call to find.
+fn is_icmp(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENOPROTOOPT
+            | libc::EPROTO
+    )
+}
+
+/// No room now, some later: the socket's buffer (`EAGAIN`) or the interface's queue (`ENOBUFS`).
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
+}
+
+/// An empty socket is no error, nor are ICMP errors beyond those stepped over: more may follow.
+fn quiet_when_empty(error: io::Error) -> io::Result<Option<RecvMeta>> {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => Ok(None),
+        Some(errno) if is_icmp(errno) => Ok(None),
+        _ => Err(error),
+    }
+}
+
+fn empty_header() -> libc::msghdr {
+    // SAFETY: msghdr is a C structure of integers and pointers, for all of which zero is a value.
+    unsafe { mem::zeroed() }
+}
+
+fn timespec(nanos: u64) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (nanos / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanos % 1_000_000_000) as libc::c_long,
+    }
+}
+
+/// Sets `DF` and ignores what ICMP says about the path: the transport probes for itself.
+fn forbid_fragments(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        let probe = libc::IPV6_PMTUDISC_PROBE;
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
+    }
+    set_option(
+        socket,
+        libc::IPPROTO_IP,
+        libc::IP_MTU_DISCOVER,
+        libc::IP_PMTUDISC_PROBE,
+    )
+}
+
+fn set_option(socket: &Socket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option value is one live c_int, read by the kernel during the call only.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
