@@ -10,10 +10,18 @@ pub mod affinity;
 
 pub mod buffers;
 
+mod ring_error;
+
 pub mod socket;
+
+pub mod driver;
 
 pub use affinity::{AffinityError, cores, pin_current_thread};
 pub use clock::Clock;
+pub use driver::memory::{MemoryDriver, MemoryNetwork};
+pub use driver::uring::{UringDriver, UringOptions};
+pub use driver::{Driver, DriverStats, DriverWaker, Received};
+pub use ring_error::RingError;
 pub use socket::{
     BindError, RecvMeta, SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, SocketBuffers,
     SocketOptions, SocketStats, UdpSocket,

@@ -228,19 +228,13 @@ impl UdpSocket {
             Ok(len) => len,
             Err(error) => return quiet_when_empty(error),
         };
+        let truncated = header.msg_flags & libc::MSG_TRUNC != 0;
         let facts = ControlFacts::parse(&control.0[..header.msg_controllen]);
         // A UDP socket of ours gets no other address family; skip what cannot be answered anyway.
         let Some(from) = from.decode() else {
             return Ok(None);
         };
-        let meta = RecvMeta {
-            len,
-            segment_bytes: facts.segment_bytes.unwrap_or(len).max(1),
-            from,
-            kernel_drops: facts.kernel_drops.unwrap_or_else(|| self.drops.get()),
-            truncated: header.msg_flags & libc::MSG_TRUNC != 0,
-        };
-        self.count_received(&meta);
+        let meta = self.describe(facts, from, len, truncated);
         Ok(Some(meta))
     }
 
@@ -303,18 +297,44 @@ impl UdpSocket {
         self.stats.get()
     }
 
-    /// Counts a batch that was received (here or, for this socket, by a ring).
-    pub(crate) fn count_received(&self, meta: &RecvMeta) {
-        let dropped = meta
-            .kernel_drops
-            .wrapping_sub(self.drops.replace(meta.kernel_drops));
+    /// Puts together what is known of a batch, and counts it.
+    fn describe(
+        &self,
+        facts: ControlFacts,
+        from: SocketAddr,
+        len: usize,
+        truncated: bool,
+    ) -> RecvMeta {
+        let kernel_drops = facts.kernel_drops.unwrap_or_else(|| self.drops.get());
+        let new_drops = kernel_drops.wrapping_sub(self.drops.replace(kernel_drops));
+        let segment_bytes = facts.segment_bytes.unwrap_or(len).max(1);
         self.count(|stats| {
             stats.recv_batches += 1;
-            stats.recv_datagrams += meta.len.div_ceil(meta.segment_bytes).max(1) as u64;
-            stats.recv_bytes += meta.len as u64;
-            stats.recv_truncated += u64::from(meta.truncated);
-            stats.kernel_drops += u64::from(dropped);
+            stats.recv_datagrams += len.div_ceil(segment_bytes).max(1) as u64;
+            stats.recv_bytes += len as u64;
+            stats.recv_truncated += u64::from(truncated);
+            stats.kernel_drops += u64::from(new_drops);
         });
+        RecvMeta {
+            len,
+            segment_bytes,
+            from,
+            kernel_drops,
+            truncated,
+        }
+    }
+
+    /// Whether `errno` is what an ICMP answer to an earlier datagram leaves for the next call to find.
+    pub(crate) fn is_icmp(errno: i32) -> bool {
+        matches!(
+            errno,
+            libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENOPROTOOPT
+                | libc::EPROTO
+        )
     }
 
     /// Sends `bytes` as datagrams of `segment_bytes`, one call each.
@@ -421,7 +441,7 @@ impl UdpSocket {
             };
             match error.raw_os_error() {
                 Some(libc::EINTR) => {}
-                Some(errno) if is_icmp(errno) && icmp_errors < ICMP_RETRIES_MAX => {
+                Some(errno) if UdpSocket::is_icmp(errno) && icmp_errors < ICMP_RETRIES_MAX => {
                     icmp_errors += 1;
                     self.count(|stats| stats.icmp_errors += 1);
                 }
@@ -468,17 +488,17 @@ impl AsRawFd for UdpSocket {
     }
 }
 
-/// Errors that an ICMP answer to an earlier datagram leaves on the socket for the next call to find.
-fn is_icmp(errno: i32) -> bool {
-    matches!(
-        errno,
-        libc::ECONNREFUSED
-            | libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::ENOPROTOOPT
-            | libc::EPROTO
-    )
+/// Describes and counts a batch that a ring received for `socket`: sender's address and control data
+/// in the kernel's form. `None` if there is no usable address.
+pub(crate) fn parse_batch(
+    socket: &UdpSocket,
+    name: &[u8],
+    control: &[u8],
+    len: usize,
+    truncated: bool,
+) -> Option<RecvMeta> {
+    let from = address::decode(name)?;
+    Some(socket.describe(ControlFacts::parse(control), from, len, truncated))
 }
 
 /// No room now, some later: the socket's buffer (`EAGAIN`) or the interface's queue (`ENOBUFS`).
@@ -490,7 +510,7 @@ fn is_full(error: &io::Error) -> bool {
 fn quiet_when_empty(error: io::Error) -> io::Result<Option<RecvMeta>> {
     match error.raw_os_error() {
         Some(libc::EAGAIN) => Ok(None),
-        Some(errno) if is_icmp(errno) => Ok(None),
+        Some(errno) if UdpSocket::is_icmp(errno) => Ok(None),
         _ => Err(error),
     }
 }
