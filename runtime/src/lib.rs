@@ -3,6 +3,40 @@
 //! This crate knows no protocol: it moves datagrams, parks and wakes threads and tells the time. It
 //! is the one crate of the workspace with `unsafe`, and every such block names its invariant. It
 //! needs Linux. Modules are listed leaf first; each imports only from those above it.
+//!
+//! Two drivers on one executor; real shards spread over threads and keep polling while busy:
+//!
+//! ```
+//! use cubed_runtime::{
+//!     Clock, Driver, Executor, ExecutorOptions, GlommioExecutor, SendStatus, SocketOptions,
+//!     UdpSocket, UringDriver, UringOptions,
+//! };
+//!
+//! let options = ExecutorOptions { name: "shard-0".to_owned(), core: None };
+//! let shard = GlommioExecutor.launch(options, || async {
+//!     let open = || {
+//!         let address = "127.0.0.1:0".parse().expect("an address");
+//!         let socket = UdpSocket::bind(address, &SocketOptions::default()).expect("a free port");
+//!         UringDriver::new(socket, UringOptions::default()).expect("io_uring")
+//!     };
+//!     let (mut alice, mut bob) = (open(), open());
+//!
+//!     // Ten datagrams of 1,200 bytes leave in one call ...
+//!     let sent = alice.send(bob.local_addr(), &[7; 12_000], 1_200).expect("sent");
+//!     assert_eq!(sent, SendStatus::Sent);
+//!
+//!     // ... and end the sleep of the other side, at most a second from now.
+//!     let deadline = Clock::new().now_nanos() + 1_000_000_000;
+//!     let mut datagrams = 0;
+//!     bob.wait(Some(deadline), &mut |received| {
+//!         datagrams += received.bytes.chunks(received.segment_bytes).count();
+//!     })
+//!     .expect("a working ring");
+//!     assert!(datagrams > 0);
+//! })?;
+//! shard.join()?;
+//! # Ok::<(), cubed_runtime::ExecutorError>(())
+//! ```
 
 pub mod clock;
 
@@ -10,11 +44,31 @@ pub mod affinity;
 
 pub mod buffers;
 
+mod ring_error;
+
 pub mod socket;
+
+pub mod driver;
+
+pub mod spin;
+
+pub mod timers;
+
+pub mod executor;
 
 pub use affinity::{AffinityError, cores, pin_current_thread};
 pub use clock::Clock;
+pub use driver::memory::{MemoryDriver, MemoryNetwork};
+pub use driver::uring::{UringDriver, UringOptions};
+pub use driver::{Driver, DriverStats, DriverWaker, Received};
+pub use executor::{
+    Executor, ExecutorError, ExecutorOptions, ExecutorThread, GlommioExecutor, JoinHandle,
+    TaskError, polls, spawn_local, yield_now,
+};
+pub use ring_error::RingError;
 pub use socket::{
     BindError, RecvMeta, SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, SocketBuffers,
     SocketOptions, SocketStats, UdpSocket,
 };
+pub use spin::{SpinDecision, SpinPolicy, Spinner};
+pub use timers::{Sleep, Timers};

@@ -1,0 +1,135 @@
+//! The datagram driver: what a shard needs of the machine to move datagrams and to sleep.
+//!
+//! A driver is used by one thread. Given: a socket, and a sink for what arrives. Always holds:
+//! bytes handed to a sink are lent for that call only; a wake sent at any time ends the current or
+//! the next [`Driver::wait`]; a datagram that arrived is handed over by the next `recv` or `wait`.
+
+pub mod memory;
+mod pool;
+pub mod uring;
+mod waker;
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::socket::{SendStatus, SocketBuffers, SocketStats};
+
+pub use waker::DriverWaker;
+
+/// One batch of datagrams from one sender, lent to a sink.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// The datagrams, back to back; may be decrypted in place.
+    pub bytes: &'a mut [u8],
+    /// Length of each datagram but the last, which may be shorter. At least 1, also for an empty
+    /// datagram, so that `bytes.chunks_mut(segment_bytes)` is always allowed.
+    pub segment_bytes: usize,
+    /// Who sent them.
+    pub from: SocketAddr,
+}
+
+/// What one driver has done since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DriverStats {
+    /// Receive calls into the kernel, empty ones included; what a ring delivers costs none.
+    pub recv_calls: u64,
+    /// Batches received.
+    pub recv_batches: u64,
+    /// Datagrams received, each segment of a batch counted.
+    pub recv_datagrams: u64,
+    /// Payload bytes received.
+    pub recv_bytes: u64,
+    /// Batches dropped because they did not fit their buffer.
+    pub recv_truncated: u64,
+    /// Datagrams that the kernel dropped for want of socket buffer, as last told.
+    pub kernel_drops: u64,
+    /// Send calls into the kernel.
+    pub send_calls: u64,
+    /// Datagrams handed to the kernel, each segment of a run counted.
+    pub send_datagrams: u64,
+    /// Payload bytes handed to the kernel.
+    pub send_bytes: u64,
+    /// Sends turned away because there was no room.
+    pub send_would_block: u64,
+    /// Segmented runs that the kernel refused and that were sent singly instead.
+    pub gso_fallbacks: u64,
+    /// ICMP errors of earlier datagrams, stepped over.
+    pub icmp_errors: u64,
+    /// Calls of [`Driver::wait`].
+    pub waits: u64,
+    /// Those of them that found or were ended by a wake.
+    pub wakes: u64,
+    /// How often the ring's receive had run out of buffers, or failed, and was armed again.
+    pub multishot_rearms: u64,
+    /// Ring buffers that came back from the kernel with a datagram.
+    pub buffers_lent: u64,
+    /// Ring buffers given to the kernel again; equal to `buffers_lent` between two calls.
+    pub buffers_returned: u64,
+}
+
+impl From<SocketStats> for DriverStats {
+    fn from(socket: SocketStats) -> Self {
+        Self {
+            recv_calls: socket.recv_calls,
+            recv_batches: socket.recv_batches,
+            recv_datagrams: socket.recv_datagrams,
+            recv_bytes: socket.recv_bytes,
+            recv_truncated: socket.recv_truncated,
+            kernel_drops: socket.kernel_drops,
+            send_calls: socket.send_calls,
+            send_datagrams: socket.send_datagrams,
+            send_bytes: socket.send_bytes,
+            send_would_block: socket.send_would_block,
+            gso_fallbacks: socket.gso_fallbacks,
+            icmp_errors: socket.icmp_errors,
+            ..Self::default()
+        }
+    }
+}
+
+/// Moves datagrams and parks the thread. See [`uring`] for the real one, [`memory`] for simulation.
+pub trait Driver {
+    /// The address that peers reach this driver by (its port, at least).
+    fn local_addr(&self) -> SocketAddr;
+
+    /// Reads without blocking, at most `batches_max` batches, and hands each to `sink`; returns how
+    /// many. The hot path: it allocates nothing, and an empty one costs one kernel call.
+    ///
+    /// # Errors
+    /// The system's, when the socket is broken.
+    fn recv(&mut self, batches_max: usize, sink: &mut dyn FnMut(Received<'_>))
+    -> io::Result<usize>;
+
+    /// Sends one datagram, or a run of them when `bytes` is longer than `segment_bytes`; see
+    /// [`crate::socket::UdpSocket::send`].
+    ///
+    /// # Errors
+    /// As there.
+    fn send(
+        &mut self,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<SendStatus>;
+
+    /// Parks the thread until a datagram arrives, a wake, or `deadline_nanos` on
+    /// [`crate::clock::Clock`] (`None`: no limit), and hands over what arrived; returns how many
+    /// batches. May return early with none.
+    ///
+    /// # Errors
+    /// The system's, when the socket or the ring is broken.
+    fn wait(
+        &mut self,
+        deadline_nanos: Option<u64>,
+        sink: &mut dyn FnMut(Received<'_>),
+    ) -> io::Result<usize>;
+
+    /// A handle with which any thread ends this driver's wait.
+    fn waker(&self) -> DriverWaker;
+
+    /// What this driver has done so far.
+    fn stats(&self) -> DriverStats;
+
+    /// The socket's buffer sizes as asked and as granted.
+    fn buffers(&self) -> SocketBuffers;
+}

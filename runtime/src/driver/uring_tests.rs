@@ -1,0 +1,229 @@
+//! The ring driver on the real kernel: parking, waking, and no datagram or wake lost.
+
+use super::{UringDriver, UringOptions};
+use crate::clock::Clock;
+use crate::driver::{Driver, Received};
+use crate::socket::{SendStatus, SocketOptions, UdpSocket};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn socket(address: &str) -> UdpSocket {
+    UdpSocket::bind(
+        address.parse().expect("an address"),
+        &SocketOptions::default(),
+    )
+    .expect("bind")
+}
+
+fn driver(address: &str) -> UringDriver {
+    UringDriver::new(socket(address), UringOptions::default()).expect("a ring")
+}
+
+fn send(from: &UdpSocket, to: SocketAddr, bytes: &[u8], segment_bytes: usize) {
+    assert_eq!(
+        from.send(to, bytes, segment_bytes).expect("send"),
+        SendStatus::Sent
+    );
+}
+
+/// Waits until `datagrams` have come, for at most a second each time, and returns them.
+fn collect(driver: &mut UringDriver, datagrams: usize) -> Vec<Vec<u8>> {
+    let mut seen = Vec::new();
+    while seen.len() < datagrams {
+        let deadline = Clock::new().now_nanos() + SECOND;
+        let before = seen.len();
+        let mut sink = |received: Received<'_>| {
+            seen.extend(
+                received
+                    .bytes
+                    .chunks(received.segment_bytes)
+                    .map(<[u8]>::to_vec),
+            );
+        };
+        driver.wait(Some(deadline), &mut sink).expect("wait");
+        driver.recv(64, &mut sink).expect("recv");
+        assert!(
+            seen.len() > before,
+            "nothing in a second after {before} of {datagrams}"
+        );
+    }
+    seen
+}
+
+#[test]
+fn a_datagram_sent_before_the_wait_ends_it() {
+    let mut driver = driver("127.0.0.1:0");
+    let sender = socket("127.0.0.1:0");
+    for round in 0..100u8 {
+        send(&sender, driver.local_addr(), &[round], 0);
+        let mut seen = Vec::new();
+        let deadline = Clock::new().now_nanos() + SECOND;
+        let batches = driver.wait(Some(deadline), &mut |received| {
+            assert_eq!(received.from, sender.local_addr());
+            seen.extend_from_slice(received.bytes);
+        });
+        assert_eq!((batches.expect("wait"), seen), (1, vec![round]));
+    }
+    assert_eq!(driver.stats().buffers_lent, 100);
+    assert_eq!(driver.stats().buffers_returned, 100);
+}
+
+#[test]
+fn a_datagram_sent_while_parked_ends_the_wait() {
+    let mut driver = driver("[::1]:0");
+    let to = driver.local_addr();
+    let sending = thread::spawn(move || {
+        let sender = socket("[::1]:0");
+        thread::sleep(Duration::from_millis(20));
+        send(&sender, to, &[9; 5 * 1_200 + 1], 1_200);
+    });
+    let seen = collect(&mut driver, 6);
+    sending.join().expect("no panic");
+    assert_eq!(
+        seen.iter().map(Vec::len).collect::<Vec<_>>(),
+        [1_200, 1_200, 1_200, 1_200, 1_200, 1]
+    );
+    assert_eq!(driver.stats().recv_datagrams, 6);
+}
+
+#[test]
+fn hot_reads_and_waits_alternate_without_loss() {
+    let mut driver = driver("127.0.0.1:0");
+    let sender = socket("127.0.0.1:0");
+    let mut seen = Vec::new();
+    for round in 0..2_000u32 {
+        send(&sender, driver.local_addr(), &round.to_ne_bytes(), 0);
+        let mut sink = |received: Received<'_>| {
+            let bytes: [u8; 4] = (&*received.bytes).try_into().expect("four bytes");
+            seen.push(u32::from_ne_bytes(bytes));
+        };
+        // Every third datagram is read by the ring, armed throughout; the others by plain calls.
+        if round % 3 == 0 {
+            let deadline = Clock::new().now_nanos() + SECOND;
+            driver.wait(Some(deadline), &mut sink).expect("wait");
+        } else {
+            driver.recv(8, &mut sink).expect("recv");
+        }
+    }
+    assert_eq!(seen, (0..2_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn more_batches_than_buffers_lose_nothing() {
+    let mut driver =
+        UringDriver::new(socket("127.0.0.1:0"), UringOptions { ring_buffers: 4 }).expect("a ring");
+    let senders = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
+    // Alternating senders cannot be joined to batches, so each datagram takes a buffer.
+    for round in 0..40u8 {
+        send(
+            &senders[usize::from(round % 2)],
+            driver.local_addr(),
+            &[round],
+            0,
+        );
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 40 {
+        let deadline = Clock::new().now_nanos() + SECOND;
+        let mut sink = |received: Received<'_>| seen.push(received.bytes[0]);
+        let batches = driver.wait(Some(deadline), &mut sink).expect("wait");
+        assert!(batches > 0, "the rest was overlooked");
+    }
+    assert_eq!(seen, (0..40).collect::<Vec<_>>());
+    let stats = driver.stats();
+    assert!(stats.multishot_rearms > 0, "the buffers never ran out");
+    assert_eq!((stats.buffers_lent, stats.buffers_returned), (40, 40));
+}
+
+#[test]
+fn a_wait_ends_at_its_deadline() {
+    let mut driver = driver("127.0.0.1:0");
+    let clock = Clock::new();
+    for millis in [1, 20] {
+        let deadline = clock.now_nanos() + millis * 1_000_000;
+        assert_eq!(driver.wait(Some(deadline), &mut |_| {}).expect("wait"), 0);
+        let late = clock
+            .now_nanos()
+            .checked_sub(deadline)
+            .expect("not before the deadline");
+        assert!(late < SECOND / 2, "late by {late} ns");
+    }
+    assert_eq!(driver.wait(Some(0), &mut |_| {}).expect("wait"), 0);
+    assert_eq!(driver.stats().wakes, 0);
+}
+
+#[test]
+fn a_wake_before_the_wait_ends_it_and_only_it() {
+    let mut driver = driver("127.0.0.1:0");
+    driver.waker().wake();
+    let clock = Clock::new();
+    assert_eq!(driver.wait(None, &mut |_| {}).expect("wait"), 0);
+    let begin = clock.now_nanos();
+    driver
+        .wait(Some(begin + 10_000_000), &mut |_| {})
+        .expect("wait");
+    assert!(
+        clock.now_nanos() - begin >= 10_000_000,
+        "a stale wake ended a later wait"
+    );
+    assert_eq!((driver.stats().waits, driver.stats().wakes), (2, 1));
+}
+
+/// The pattern that shards use: publish, then wake; the other side waits without a deadline until
+/// it has seen all that was published. A lost wake-up hangs this test.
+#[test]
+fn no_wake_is_lost_over_many_rounds() {
+    const ROUNDS: u64 = 20_000;
+    let mut driver = driver("127.0.0.1:0");
+    let waker = driver.waker();
+    let published = Arc::new(AtomicU64::new(0));
+    let consumed = Arc::new(AtomicU64::new(0));
+    let (ours, theirs) = (Arc::clone(&published), Arc::clone(&consumed));
+    let waking = thread::spawn(move || {
+        for round in 1..=ROUNDS {
+            ours.store(round, Ordering::Release);
+            waker.wake();
+            // Half the rounds in lock step (the driver is parked or about to), half at full speed.
+            while round % 2 == 0 && theirs.load(Ordering::Acquire) < round {
+                std::hint::spin_loop();
+                thread::yield_now();
+            }
+        }
+    });
+    while consumed.load(Ordering::Relaxed) < ROUNDS {
+        driver.wait(None, &mut |_| {}).expect("wait");
+        consumed.store(published.load(Ordering::Acquire), Ordering::Release);
+    }
+    waking.join().expect("no panic");
+    assert!(driver.stats().wakes >= ROUNDS / 2);
+}
+
+#[test]
+fn a_dropped_driver_frees_its_port_at_once() {
+    let first = driver("127.0.0.1:0");
+    let address = first.local_addr();
+    let waker = first.waker();
+    for round in 0..20 {
+        let mut driver = if round == 0 {
+            UringDriver::new(socket("127.0.0.1:0"), UringOptions::default()).expect("a ring")
+        } else {
+            driver("127.0.0.1:0")
+        };
+        driver
+            .wait(Some(Clock::new().now_nanos() + 100_000), &mut |_| {})
+            .expect("wait");
+        let address = driver.local_addr();
+        drop(driver);
+        let again = UdpSocket::bind(address, &SocketOptions::default());
+        assert!(again.is_ok(), "round {round}: {:?}", again.err());
+    }
+    drop(first);
+    assert!(UdpSocket::bind(address, &SocketOptions::default()).is_ok());
+    // A waker that outlives its driver wakes nobody, harmlessly.
+    waker.wake();
+}
