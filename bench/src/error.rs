@@ -14,6 +14,8 @@ pub enum BenchError {
     Peer(String),
     /// What arrived is not what was sent. The measurement is void.
     Corrupt(String),
+    /// The machine lacks or refuses something that the measurement needs; the text names it.
+    Machine(String),
     /// The operating system refused; the text names the operation.
     System(String, io::Error),
 }
@@ -30,6 +32,7 @@ impl fmt::Display for BenchError {
         match self {
             Self::Argument(text) => write!(f, "bad argument: {text}"),
             Self::Peer(text) => write!(f, "peer process: {text}"),
+            Self::Machine(text) => f.write_str(text),
             Self::Corrupt(text) => write!(f, "measurement void: {text}"),
             Self::System(operation, error) => write!(f, "cannot {operation}: {error}"),
         }

@@ -23,7 +23,7 @@ impl Cores {
     /// When the system names no core.
     pub fn choose() -> Result<Self> {
         Self::from_allowed(&affinity::cores()).ok_or_else(|| {
-            BenchError::Argument("the system names no core that this process may use".into())
+            BenchError::Machine("the system names no core that this process may use".into())
         })
     }
 
@@ -48,7 +48,7 @@ impl Cores {
 ///
 /// When the system refuses; the text says which core.
 pub fn pin(core: usize) -> Result<()> {
-    affinity::pin_current_thread(core).map_err(|error| BenchError::Argument(error.to_string()))
+    affinity::pin_current_thread(core).map_err(|error| BenchError::Machine(error.to_string()))
 }
 
 /// One line about the machine: CPU, kernel, cores used.

@@ -118,9 +118,8 @@ impl Ceiling {
         let mut key = vec![0; self.suite.key_bytes()];
         self.random
             .fill(&mut key)
-            .map_err(|_| BenchError::Peer("the system gave no random bytes".into()))?;
-        let seal = Seal::new(self.suite, &key)
-            .map_err(|_| BenchError::Argument("key of the wrong length".into()))?;
+            .map_err(|_| BenchError::Machine("the system gave no random bytes".into()))?;
+        let seal = Seal::new(self.suite, &key)?;
         self.slices += 1;
         let order = SliceOrder {
             slice: self.slices,
@@ -179,7 +178,7 @@ pub fn run_peer(core: usize, shares_core: bool) -> Result<()> {
 fn bind() -> Result<UdpSocket> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     UdpSocket::bind(address, &SocketOptions::default())
-        .map_err(|error| BenchError::Argument(error.to_string()))
+        .map_err(|error| BenchError::Machine(error.to_string()))
 }
 
 fn check_limits(size_bytes: usize, datagram_bytes: usize) -> Result<()> {

@@ -4,14 +4,14 @@
 //! carried a tag is counted.
 
 use std::{
-    hint, io,
+    hint,
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use cubed::runtime::{
     clock::Clock,
-    socket::{RecvMeta, UdpSocket},
+    socket::{RecvMeta, SendStatus, UdpSocket},
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,8 +144,7 @@ struct SliceReceiver {
 
 impl SliceReceiver {
     fn new(order: &ReceiveOrder) -> Result<Self> {
-        let seal = Seal::new(order.suite, &order.key)
-            .map_err(|_| BenchError::Argument("key of the wrong length".into()))?;
+        let seal = Seal::new(order.suite, &order.key)?;
         Ok(Self {
             slice: order.slice,
             seal,
@@ -218,11 +217,11 @@ impl SliceReceiver {
             next: self.next,
         }
         .encode();
-        let sent: io::Result<_> = socket.send(sender, &report, 0);
+        let sent = socket
+            .send(sender, &report, 0)
+            .map_err(BenchError::system("report progress"))?;
         // A report that found no room is repeated with the next batch or the next silence.
-        if let cubed::runtime::socket::SendStatus::Sent =
-            sent.map_err(BenchError::system("report progress"))?
-        {
+        if sent == SendStatus::Sent {
             self.reported = self.next;
         }
         Ok(())
@@ -236,5 +235,111 @@ impl SliceReceiver {
             next_message: self.checker.next(),
             ..self.counts
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: datagrams lost, late, doubled, forged or of another slice never count as messages.
+    use super::*;
+    use crate::ceiling::{
+        frame::{HEADER_BYTES, Packer},
+        seal::TAG_BYTES,
+    };
+
+    const KEY: [u8; 16] = [9; 16];
+    const DATAGRAM_BYTES: usize = 300;
+
+    fn order() -> ReceiveOrder {
+        ReceiveOrder {
+            slice: 4,
+            size_bytes: 64,
+            suite: Suite::Aes128Gcm,
+            key: KEY.to_vec(),
+            progress_every: 64,
+        }
+    }
+
+    /// Sealed datagrams of slice 4, and the number of messages whole in them.
+    fn sealed(count: u64) -> (Vec<Vec<u8>>, u64) {
+        let seal = Seal::new(Suite::Aes128Gcm, &KEY).unwrap();
+        let mut packer = Packer::new(64);
+        let datagrams = (0..count)
+            .map(|number| {
+                let mut datagram = vec![0; DATAGRAM_BYTES];
+                let payload = HEADER_BYTES..DATAGRAM_BYTES - TAG_BYTES;
+                let first_frame = packer.fill(&mut datagram[payload]);
+                let header = Header::Data {
+                    first_frame,
+                    slice: 4,
+                    number,
+                };
+                datagram[..HEADER_BYTES].copy_from_slice(&header.encode());
+                seal.seal(number, &mut datagram);
+                datagram
+            })
+            .collect();
+        (datagrams, packer.completed())
+    }
+
+    fn received(datagrams: impl IntoIterator<Item = Vec<u8>>) -> ReceiveCounts {
+        let mut slice = SliceReceiver::new(&order()).unwrap();
+        for mut datagram in datagrams {
+            slice.handle_datagram(&mut datagram).unwrap();
+        }
+        slice.counts()
+    }
+
+    #[test]
+    fn all_in_order_is_all_delivered() {
+        let (datagrams, messages) = sealed(50);
+        let counts = received(datagrams);
+        assert_eq!(
+            (counts.delivered, counts.next_message),
+            (messages, messages)
+        );
+        assert_eq!(
+            (counts.datagrams, counts.ignored, counts.duplicated),
+            (50, 0, 0)
+        );
+    }
+
+    #[test]
+    fn a_lost_datagram_loses_its_messages_only() {
+        let (mut datagrams, messages) = sealed(50);
+        datagrams.drain(10..12);
+        let counts = received(datagrams);
+        // Two payloads of 268 bytes carry parts of at most 9 frames of 68 bytes.
+        assert!(counts.delivered < messages && counts.delivered >= messages - 9);
+        assert_eq!((counts.datagrams, counts.next_message), (48, messages));
+    }
+
+    #[test]
+    fn late_and_doubled_datagrams_are_ignored() {
+        let (mut datagrams, messages) = sealed(50);
+        datagrams.insert(20, datagrams[19].clone());
+        datagrams.swap(30, 31);
+        let counts = received(datagrams);
+        assert_eq!((counts.ignored, counts.duplicated), (2, 0));
+        assert!(counts.delivered < messages);
+    }
+
+    #[test]
+    fn foreign_datagrams_are_ignored() {
+        let (datagrams, messages) = sealed(10);
+        let mut forged = datagrams[0].clone();
+        forged[HEADER_BYTES] ^= 1;
+        let mut other_slice = datagrams[0].clone();
+        other_slice[4] ^= 1;
+        let noise = vec![
+            forged,
+            other_slice,
+            Vec::new(),
+            vec![0xC1; 20],
+            vec![0; 1452],
+        ];
+        let count = noise.len() as u64;
+        let counts = received(noise.into_iter().chain(datagrams));
+        assert_eq!((counts.ignored, counts.delivered), (count, messages));
     }
 }

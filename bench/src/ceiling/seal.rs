@@ -3,13 +3,11 @@
 //! The key belongs to one slice and one direction, and the packet number is the nonce, so no nonce
 //! is used twice: numbers only rise within a slice and each slice draws a fresh key.
 
-use ring::{
-    aead::{AES_128_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey},
-    error::Unspecified,
-};
+use ring::aead::{AES_128_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 
 use super::frame::HEADER_BYTES;
+use crate::error::{BenchError, Result};
 
 /// Bytes of the authentication tag at the end of each datagram.
 pub const TAG_BYTES: usize = 16;
@@ -72,10 +70,12 @@ impl Seal {
     ///
     /// # Errors
     ///
-    /// When the key has not the suite's length.
-    pub fn new(suite: Suite, key: &[u8]) -> Result<Self, Unspecified> {
+    /// `Peer` when the key has not the suite's length.
+    pub fn new(suite: Suite, key: &[u8]) -> Result<Self> {
+        let key = UnboundKey::new(suite.algorithm(), key)
+            .map_err(|_| BenchError::Peer("agreed on a key of the wrong length".into()))?;
         Ok(Self {
-            key: LessSafeKey::new(UnboundKey::new(suite.algorithm(), key)?),
+            key: LessSafeKey::new(key),
         })
     }
 

@@ -183,8 +183,32 @@ impl<'a> Sender<'a> {
 
 #[cfg(test)]
 mod tests {
-    //! Goal: a run obeys the limits of the kernel and of the window.
+    //! Goal: a run obeys the limits of the kernel and of the window, and silence stops nothing.
+    use cubed::runtime::socket::SocketOptions;
+
     use super::*;
+    use crate::ceiling::seal::Suite;
+
+    #[test]
+    fn a_silent_receiver_costs_windows_and_not_the_slice() {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bind = || UdpSocket::bind(any_port, &SocketOptions::default()).unwrap();
+        let (socket, silent) = (bind(), bind());
+        let seal = Seal::new(Suite::Aes128Gcm, &[1; 16]).unwrap();
+        let order = SliceOrder {
+            slice: 1,
+            size_bytes: 64,
+            datagram_bytes: 1452,
+            window: 256,
+            shares_core: false,
+        };
+        let duration = Duration::from_nanos(STALL_NANOS * 3 / 2);
+        let sender = Sender::new(&socket, silent.local_addr(), &seal, order);
+        let counts = sender.run(duration).unwrap();
+        assert!(counts.stalls >= 2, "{counts:?}");
+        assert!(counts.datagrams > 256, "{counts:?}");
+        assert_eq!(counts.datagrams, 45 * counts.sends);
+    }
 
     #[test]
     fn runs_stay_within_kernel_and_window() {
