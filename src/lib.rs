@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Secure, reliable messaging between many hosts, cores and data flows.
+
+pub use cubed_runtime as runtime;
