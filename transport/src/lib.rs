@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod random;
+pub mod time;
+pub mod varint;
