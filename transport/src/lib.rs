@@ -1,5 +1,6 @@
 //! Placeholder.
 
 pub mod random;
+pub mod ranges;
 pub mod time;
 pub mod varint;
