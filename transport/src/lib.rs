@@ -2,5 +2,7 @@
 
 pub mod random;
 pub mod ranges;
+pub mod replay;
+pub mod rtt;
 pub mod time;
 pub mod varint;
