@@ -1,5 +1,7 @@
 //! Placeholder.
 
+pub mod congestion;
+pub mod pacing;
 pub mod random;
 pub mod ranges;
 pub mod replay;
