@@ -1,5 +1,6 @@
-//! Identities: an Ed25519 key pair names a node, a service or a group, and its public key is the address.
-//! Private keys are erased when dropped, are never shown, and sign nothing without a stated purpose.
+//! Identities: an Ed25519 key pair names a node, a service or a group, and its public key is the
+//! address. Private keys are erased when dropped, are never shown, and sign nothing without a
+//! stated purpose.
 
 mod file;
 mod public_key;
@@ -34,8 +35,8 @@ impl Identity {
         Ok(Self::from_seed(&seed))
     }
 
-    /// The identity whose private key is this seed (RFC 8032, 5.1.5). For vectors and simulations: an
-    /// identity is as secret as its seed.
+    /// The identity whose private key is this seed (RFC 8032, 5.1.5). For vectors and simulations:
+    /// an identity is as secret as its seed.
     ///
     /// # Panics
     ///
@@ -51,8 +52,8 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`IdentityError::Pkcs8`] when the document is not an Ed25519 private key, or its public half belongs
-    /// to another.
+    /// [`IdentityError::Pkcs8`] when the document is not an Ed25519 private key, or its public half
+    /// belongs to another.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, IdentityError> {
         let key_pair =
             Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map_err(|_| IdentityError::Pkcs8)?;
@@ -70,8 +71,9 @@ impl Identity {
         self.public_key
     }
 
-    /// Signs `cubed/1 <purpose>`, a zero byte and `message`. The purpose keeps a signature made in one place
-    /// from meaning anything in another; TLS, whose signatures begin with 64 spaces, is such a place too.
+    /// Signs `cubed/1 <purpose>`, a zero byte and `message`. The purpose keeps a signature made in
+    /// one place from meaning anything in another; TLS, whose signatures begin with 64 spaces, is
+    /// such a place too.
     ///
     /// # Panics
     ///
@@ -138,7 +140,8 @@ const PKCS8_PREFIX: [u8; 16] = [
 
 #[cfg(test)]
 mod tests {
-    //! Goal: identities are reproducible from a seed, tell nothing, and signatures hold for one purpose only.
+    //! Goal: identities are reproducible from a seed, tell nothing, and signatures hold for one
+    //! purpose only.
 
     use super::*;
 

@@ -1,5 +1,5 @@
-//! Identity files: one Ed25519 private key as PKCS#8 PEM, readable by its owner alone. A file is never
-//! overwritten, and one that others could have read is never used.
+//! Identity files: one Ed25519 private key as PKCS#8 PEM, readable by its owner alone. A file is
+//! never overwritten, and one that others could have read is never used.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -27,13 +27,14 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Writes this identity to the new file `path` as PKCS#8 PEM, mode 0600, and waits until the disk
-    /// has it.
+    /// Writes this identity to the new file `path` as PKCS#8 PEM, mode 0600, and waits until the
+    /// disk has it.
     ///
     /// # Errors
     ///
-    /// [`IdentityFileError::Exists`] when anything has that name already; [`IdentityFileError::Write`] when
-    /// the file cannot be made or written, in which case nothing is left behind.
+    /// [`IdentityFileError::Exists`] when anything has that name already;
+    /// [`IdentityFileError::Write`] when the file cannot be made or written, in which case nothing
+    /// is left behind.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), IdentityFileError> {
         let path = path.as_ref();
         let mut file = OpenOptions::new()
@@ -63,8 +64,9 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`IdentityFileError`] says which of these it is and what to do: the file cannot be read, group or
-    /// others may read or write it, it is not PEM, it is not an Ed25519 private key in PKCS#8.
+    /// [`IdentityFileError`] says which of these it is and what to do: the file cannot be read,
+    /// group or others may read or write it, it is not PEM, it is not an Ed25519 private key in
+    /// PKCS#8.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityFileError> {
         let path = path.as_ref();
         let text = read_private(path)?;
@@ -87,7 +89,8 @@ impl Identity {
     }
 }
 
-/// Reads the file after checking the mode of what was opened, so that no one can swap it in between.
+/// Reads the file after checking the mode of what was opened, so that no one can swap it in
+/// between.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityFileError> {
     let unreadable = |source| IdentityFileError::Read {
         path: path.into(),
@@ -198,8 +201,8 @@ impl fmt::Display for IdentityFileError {
             }
             Self::Exposed { path, mode } => write!(
                 f,
-                "{0} has mode {mode:04o}, so others than its owner may use the key: run `chmod 600 {0}`, \
-                 and make a new key if anybody could have read this one",
+                "{0} has mode {mode:04o}, so others than its owner may use the key: \
+                 run `chmod 600 {0}`, and make a new key if anybody could have read this one",
                 path.display()
             ),
             Self::NotPem { path, source } => write!(
@@ -209,8 +212,8 @@ impl fmt::Display for IdentityFileError {
             ),
             Self::NotPrivateKey { path, tag } => write!(
                 f,
-                "{} holds a {tag:?}, not a {PEM_TAG:?}: give the file that `cubed keygen` wrote, or convert \
-                 the key with `openssl pkcs8 -topk8 -nocrypt`",
+                "{} holds a {tag:?}, not a {PEM_TAG:?}: give the file that `cubed keygen` \
+                 wrote, or convert the key with `openssl pkcs8 -topk8 -nocrypt`",
                 path.display()
             ),
             Self::NotEd25519 { path, source } => write!(f, "{}: {source}", path.display()),
@@ -222,7 +225,8 @@ impl fmt::Display for IdentityFileError {
             ),
             Self::Write { path, source } => write!(
                 f,
-                "cannot write {} ({source}): check that the folder exists, is writable and has room",
+                "cannot write {} ({source}): check that the folder exists, is writable and \
+                 has room",
                 path.display()
             ),
         }

@@ -22,8 +22,8 @@ pub const PUBLIC_KEY_TEXT_CHARACTERS: usize = TEXT_BYTES * 8 / 5;
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// The key with these bytes. Any 32 bytes are taken: whether they are a point of the curve shows
-    /// when a signature is verified.
+    /// The key with these bytes. Any 32 bytes are taken: whether they are a point of the curve
+    /// shows when a signature is verified.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -123,8 +123,8 @@ impl de::Visitor<'_> for TextVisitor {
     }
 }
 
-/// The first 8 bytes of BLAKE3 of a public key, shown like `ab12-cd34-ef56-7890`. For people to compare;
-/// never an address, and too short to prove that two keys are equal.
+/// The first 8 bytes of BLAKE3 of a public key, shown like `ab12-cd34-ef56-7890`. For people to
+/// compare; never an address, and too short to prove that two keys are equal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 8]);
 
@@ -167,8 +167,8 @@ impl fmt::Display for PublicKeyTextError {
         match self {
             Self::Length(bytes) => write!(
                 f,
-                "a public key has {PUBLIC_KEY_TEXT_CHARACTERS} characters, this text has {bytes} bytes; \
-                 copy the whole key"
+                "a public key has {PUBLIC_KEY_TEXT_CHARACTERS} characters, this text has \
+                 {bytes} bytes; copy the whole key"
             ),
             Self::Character(position) => write!(
                 f,
@@ -244,7 +244,8 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod tests {
-    //! Goal: one key has one text, every other text is refused with a reason, and the forms never drift.
+    //! Goal: one key has one text, every other text is refused with a reason, and the forms never
+    //! drift.
 
     use proptest::prelude::*;
 
@@ -307,7 +308,11 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_character_is_refused(bytes: [u8; 32], position in 0usize..56, other in 0usize..32) {
+        fn one_changed_character_is_refused(
+            bytes: [u8; 32],
+            position in 0usize..56,
+            other in 0usize..32,
+        ) {
             let mut text = PublicKey(bytes).to_string().into_bytes();
             prop_assume!(text[position] != ALPHABET[other]);
             text[position] = ALPHABET[other];

@@ -1,5 +1,5 @@
-//! Goal: two ends agree on each direction's key, no two directions share one, and the derivation never
-//! drifts from the published vectors.
+//! Goal: two ends agree on each direction's key, no two directions share one, and the derivation
+//! never drifts from the published vectors.
 
 use super::*;
 
@@ -18,19 +18,21 @@ fn sealed(key: &SealingKey, packet_number: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[test]
 fn both_ends_open_what_the_other_seals() {
     for suite in SUITES {
-        let (seal_here, open_here) = secret().lane_keys(suite, Role::Dialler, 3, 5);
-        let (seal_there, open_there) = secret().lane_keys(suite, Role::Responder, 5, 3);
+        let (seal, open_back) = secret().lane_keys(suite, Role::Dialler, 3, 5);
+        let (seal_back, open) = secret().lane_keys(suite, Role::Responder, 5, 3);
         for number in [0, 1, u64::from(u32::MAX) + 1, u64::MAX] {
-            let mut there = sealed(&seal_here, number, b"out");
-            assert_eq!(open_there.open(number, HEADER, &mut there).unwrap(), b"out");
-            let mut back = sealed(&seal_there, number, b"");
-            assert_eq!(open_here.open(number, HEADER, &mut back).unwrap(), b"");
+            let mut there = sealed(&seal, number, b"out");
+            assert_eq!(open.open(number, HEADER, &mut there).unwrap(), b"out");
+            let mut back = sealed(&seal_back, number, b"");
+            assert_eq!(open_back.open(number, HEADER, &mut back).unwrap(), b"");
         }
     }
 }
@@ -76,7 +78,8 @@ fn every_bit_counts() {
     }
 }
 
-/// The vectors of `docs/PROTOCOL.md`. After a change on purpose, copy the printed lines there and here.
+/// The vectors of `docs/PROTOCOL.md`. After a change on purpose, copy the printed lines there and
+/// here.
 #[test]
 fn derivation_matches_the_published_vectors() {
     let lines: Vec<String> = SUITES
