@@ -100,7 +100,8 @@ impl fmt::Display for HandshakeError {
             Self::WrongKey { dialled, answered } => write!(
                 f,
                 "dialled {dialled} but {answered} answered: correct the peer's key or its \
-                 address, and if both were right before, suspect that somebody else uses the address"
+                 address, and if both were right before, suspect that \
+                 somebody else uses the address"
             ),
             Self::Incomplete => {
                 f.write_str("the peer's TLS flight is incomplete: check that it runs this version")

@@ -1,10 +1,10 @@
 //! The seal of the first flight. Its keys come from the dialled public key, the channel and the
 //! dial id alone, so it hides nothing from those who know that public key; it keeps out everybody
-//! else, and all damage, before TLS sees a byte.
+//! else, and all damage, before TLS sees a byte. The AEAD is AES-128-GCM.
 //!
 //! ```text
 //! channel secret = HKDF-Extract-SHA256("cubed/1 first flight", dialled public key | channel name)
-//! key            = HKDF-Expand-SHA256(channel secret, "key" | direction | dial id, 16)  AES-128-GCM
+//! key            = HKDF-Expand-SHA256(channel secret, "key" | direction | dial id, 16)
 //! nonce          = first 12 bytes of BLAKE3(bound bytes | payload), sent in the clear
 //! ```
 //!
