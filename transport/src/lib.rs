@@ -1,4 +1,4 @@
-//! Placeholder.
+//! The Cubed protocol as pure state machines: no socket, no clock, no thread.
 
 pub mod congestion;
 pub mod pacing;
@@ -8,3 +8,9 @@ pub mod replay;
 pub mod rtt;
 pub mod time;
 pub mod varint;
+
+pub mod cookie;
+pub mod identity;
+pub mod keys;
+
+pub mod handshake;

@@ -1,0 +1,224 @@
+//! Lane keys: the AEAD that protects one direction of one pair of shards, and how an association's
+//! secret becomes such keys. Each (association, sender's role, sender's shard, receiver's shard)
+//! has its own key, so a packet number is used once per key as long as each lane counts its own
+//! packets.
+//!
+//! ```text
+//! direction secret = HKDF-Expand-SHA256(association secret,
+//!                        "cubed/1 lane" | suite | sender role | sender shard | receiver shard, 32)
+//! key              = HKDF-Expand-SHA256(direction secret, "cubed/1 lane key", 16 or 32)
+//! iv               = HKDF-Expand-SHA256(direction secret, "cubed/1 lane iv", 12)
+//! nonce            = iv XOR (4 zero bytes | packet number, big endian)     (RFC 9001, 5.3)
+//! ```
+//!
+//! Suite and role are one byte each, numbered at [`Suite`] and [`Role`]; shards are one byte each.
+//! A later step of a direction's key starts from its direction secret, under a label of its own.
+
+use std::fmt;
+
+use ring::{aead, hkdf};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// Bytes that sealing adds to a payload.
+pub const TAG_BYTES: usize = 16;
+
+/// The AEAD of an association: that of the cipher suite which TLS negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Suite {
+    /// `TLS_AES_128_GCM_SHA256`, first choice where the CPU has AES instructions.
+    Aes128Gcm = 1,
+    /// `TLS_AES_256_GCM_SHA384`.
+    Aes256Gcm = 2,
+    /// `TLS_CHACHA20_POLY1305_SHA256`, first choice elsewhere.
+    ChaCha20Poly1305 = 3,
+}
+
+impl Suite {
+    const fn algorithm(self) -> &'static aead::Algorithm {
+        match self {
+            Self::Aes128Gcm => &aead::AES_128_GCM,
+            Self::Aes256Gcm => &aead::AES_256_GCM,
+            Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+        }
+    }
+}
+
+/// Which end of a handshake this side was. The two never share a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// Sent the hello.
+    Dialler = 1,
+    /// Answered it.
+    Responder = 2,
+}
+
+impl Role {
+    /// The role of the other end.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Dialler => Self::Responder,
+            Self::Responder => Self::Dialler,
+        }
+    }
+}
+
+/// What both ends of an association share and nobody else knows. Erased on drop, never shown.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct AssociationSecret([u8; 32]);
+
+impl AssociationSecret {
+    /// The secret with these bytes, which must be uniformly random: they are used as an HKDF key as
+    /// they are.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The keys of the lane between our shard `local_shard` and the peer's `remote_shard`: for what
+    /// we send and for what we receive. `role` is ours. Costs a few microseconds; done once per
+    /// lane.
+    pub fn lane_keys(
+        &self,
+        suite: Suite,
+        role: Role,
+        local_shard: u8,
+        remote_shard: u8,
+    ) -> (SealingKey, OpeningKey) {
+        let sealing = self.direction_key(suite, role, local_shard, remote_shard);
+        let opening = self.direction_key(suite, role.other(), remote_shard, local_shard);
+        (SealingKey(sealing), OpeningKey(opening))
+    }
+
+    fn direction_key(&self, suite: Suite, sender: Role, from_shard: u8, to_shard: u8) -> Key {
+        let association = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.0);
+        let mut secret = Zeroizing::new([0; 32]);
+        let direction = [suite as u8, sender as u8, from_shard, to_shard];
+        expand(&association, &[LABEL_LANE, &direction], secret.as_mut());
+        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, secret.as_ref());
+        Key::derive(suite, &prk, LABEL_KEY, LABEL_IV)
+    }
+}
+
+impl fmt::Debug for AssociationSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AssociationSecret(..)")
+    }
+}
+
+/// Seals what one shard here sends to one shard there.
+pub struct SealingKey(Key);
+
+impl SealingKey {
+    /// Encrypts `payload` in place, binds `header` to it, and returns the tag that follows the
+    /// payload.
+    ///
+    /// A packet number must never be used twice with one key, even for the same bytes: the caller
+    /// counts.
+    ///
+    /// # Panics
+    ///
+    /// When the payload is longer than an AEAD allows (64 GiB), which no datagram is.
+    #[inline]
+    pub fn seal(&self, packet_number: u64, header: &[u8], payload: &mut [u8]) -> [u8; TAG_BYTES] {
+        let nonce = self.0.nonce(packet_number);
+        let tag = self
+            .0
+            .key
+            .seal_in_place_separate_tag(nonce, aead::Aad::from(header), payload);
+        let tag = tag.expect("a datagram is shorter than the AEAD's limit");
+        tag.as_ref()
+            .try_into()
+            .expect("all suites have tags of 16 bytes")
+    }
+}
+
+/// Opens what one shard there sends to one shard here.
+pub struct OpeningKey(Key);
+
+impl OpeningKey {
+    /// Decrypts `sealed`, a payload followed by its tag, in place and returns the payload; `None`
+    /// when payload, tag, header or packet number are not those that were sealed. `sealed` is then
+    /// garbage.
+    #[inline]
+    pub fn open<'a>(
+        &self,
+        packet_number: u64,
+        header: &[u8],
+        sealed: &'a mut [u8],
+    ) -> Option<&'a mut [u8]> {
+        let nonce = self.0.nonce(packet_number);
+        self.0
+            .key
+            .open_in_place(nonce, aead::Aad::from(header), sealed)
+            .ok()
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealingKey(..)")
+    }
+}
+
+impl fmt::Debug for OpeningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpeningKey(..)")
+    }
+}
+
+/// An AEAD key with the iv that its nonces start from.
+struct Key {
+    key: aead::LessSafeKey,
+    iv: [u8; aead::NONCE_LEN],
+}
+
+impl Key {
+    fn derive(suite: Suite, secret: &hkdf::Prk, label_key: &[u8], label_iv: &[u8]) -> Self {
+        let algorithm = suite.algorithm();
+        let mut bytes = Zeroizing::new([0; KEY_BYTES_MAX]);
+        let bytes = &mut bytes[..algorithm.key_len()];
+        expand(secret, &[label_key], bytes);
+        let mut iv = [0; aead::NONCE_LEN];
+        expand(secret, &[label_iv], &mut iv);
+        let key = aead::UnboundKey::new(algorithm, bytes).expect("the key has the suite's length");
+        Self {
+            key: aead::LessSafeKey::new(key),
+            iv,
+        }
+    }
+
+    #[inline]
+    fn nonce(&self, packet_number: u64) -> aead::Nonce {
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[4..].iter_mut().zip(packet_number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        aead::Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+/// HKDF-Expand (RFC 5869, 2.3) of `secret` with the concatenated `info`, filling `out`.
+pub(crate) fn expand(secret: &hkdf::Prk, info: &[&[u8]], out: &mut [u8]) {
+    secret
+        .expand(info, OutputBytes(out.len()))
+        .and_then(|output| output.fill(out))
+        .expect("keys are shorter than the 255 hashes that HKDF can give");
+}
+
+struct OutputBytes(usize);
+
+impl hkdf::KeyType for OutputBytes {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+const LABEL_LANE: &[u8] = b"cubed/1 lane";
+const LABEL_KEY: &[u8] = b"cubed/1 lane key";
+const LABEL_IV: &[u8] = b"cubed/1 lane iv";
+const KEY_BYTES_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests;
