@@ -213,32 +213,19 @@ fn run_ceiling(args: &CeilingArgs) -> Result<()> {
     let plan = Plan::alone(args.seconds)?;
     say(&machine::describe(Cores::choose()?));
     let mut ceiling = Ceiling::start(args.size, args.datagram)?;
-    say(&format!(
-        "window of {} datagrams is the fastest",
-        ceiling.window()
-    ));
+    say(&format!("window of {} datagrams is the fastest", ceiling.window()));
     let run = measure_throughput(plan, &mut ceiling, None, say_throughput)?;
-    finish(
-        &Report::of_ceiling(args.size, args.datagram, &run),
-        &args.output,
-    )
+    finish(&Report::of_ceiling(args.size, args.datagram, &run), &args.output)
 }
 
 fn run_raw_latency(args: &RawLatencyArgs) -> Result<()> {
     let plan = Plan::alone(args.seconds)?;
     say(&machine::describe(Cores::choose()?));
     let mut echo = RawEcho::start(args.size, args.spin)?;
-    let mode = if echo.spins() {
-        "both sides spin"
-    } else {
-        "both sides park"
-    };
+    let mode = if echo.spins() { "both sides spin" } else { "both sides park" };
     say(&format!("plain UDP echo, {mode}"));
     let run = measure_latency(plan, &mut echo, None, say_latency)?;
-    finish(
-        &Report::of_raw_latency(args.size, &run.subject),
-        &args.output,
-    )
+    finish(&Report::of_raw_latency(args.size, &run.subject), &args.output)
 }
 
 fn finish(report: &Report, output: &OutputArgs) -> Result<()> {
@@ -253,9 +240,7 @@ fn say_throughput(name: &str, slice: &ThroughputSlice) {
     let rate = slice.messages_per_second() / 1e6;
     let gbps = slice.goodput_gbps();
     let (seconds, lost) = (slice.seconds, slice.lost());
-    say(&format!(
-        "{name:<8} {seconds:.2} s: {rate:.3} M msg/s, {gbps:.2} Gb/s, {lost} lost"
-    ));
+    say(&format!("{name:<8} {seconds:.2} s: {rate:.3} M msg/s, {gbps:.2} Gb/s, {lost} lost"));
 }
 
 fn say_latency(name: &str, slice: &LatencySlice) {
@@ -265,10 +250,7 @@ fn say_latency(name: &str, slice: &LatencySlice) {
         Some(LatencySummary { p50, p99, .. }) => say(&format!(
             "{name:<8} {seconds:.2} s: p50 {p50:.1} us, p99 {p99:.1} us of {answers} round trips"
         )),
-        None => say(&format!(
-            "{name:<8} {seconds:.2} s: no answer to {} questions",
-            slice.sent
-        )),
+        None => say(&format!("{name:<8} {seconds:.2} s: no answer to {} questions", slice.sent)),
     }
 }
 
@@ -306,10 +288,7 @@ mod tests {
         let PlannedCommand::Throughput(args) = planned(line).unwrap().command else {
             panic!("not throughput");
         };
-        assert_eq!(
-            (args.size, args.mode, args.datagram),
-            (1024, Mode::BestEffort, 1200)
-        );
+        assert_eq!((args.size, args.mode, args.datagram), (1024, Mode::BestEffort, 1200));
         assert!(args.no_baseline && args.connect.connect.is_some() && args.output.json.is_some());
     }
 
@@ -335,14 +314,9 @@ mod tests {
 
     #[test]
     fn peer_commands_are_hidden_and_parse_what_the_components_pass() {
-        let help = <Cli as clap::CommandFactory>::command()
-            .render_help()
-            .to_string();
+        let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
         assert!(!help.contains("peer-"), "{help}");
-        for line in [
-            "peer-ceiling --core 1 --shares-core",
-            "peer-echo --core 1 --spin",
-        ] {
+        for line in ["peer-ceiling --core 1 --shares-core", "peer-echo --core 1 --spin"] {
             Cli::try_parse_from(std::iter::once("cubed-bench").chain(line.split(' '))).unwrap();
         }
     }

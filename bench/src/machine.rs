@@ -29,10 +29,7 @@ impl Cores {
 
     fn from_allowed(allowed: &[usize]) -> Option<Self> {
         let sender = *allowed.first()?;
-        Some(Self {
-            sender,
-            receiver: *allowed.get(1).unwrap_or(&sender),
-        })
+        Some(Self { sender, receiver: *allowed.get(1).unwrap_or(&sender) })
     }
 
     /// True when both processes share one core: each must give way to the other, so rates and
@@ -79,10 +76,7 @@ mod tests {
     #[test]
     fn takes_the_first_two_allowed_cores() {
         let cores = Cores::from_allowed(&[2, 5, 6]).unwrap();
-        assert_eq!(
-            (cores.sender, cores.receiver, cores.are_shared()),
-            (2, 5, false)
-        );
+        assert_eq!((cores.sender, cores.receiver, cores.are_shared()), (2, 5, false));
     }
 
     #[test]

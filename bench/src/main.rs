@@ -9,10 +9,7 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     // Warnings go to stderr, since stdout carries results or, in a peer process, its answers.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

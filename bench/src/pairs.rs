@@ -53,10 +53,7 @@ impl Plan {
     pub fn alone(seconds: f64) -> Result<Self> {
         let seconds = checked_seconds(seconds)?;
         let count = ((seconds / SLICE_MIN.as_secs_f64()) as u32).clamp(1, PAIRS_MAX);
-        Ok(Self {
-            count,
-            slice: Duration::from_secs_f64(seconds / f64::from(count)),
-        })
+        Ok(Self { count, slice: Duration::from_secs_f64(seconds / f64::from(count)) })
     }
 }
 
@@ -114,28 +111,20 @@ impl ThroughputRun {
     /// Sums of the subject's counts and seconds over all slices.
     pub fn subject_total(&self) -> ThroughputSlice {
         let first = self.subject.first().copied().unwrap_or_default();
-        self.subject
-            .iter()
-            .skip(1)
-            .fold(first, |sum, slice| ThroughputSlice {
-                seconds: sum.seconds + slice.seconds,
-                sent: sum.sent + slice.sent,
-                delivered: sum.delivered + slice.delivered,
-                duplicated: sum.duplicated + slice.duplicated,
-                size_bytes: sum.size_bytes,
-                datagrams: sum.datagrams + slice.datagrams,
-                sends: sum.sends + slice.sends,
-            })
+        self.subject.iter().skip(1).fold(first, |sum, slice| ThroughputSlice {
+            seconds: sum.seconds + slice.seconds,
+            sent: sum.sent + slice.sent,
+            delivered: sum.delivered + slice.delivered,
+            duplicated: sum.duplicated + slice.duplicated,
+            size_bytes: sum.size_bytes,
+            datagrams: sum.datagrams + slice.datagrams,
+            sends: sum.sends + slice.sends,
+        })
     }
 }
 
 fn median_rate(slices: &[ThroughputSlice]) -> Option<f64> {
-    median(
-        &slices
-            .iter()
-            .map(ThroughputSlice::messages_per_second)
-            .collect::<Vec<_>>(),
-    )
+    median(&slices.iter().map(ThroughputSlice::messages_per_second).collect::<Vec<_>>())
 }
 
 /// Round trips of a subject, with those of its baseline when there was one.

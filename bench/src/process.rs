@@ -57,13 +57,7 @@ impl PeerProcess {
             return Err(BenchError::Peer("started without stdin and stdout".into()));
         };
         let unknown = SocketAddr::from(([0; 4], 0));
-        let mut peer = Self {
-            child,
-            orders,
-            answers,
-            address: unknown,
-            key: None,
-        };
+        let mut peer = Self { child, orders, answers, address: unknown, key: None };
         match peer.answer::<()>()? {
             Answer::Listening { address, key } => {
                 peer.address = address;
@@ -121,21 +115,16 @@ impl PeerProcess {
         orders
             .write_all(line.as_bytes())
             .and_then(|()| orders.flush())
-            .map_err(BenchError::system(
-                "write to the peer process (did it crash?)",
-            ))
+            .map_err(BenchError::system("write to the peer process (did it crash?)"))
     }
 
     fn answer<R: DeserializeOwned>(&mut self) -> Result<Answer<R>> {
-        let line = self
-            .answers
-            .recv_timeout(ANSWER_TIME_MAX)
-            .map_err(|error| match error {
-                RecvTimeoutError::Timeout => BenchError::Peer("no answer within 10 s".into()),
-                RecvTimeoutError::Disconnected => {
-                    BenchError::Peer("ended without an answer; its own message is above".into())
-                }
-            })?;
+        let line = self.answers.recv_timeout(ANSWER_TIME_MAX).map_err(|error| match error {
+            RecvTimeoutError::Timeout => BenchError::Peer("no answer within 10 s".into()),
+            RecvTimeoutError::Disconnected => {
+                BenchError::Peer("ended without an answer; its own message is above".into())
+            }
+        })?;
         serde_json::from_str(&line)
             .map_err(|error| BenchError::Peer(format!("answer {line:?} not understood: {error}")))
     }

@@ -78,13 +78,7 @@ impl RawEcho {
         }
         let peer = PeerProcess::start(&arguments)?;
         let socket = bind(spin, Duration::from_nanos(ANSWER_NANOS_MAX))?;
-        Ok(Self {
-            peer,
-            socket,
-            cores,
-            size_bytes,
-            spin,
-        })
+        Ok(Self { peer, socket, cores, size_bytes, spin })
     }
 
     /// Whether both sides poll.
@@ -184,15 +178,12 @@ impl Asker<'_> {
     }
 
     fn check_older(&self, count: usize) -> Result<()> {
-        let tag = self.answer[..count]
-            .first_chunk::<TAG_BYTES>()
-            .map(|tag| u64::from_le_bytes(*tag));
+        let tag =
+            self.answer[..count].first_chunk::<TAG_BYTES>().map(|tag| u64::from_le_bytes(*tag));
         if count == self.question.len() && tag.is_some_and(|tag| tag + 1 < self.next) {
             return Ok(());
         }
-        Err(BenchError::Corrupt(format!(
-            "an answer of {count} bytes that was never asked for"
-        )))
+        Err(BenchError::Corrupt(format!("an answer of {count} bytes that was never asked for")))
     }
 }
 
@@ -233,9 +224,8 @@ impl PeerRole for Echo {
 /// Those of the socket and of the control channel.
 pub fn run_peer(core: usize, spin: bool) -> Result<()> {
     let socket = bind(spin, PARKED_CHECK)?;
-    let address = socket
-        .local_addr()
-        .map_err(BenchError::system("read the address of a socket"))?;
+    let address =
+        socket.local_addr().map_err(BenchError::system("read the address of a socket"))?;
     peer::serve(&mut Echo { socket, core }, address, None)
 }
 

@@ -177,9 +177,7 @@ fn quotient(count: u64, by: u64) -> Option<f64> {
 /// The reports as a table, one line each; latencies stand below the throughputs.
 pub fn table(reports: &[Report]) -> String {
     let mut text = String::new();
-    let throughputs = reports
-        .iter()
-        .filter(|report| report.messages_per_second.is_some());
+    let throughputs = reports.iter().filter(|report| report.messages_per_second.is_some());
     for (index, report) in throughputs.enumerate() {
         if index == 0 {
             line(&mut text, &THROUGHPUT_HEADINGS.map(str::to_owned));
@@ -199,37 +197,16 @@ pub fn table(reports: &[Report]) -> String {
     text
 }
 
-const THROUGHPUT_HEADINGS: [&str; 9] = [
-    "throughput",
-    "bytes",
-    "M msg/s",
-    "Gb/s",
-    "lost",
-    "dup",
-    "msg/dgram",
-    "ceiling M/s",
-    "ratio",
-];
+const THROUGHPUT_HEADINGS: [&str; 9] =
+    ["throughput", "bytes", "M msg/s", "Gb/s", "lost", "dup", "msg/dgram", "ceiling M/s", "ratio"];
 
-const LATENCY_HEADINGS: [&str; 9] = [
-    "round trip",
-    "bytes",
-    "p50 us",
-    "p90 us",
-    "p99 us",
-    "p99.9 us",
-    "max us",
-    "lost",
-    "ratio",
-];
+const LATENCY_HEADINGS: [&str; 9] =
+    ["round trip", "bytes", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us", "lost", "ratio"];
 
 fn line(text: &mut String, cells: &[String; 9]) {
     for (index, cell) in cells.iter().enumerate() {
-        let written = if index == 0 {
-            write!(text, "{cell:<12}")
-        } else {
-            write!(text, " {cell:>11}")
-        };
+        let written =
+            if index == 0 { write!(text, "{cell:<12}") } else { write!(text, " {cell:>11}") };
         written.expect("writing to a string does not fail");
     }
     text.push('\n');
@@ -255,36 +232,16 @@ fn throughput_cells(report: &Report) -> [String; 9] {
 
 fn latency_lines(report: &Report) -> Vec<[String; 9]> {
     let cells = |name: &str, summary: LatencySummary, lost, ratio| {
-        let LatencySummary {
-            p50,
-            p90,
-            p99,
-            p999,
-            max,
-        } = summary;
+        let LatencySummary { p50, p90, p99, p999, max } = summary;
         let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(|us| cell(Some(us), 1.0));
-        [
-            name.into(),
-            report.size_bytes.to_string(),
-            p50,
-            p90,
-            p99,
-            p999,
-            max,
-            lost,
-            ratio,
-        ]
+        [name.into(), report.size_bytes.to_string(), p50, p90, p99, p999, max, lost, ratio]
     };
     let own = report.latency_us.map(|summary| {
         let ratio = cell(report.ratio_to_raw_p50, 1.0);
         cells(report.command, summary, count_cell(report.lost), ratio)
     });
     let raw = report.raw_latency_us.map(|summary| {
-        let lost = if own.is_some() {
-            "-".into()
-        } else {
-            count_cell(report.lost)
-        };
+        let lost = if own.is_some() { "-".into() } else { count_cell(report.lost) };
         cells("raw UDP", summary, lost, "-".into())
     });
     own.into_iter().chain(raw).collect()

@@ -104,10 +104,7 @@ mod tests {
             (summary.p999, 999.0),
             (summary.max, 1000.0),
         ] {
-            assert!(
-                (got - wanted).abs() <= wanted / 1000.0,
-                "{got} for {wanted}"
-            );
+            assert!((got - wanted).abs() <= wanted / 1000.0, "{got} for {wanted}");
         }
         assert_eq!(LatencySummary::of(&latency_histogram()), None);
     }

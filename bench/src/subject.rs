@@ -62,11 +62,7 @@ impl ThroughputSlice {
 
     /// Delivered messages per second; 0 when nothing arrived.
     pub fn messages_per_second(&self) -> f64 {
-        if self.seconds > 0.0 {
-            self.delivered as f64 / self.seconds
-        } else {
-            0.0
-        }
+        if self.seconds > 0.0 { self.delivered as f64 / self.seconds } else { 0.0 }
     }
 
     /// Delivered body bits per second, in 10^9.
@@ -91,12 +87,7 @@ pub struct LatencySlice {
 impl LatencySlice {
     /// A slice in which nothing happened yet.
     pub fn empty() -> Self {
-        Self {
-            histogram: latency_histogram(),
-            seconds: 0.0,
-            sent: 0,
-            lost: 0,
-        }
+        Self { histogram: latency_histogram(), seconds: 0.0, sent: 0, lost: 0 }
     }
 
     /// Adds what `other` measured.
@@ -105,9 +96,7 @@ impl LatencySlice {
     ///
     /// Never: all slices share the bounds of [`latency_histogram`].
     pub fn add(&mut self, other: &Self) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("histograms share their bounds");
+        self.histogram.add(&other.histogram).expect("histograms share their bounds");
         self.seconds += other.seconds;
         self.sent += other.sent;
         self.lost += other.lost;

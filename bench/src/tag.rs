@@ -45,12 +45,7 @@ impl Default for TagChecker {
 impl TagChecker {
     /// A checker that expects message 0.
     pub fn new() -> Self {
-        Self {
-            next: 0,
-            delivered: 0,
-            duplicated: 0,
-            gaps: Vec::with_capacity(GAPS_MAX),
-        }
+        Self { next: 0, delivered: 0, duplicated: 0, gaps: Vec::with_capacity(GAPS_MAX) }
     }
 
     /// Takes note of one received body.
@@ -148,11 +143,7 @@ mod tests {
     fn in_order_messages_are_delivered() {
         for size in [0, 1, 2, 7, 8, 9, 64] {
             let checker = feed(size, &(0..1000).collect::<Vec<_>>());
-            assert_eq!(
-                (checker.delivered(), checker.duplicated()),
-                (1000, 0),
-                "size {size}"
-            );
+            assert_eq!((checker.delivered(), checker.duplicated()), (1000, 0), "size {size}");
             assert_eq!(checker.next(), 1000);
         }
     }
@@ -163,11 +154,7 @@ mod tests {
             let checker = feed(size, &[0, 1, 4, 5]);
             assert_eq!((checker.delivered(), checker.next()), (4, 6), "size {size}");
             let checker = feed(size, &[0, 1, 4, 5, 3, 2]);
-            assert_eq!(
-                (checker.delivered(), checker.duplicated()),
-                (6, 0),
-                "size {size}"
-            );
+            assert_eq!((checker.delivered(), checker.duplicated()), (6, 0), "size {size}");
         }
     }
 
@@ -175,11 +162,7 @@ mod tests {
     fn a_repeated_message_is_a_duplicate_each_time() {
         for size in [1, 8] {
             let checker = feed(size, &[0, 1, 1, 4, 3, 3, 0]);
-            assert_eq!(
-                (checker.delivered(), checker.duplicated()),
-                (4, 3),
-                "size {size}"
-            );
+            assert_eq!((checker.delivered(), checker.duplicated()), (4, 3), "size {size}");
         }
     }
 

@@ -15,10 +15,7 @@ use serde_json::Value;
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_cubed-bench");
 
 fn bench(arguments: &[&str]) -> Output {
-    Command::new(EXECUTABLE)
-        .args(arguments)
-        .output()
-        .expect("the executable starts")
+    Command::new(EXECUTABLE).args(arguments).output().expect("the executable starts")
 }
 
 fn measured(arguments: &[&str]) -> Value {
@@ -57,15 +54,7 @@ fn the_ceiling_delivers_what_was_sent_in_order() {
 
 #[test]
 fn small_datagrams_carry_the_ceiling_too() {
-    let arguments = [
-        "ceiling",
-        "--size",
-        "200",
-        "--datagram",
-        "64",
-        "--seconds",
-        "0.1",
-    ];
+    let arguments = ["ceiling", "--size", "200", "--datagram", "64", "--seconds", "0.1"];
     let report = measured(&arguments);
     assert_counts(&report);
     assert!(report["messages_per_datagram"].as_f64().unwrap() < 1.0);
@@ -83,10 +72,7 @@ fn raw_echo_answers_each_question() {
 
 #[test]
 fn a_peer_exits_when_its_stdin_closes() {
-    for arguments in [
-        ["peer-ceiling", "--core", "0"],
-        ["peer-echo", "--core", "0"],
-    ] {
+    for arguments in [["peer-ceiling", "--core", "0"], ["peer-echo", "--core", "0"]] {
         let mut peer = Command::new(EXECUTABLE)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -94,9 +80,7 @@ fn a_peer_exits_when_its_stdin_closes() {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(peer.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(peer.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("127.0.0.1:"), "{line}");
         drop(peer.stdin.take());
         assert!(peer.wait().unwrap().success());
@@ -111,10 +95,7 @@ fn a_killed_measurement_leaves_no_peer_behind() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(bench.stdout.take().unwrap()).lines();
-    assert!(
-        lines.any(|line| line.unwrap().starts_with("window")),
-        "no slice began"
-    );
+    assert!(lines.any(|line| line.unwrap().starts_with("window")), "no slice began");
     let children = format!("/proc/{0}/task/{0}/children", bench.id());
     let peer = fs::read_to_string(children).unwrap().trim().to_owned();
     assert!(!peer.is_empty());
@@ -122,10 +103,7 @@ fn a_killed_measurement_leaves_no_peer_behind() {
     bench.wait().unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     while is_running(&peer) {
-        assert!(
-            Instant::now() < deadline,
-            "process {peer} outlives its measurement"
-        );
+        assert!(Instant::now() < deadline, "process {peer} outlives its measurement");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -133,9 +111,7 @@ fn a_killed_measurement_leaves_no_peer_behind() {
 /// Whether process `id` exists and is more than a zombie that nobody has waited for yet.
 fn is_running(id: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    let state = status
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
+    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     !matches!(state, None | Some('Z'))
 }
 

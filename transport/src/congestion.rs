@@ -81,11 +81,7 @@ impl Cubic {
             recovery_start: None,
             limited_since: None,
         };
-        Self {
-            datagram_bytes,
-            state,
-            before_cut: None,
-        }
+        Self { datagram_bytes, state, before_cut: None }
     }
 
     /// Records that `bytes` in flight were acknowledged at `now`, the newest of them sent at
@@ -136,11 +132,7 @@ impl Cubic {
         // Fast convergence, RFC 9438 section 4.7: a flow that lost before it was back at its old
         // plateau has company, and makes room by aiming lower.
         let shrinking = state.window < state.plateau;
-        state.plateau = if shrinking {
-            state.window * (1.0 + BETA) / 2.0
-        } else {
-            state.window
-        };
+        state.plateau = if shrinking { state.window * (1.0 + BETA) / 2.0 } else { state.window };
         state.window_before_cut = state.window;
         state.window = (state.window * BETA).max(floor);
         state.slow_start_threshold = state.window;

@@ -37,9 +37,7 @@ impl CookieSecret {
         dial_id: [u8; 8],
         hello_hash: &[u8; 32],
     ) -> [u8; COOKIE_BYTES] {
-        *self
-            .hash(now_ns / COOKIE_EPOCH_NS, address, dial_id, hello_hash)
-            .as_bytes()
+        *self.hash(now_ns / COOKIE_EPOCH_NS, address, dial_id, hello_hash).as_bytes()
     }
 
     /// Whether `cookie` was minted for these arguments in this epoch or the one before.
@@ -131,23 +129,14 @@ mod tests {
         };
         assert!(refused("192.0.2.7:7531", DIAL, &HELLO), "another port");
         assert!(refused("192.0.2.8:7530", DIAL, &HELLO), "another address");
-        assert!(
-            refused("192.0.2.7:7530", *b"other id", &HELLO),
-            "another dial"
-        );
+        assert!(refused("192.0.2.7:7530", *b"other id", &HELLO), "another dial");
         assert!(refused("192.0.2.7:7530", DIAL, &[4; 32]), "another hello");
         let other = CookieSecret::from_bytes([8; 32]);
-        assert!(
-            !other.verify(&cookie, NOW, address(), DIAL, &HELLO),
-            "another secret"
-        );
+        assert!(!other.verify(&cookie, NOW, address(), DIAL, &HELLO), "another secret");
         for bit in 0..COOKIE_BYTES * 8 {
             let mut bad = cookie;
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                !secret().verify(&bad, NOW, address(), DIAL, &HELLO),
-                "bit {bit}"
-            );
+            assert!(!secret().verify(&bad, NOW, address(), DIAL, &HELLO), "bit {bit}");
         }
     }
 
@@ -163,12 +152,7 @@ mod tests {
     #[test]
     fn a_cookie_matches_the_published_vector() {
         let cookie = secret().mint(NOW, address(), DIAL, &HELLO);
-        let text = cookie
-            .iter()
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        assert_eq!(
-            text,
-            "122d2e8fd4d5d436be5d2bea520630e5d9d15aab54e3f0a1fe3630202b6fd360"
-        );
+        let text = cookie.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        assert_eq!(text, "122d2e8fd4d5d436be5d2bea520630e5d9d15aab54e3f0a1fe3630202b6fd360");
     }
 }

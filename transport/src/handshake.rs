@@ -91,9 +91,7 @@ const fn check_datagram_length(datagram: &[u8]) -> Result<(), HandshakeError> {
     if datagram.len() <= DATAGRAM_BYTES_MAX {
         Ok(())
     } else {
-        Err(HandshakeError::FlightTooLong {
-            bytes: datagram.len(),
-        })
+        Err(HandshakeError::FlightTooLong { bytes: datagram.len() })
     }
 }
 

@@ -123,14 +123,9 @@ impl SealingKey {
     #[inline]
     pub fn seal(&self, packet_number: u64, header: &[u8], payload: &mut [u8]) -> [u8; TAG_BYTES] {
         let nonce = self.0.nonce(packet_number);
-        let tag = self
-            .0
-            .key
-            .seal_in_place_separate_tag(nonce, aead::Aad::from(header), payload);
+        let tag = self.0.key.seal_in_place_separate_tag(nonce, aead::Aad::from(header), payload);
         let tag = tag.expect("a datagram is shorter than the AEAD's limit");
-        tag.as_ref()
-            .try_into()
-            .expect("all suites have tags of 16 bytes")
+        tag.as_ref().try_into().expect("all suites have tags of 16 bytes")
     }
 }
 
@@ -149,10 +144,7 @@ impl OpeningKey {
         sealed: &'a mut [u8],
     ) -> Option<&'a mut [u8]> {
         let nonce = self.0.nonce(packet_number);
-        self.0
-            .key
-            .open_in_place(nonce, aead::Aad::from(header), sealed)
-            .ok()
+        self.0.key.open_in_place(nonce, aead::Aad::from(header), sealed).ok()
     }
 }
 
@@ -183,10 +175,7 @@ impl Key {
         let mut iv = [0; aead::NONCE_LEN];
         expand(secret, &[label_iv], &mut iv);
         let key = aead::UnboundKey::new(algorithm, bytes).expect("the key has the suite's length");
-        Self {
-            key: aead::LessSafeKey::new(key),
-            iv,
-        }
+        Self { key: aead::LessSafeKey::new(key), iv }
     }
 
     #[inline]

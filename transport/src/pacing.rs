@@ -59,11 +59,7 @@ impl Pacer {
             None => self.burst,
         };
         self.filled = self.filled.max(Some(now));
-        if self.tokens < self.datagram {
-            0
-        } else {
-            self.tokens as u64
-        }
+        if self.tokens < self.datagram { 0 } else { self.tokens as u64 }
     }
 
     /// Records that `bytes` left. May be more than was available (probes, acknowledgements); what
@@ -123,10 +119,7 @@ mod tests {
     fn an_idle_pacer_saves_up_one_burst_only() {
         let mut pacer = Pacer::new();
         available(&mut pacer, START);
-        assert_eq!(
-            available(&mut pacer, START + Duration::from_mins(1)),
-            10 * DATAGRAM
-        );
+        assert_eq!(available(&mut pacer, START + Duration::from_mins(1)), 10 * DATAGRAM);
     }
 
     #[test]
@@ -148,10 +141,7 @@ mod tests {
             now = pacer.next_release(now, 0).unwrap();
         }
         let expected = WINDOW * 10 * 5 / 4 + 10 * DATAGRAM;
-        assert!(
-            sent.abs_diff(expected) <= 2 * DATAGRAM,
-            "{sent} against {expected}"
-        );
+        assert!(sent.abs_diff(expected) <= 2 * DATAGRAM, "{sent} against {expected}");
     }
 
     #[test]
@@ -180,11 +170,7 @@ mod tests {
         available(&mut pacer, START);
         pacer.on_sent(10 * DATAGRAM);
         assert_eq!(available(&mut pacer, START - Duration::from_secs(1)), 0);
-        assert_eq!(
-            available(&mut pacer, START),
-            0,
-            "time already counted does not count twice"
-        );
+        assert_eq!(available(&mut pacer, START), 0, "time already counted does not count twice");
     }
 
     #[test]

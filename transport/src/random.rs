@@ -47,9 +47,7 @@ impl SeededEntropy {
     /// A generator whose whole output follows from `seed`.
     pub fn new(seed: u64) -> Self {
         let mut counter = seed;
-        Self {
-            state: std::array::from_fn(|_| split_mix(&mut counter)),
-        }
+        Self { state: std::array::from_fn(|_| split_mix(&mut counter)) }
     }
 }
 
@@ -99,9 +97,7 @@ mod tests {
 
     #[test]
     fn xoshiro_matches_its_published_outputs() {
-        let mut entropy = SeededEntropy {
-            state: [1, 2, 3, 4],
-        };
+        let mut entropy = SeededEntropy { state: [1, 2, 3, 4] };
         let first: [u64; 4] = std::array::from_fn(|_| entropy.next_u64());
         assert_eq!(first, [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240]);
     }
@@ -125,10 +121,7 @@ mod tests {
         for _ in 0..70_000 {
             counts[entropy.below(7) as usize] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (9_500..10_500).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
     }
 
     #[test]

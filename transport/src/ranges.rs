@@ -35,14 +35,8 @@ impl RangeSet {
     ///
     /// When `ranges_max` is 0.
     pub fn new(ranges_max: usize) -> Self {
-        assert!(
-            ranges_max > 0,
-            "a set of packet numbers needs room for one range"
-        );
-        Self {
-            ranges: VecDeque::new(),
-            ranges_max,
-        }
+        assert!(ranges_max > 0, "a set of packet numbers needs room for one range");
+        Self { ranges: VecDeque::new(), ranges_max }
     }
 
     /// Adds `number`; true when it is in the set now and was not before.
@@ -79,9 +73,7 @@ impl RangeSet {
 
     /// Whether `number` is in the set.
     pub fn contains(&self, number: u64) -> bool {
-        self.ranges
-            .get(self.first_at_or_below(number))
-            .is_some_and(|range| number <= range.high)
+        self.ranges.get(self.first_at_or_below(number)).is_some_and(|range| number <= range.high)
     }
 
     /// The largest number in the set.
@@ -141,13 +133,7 @@ impl RangeSet {
             }
             self.ranges.pop_back();
         }
-        self.ranges.insert(
-            index,
-            Range {
-                low: number,
-                high: number,
-            },
-        );
+        self.ranges.insert(index, Range { low: number, high: number });
         true
     }
 
@@ -210,10 +196,7 @@ impl<'a> Ack<'a> {
     /// The ranges, highest first, as inclusive `(low, high)`.
     pub fn ranges(&self) -> AckRanges<'a> {
         let first = (self.largest - self.first_length, self.largest);
-        AckRanges {
-            next: Some(first),
-            further: self.further.clone(),
-        }
+        AckRanges { next: Some(first), further: self.further.clone() }
     }
 
     /// How many ranges there are, at least 1.
@@ -260,19 +243,10 @@ pub fn decode_ack<'a>(reader: &mut Reader<'a>) -> Option<Ack<'a>> {
     for _ in 0..further_count {
         (low, _) = range_below(low, &mut cursor)?;
     }
-    let bytes = start
-        .rest()
-        .split_at(start.remaining() - cursor.remaining())
-        .0;
+    let bytes = start.rest().split_at(start.remaining() - cursor.remaining()).0;
     *reader = cursor;
     let (further, further_count) = (Reader::new(bytes), further_count as usize);
-    Some(Ack {
-        largest,
-        delay_us,
-        first_length,
-        further,
-        further_count,
-    })
+    Some(Ack { largest, delay_us, first_length, further, further_count })
 }
 
 /// Reads the gap and length of the range below one that starts at `low`; `None` when they are cut

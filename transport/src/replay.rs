@@ -52,10 +52,7 @@ impl ReplayWindow {
             packets.is_power_of_two() && words > 0,
             "a replay window is a power of two of at least 64 packets, not {packets}",
         );
-        Self {
-            highest: 0,
-            words: vec![0; words].into_boxed_slice(),
-        }
+        Self { highest: 0, words: vec![0; words].into_boxed_slice() }
     }
 
     /// Whether a datagram with this number may be opened. Changes nothing.
@@ -89,15 +86,8 @@ impl ReplayWindow {
         }
         let index = self.word_index(number);
         self.words[index] |= bit(number);
-        debug_assert_eq!(
-            self.check(number),
-            Verdict::Replayed,
-            "a committed number is seen"
-        );
-        debug_assert!(
-            number <= self.highest,
-            "the highest number bounds all others"
-        );
+        debug_assert_eq!(self.check(number), Verdict::Replayed, "a committed number is seen");
+        debug_assert!(number <= self.highest, "the highest number bounds all others");
         true
     }
 
@@ -184,11 +174,7 @@ mod tests {
         for number in numbers {
             let expected = reference.check(number, packets as u64);
             assert_eq!(window.check(number), expected, "{number}");
-            assert_eq!(
-                window.commit(number),
-                expected == Verdict::Fresh,
-                "{number}"
-            );
+            assert_eq!(window.commit(number), expected == Verdict::Fresh, "{number}");
             if expected == Verdict::Fresh {
                 reference.commit(number);
             }
@@ -215,10 +201,7 @@ mod tests {
         assert!(window.commit(100));
         assert_eq!(window.check(37), Verdict::Fresh);
         assert_eq!(window.check(36), Verdict::TooOld);
-        assert!(
-            !window.commit(36),
-            "a number below the window changes nothing"
-        );
+        assert!(!window.commit(36), "a number below the window changes nothing");
         assert_eq!(window.check(100), Verdict::Replayed);
     }
 
@@ -231,18 +214,7 @@ mod tests {
 
     #[test]
     fn jumps_of_any_length_leave_no_stale_bits() {
-        for jump in [
-            1,
-            63,
-            64,
-            65,
-            127,
-            128,
-            129,
-            1 << 32,
-            1 << 63,
-            u64::MAX - 300,
-        ] {
+        for jump in [1, 63, 64, 65, 127, 128, 129, 1 << 32, 1 << 63, u64::MAX - 300] {
             let dense = 0..300;
             let after = 299_u64 + jump;
             let around = (after.saturating_sub(200)..=after).rev();
@@ -252,17 +224,7 @@ mod tests {
 
     #[test]
     fn the_last_number_is_ordinary() {
-        assert_agrees(
-            64,
-            [
-                u64::MAX - 1,
-                u64::MAX,
-                u64::MAX,
-                u64::MAX - 63,
-                u64::MAX - 64,
-                0,
-            ],
-        );
+        assert_agrees(64, [u64::MAX - 1, u64::MAX, u64::MAX, u64::MAX - 63, u64::MAX - 64, 0]);
     }
 
     #[test]

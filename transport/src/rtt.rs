@@ -72,11 +72,8 @@ impl RttEstimator {
             return;
         }
         self.min_nanos = self.min_nanos.min(latest);
-        let adjusted = if latest >= self.min_nanos + ack_delay {
-            latest - ack_delay
-        } else {
-            latest
-        };
+        let adjusted =
+            if latest >= self.min_nanos + ack_delay { latest - ack_delay } else { latest };
         let deviation = self.smoothed_nanos.abs_diff(adjusted);
         self.variance_nanos = (3 * self.variance_nanos + deviation) / 4;
         self.smoothed_nanos = (7 * self.smoothed_nanos + adjusted) / 8;
@@ -133,11 +130,7 @@ impl RttEstimator {
 #[inline]
 const fn clamped(duration: Duration) -> u64 {
     let nanos = nanos_saturating(duration);
-    if nanos < SAMPLE_NANOS_MAX {
-        nanos
-    } else {
-        SAMPLE_NANOS_MAX
-    }
+    if nanos < SAMPLE_NANOS_MAX { nanos } else { SAMPLE_NANOS_MAX }
 }
 
 #[cfg(test)]
@@ -197,14 +190,8 @@ mod tests {
             rtt.update(micros(20), Duration::ZERO);
             precise.update(micros(20), Duration::ZERO);
         }
-        assert_eq!(
-            (rtt.pto_base(), rtt.loss_delay()),
-            (micros(1_020), micros(1_000))
-        );
-        assert_eq!(
-            (precise.pto_base(), precise.loss_delay()),
-            (micros(70), micros(50))
-        );
+        assert_eq!((rtt.pto_base(), rtt.loss_delay()), (micros(1_020), micros(1_000)));
+        assert_eq!((precise.pto_base(), precise.loss_delay()), (micros(70), micros(50)));
     }
 
     #[test]

@@ -63,10 +63,7 @@ impl Sub<Duration> for Instant {
 /// `duration` in nanoseconds; `u64::MAX` when it is longer than 64 bits can say.
 #[inline]
 pub(crate) const fn nanos_saturating(duration: Duration) -> u64 {
-    duration
-        .as_secs()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(duration.subsec_nanos() as u64)
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
 #[cfg(test)]
@@ -88,19 +85,13 @@ mod tests {
         assert_eq!(last + Duration::from_nanos(1), last);
         assert_eq!(Instant::default() + Duration::MAX, last);
         assert_eq!(last - Duration::MAX, Instant::default());
-        assert_eq!(
-            Instant::from_nanos(5) - Duration::from_nanos(6),
-            Instant::default()
-        );
+        assert_eq!(Instant::from_nanos(5) - Duration::from_nanos(6), Instant::default());
     }
 
     #[test]
     fn duration_since_a_later_instant_is_zero() {
         let (early, late) = (Instant::from_nanos(10), Instant::from_nanos(35));
-        assert_eq!(
-            late.saturating_duration_since(early),
-            Duration::from_nanos(25)
-        );
+        assert_eq!(late.saturating_duration_since(early), Duration::from_nanos(25));
         assert_eq!(early.saturating_duration_since(late), Duration::ZERO);
     }
 }

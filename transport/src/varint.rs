@@ -132,19 +132,11 @@ impl<'a> Reader<'a> {
         let (value, shorter_max, rest) = match first >> 6 {
             1 => {
                 let (bytes, rest) = self.rest.split_first_chunk()?;
-                (
-                    u64::from(u16::from_be_bytes(*bytes) & 0x3fff),
-                    VALUE_MAX_1,
-                    rest,
-                )
+                (u64::from(u16::from_be_bytes(*bytes) & 0x3fff), VALUE_MAX_1, rest)
             }
             2 => {
                 let (bytes, rest) = self.rest.split_first_chunk()?;
-                (
-                    u64::from(u32::from_be_bytes(*bytes) & 0x3fff_ffff),
-                    VALUE_MAX_2,
-                    rest,
-                )
+                (u64::from(u32::from_be_bytes(*bytes) & 0x3fff_ffff), VALUE_MAX_2, rest)
             }
             _ => {
                 let (bytes, rest) = self.rest.split_first_chunk()?;
@@ -178,10 +170,7 @@ mod tests {
     #[test]
     fn examples_of_rfc_9000_appendix_a_1() {
         let cases: [(u64, &[u8]); 4] = [
-            (
-                151_288_809_941_952_652,
-                &[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c],
-            ),
+            (151_288_809_941_952_652, &[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c]),
             (494_878_333, &[0x9d, 0x7f, 0x3e, 0x7d]),
             (15_293, &[0x7b, 0xbd]),
             (37, &[0x25]),
@@ -194,18 +183,8 @@ mod tests {
 
     #[test]
     fn size_changes_exactly_at_the_limits() {
-        let cases = [
-            (0, 1),
-            (63, 1),
-            (64, 2),
-            (16_383, 2),
-            (16_384, 4),
-            (VALUE_MAX_4, 4),
-        ];
-        for (value, bytes) in cases
-            .into_iter()
-            .chain([(VALUE_MAX_4 + 1, 8), (VALUE_MAX, 8)])
-        {
+        let cases = [(0, 1), (63, 1), (64, 2), (16_383, 2), (16_384, 4), (VALUE_MAX_4, 4)];
+        for (value, bytes) in cases.into_iter().chain([(VALUE_MAX_4 + 1, 8), (VALUE_MAX, 8)]) {
             assert_eq!(size(value), bytes, "{value}");
             assert_eq!(encoded(value).len(), bytes, "{value}");
         }
@@ -225,10 +204,7 @@ mod tests {
             assert_eq!(reader.varint(), None);
             assert_eq!(reader.rest(), bytes, "a failed read moves nothing");
         }
-        assert_eq!(
-            Reader::new(&[0xc0, 0, 0, 0, 0x3f, 0xff, 0xff, 0xff]).varint(),
-            None
-        );
+        assert_eq!(Reader::new(&[0xc0, 0, 0, 0, 0x3f, 0xff, 0xff, 0xff]).varint(), None);
     }
 
     #[test]
@@ -240,10 +216,7 @@ mod tests {
         assert_eq!(reader.bytes(2), Some(&[1, 2][..]));
         assert_eq!((reader.remaining(), reader.is_empty()), (1, false));
         assert_eq!(reader.bytes(1), Some(&[3][..]));
-        assert_eq!(
-            (reader.u8(), reader.varint(), reader.is_empty()),
-            (None, None, true)
-        );
+        assert_eq!((reader.u8(), reader.varint(), reader.is_empty()), (None, None, true));
         assert_eq!(reader.bytes(0), Some(&[][..]));
     }
 

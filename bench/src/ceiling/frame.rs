@@ -52,11 +52,7 @@ impl Header {
     #[inline]
     pub fn encode(self) -> [u8; HEADER_BYTES] {
         let (kind, first_frame, slice, number) = match self {
-            Self::Data {
-                first_frame,
-                slice,
-                number,
-            } => (KIND_DATA, first_frame, slice, number),
+            Self::Data { first_frame, slice, number } => (KIND_DATA, first_frame, slice, number),
             Self::Progress { slice, next } => (KIND_PROGRESS, 0, slice, next),
         };
         let low = u64::from(kind) | u64::from(first_frame) << 16 | u64::from(slice) << 32;
@@ -75,15 +71,8 @@ impl Header {
         let number = u64::from_le_bytes(*high.first_chunk()?);
         let (first_frame, slice) = ((low >> 16) as u16, (low >> 32) as u32);
         match low as u8 {
-            KIND_DATA => Some(Self::Data {
-                first_frame,
-                slice,
-                number,
-            }),
-            KIND_PROGRESS => Some(Self::Progress {
-                slice,
-                next: number,
-            }),
+            KIND_DATA => Some(Self::Data { first_frame, slice, number }),
+            KIND_PROGRESS => Some(Self::Progress { slice, next: number }),
             _ => None,
         }
     }
@@ -101,11 +90,7 @@ impl Packer {
     /// Messages of `size` bytes, numbered from 0.
     pub fn new(size: usize) -> Self {
         let body = (0..size).map(|index| (index * 31 + 7) as u8).collect();
-        Self {
-            body,
-            sequence: 0,
-            body_left: 0,
-        }
+        Self { body, sequence: 0, body_left: 0 }
     }
 
     /// Messages written to their last byte.
@@ -184,12 +169,7 @@ pub struct Unpacker {
 impl Unpacker {
     /// Accepts bodies of up to `size_max` bytes.
     pub fn new(size_max: usize) -> Self {
-        Self {
-            body: Vec::with_capacity(size_max),
-            body_left: 0,
-            size_max,
-            is_lost: false,
-        }
+        Self { body: Vec::with_capacity(size_max), body_left: 0, size_max, is_lost: false }
     }
 
     /// Gives up the unfinished body: the datagram with its next part is lost.
@@ -225,9 +205,8 @@ impl Unpacker {
         } else if self.body_left.min(payload.len()) != usize::from(first_frame) {
             return Err(FrameError::FirstFrame);
         }
-        let (end_of_body, mut rest) = payload
-            .split_at_checked(usize::from(first_frame))
-            .ok_or(FrameError::FirstFrame)?;
+        let (end_of_body, mut rest) =
+            payload.split_at_checked(usize::from(first_frame)).ok_or(FrameError::FirstFrame)?;
         if self.body_left > 0 {
             self.extend_body(end_of_body);
             if self.body_left == 0 {

@@ -203,9 +203,7 @@ fn checked_slice(
 ) -> Result<ThroughputSlice> {
     let invented = received.next_message > sent.messages || received.delivered > sent.messages;
     if invented || received.duplicated > 0 || received.datagrams > sent.datagrams {
-        return Err(BenchError::Corrupt(format!(
-            "sent {sent:?}, but received {received:?}"
-        )));
+        return Err(BenchError::Corrupt(format!("sent {sent:?}, but received {received:?}")));
     }
     Ok(ThroughputSlice {
         seconds: received.seconds,
@@ -229,12 +227,7 @@ mod tests {
     //! Goal: counts that cannot be true void the measurement; limits are named.
     use super::*;
 
-    const SENT: SendCounts = SendCounts {
-        messages: 100,
-        datagrams: 10,
-        sends: 1,
-        stalls: 0,
-    };
+    const SENT: SendCounts = SendCounts { messages: 100, datagrams: 10, sends: 1, stalls: 0 };
 
     fn received(delivered: u64, next_message: u64, duplicated: u64) -> ReceiveCounts {
         let seconds = 1.0;
@@ -257,11 +250,7 @@ mod tests {
 
     #[test]
     fn invented_or_doubled_messages_void_the_slice() {
-        for wrong in [
-            received(101, 100, 0),
-            received(90, 101, 0),
-            received(90, 100, 1),
-        ] {
+        for wrong in [received(101, 100, 0), received(90, 101, 0), received(90, 100, 1)] {
             let result = checked_slice(64, &SENT, &wrong);
             assert!(matches!(result, Err(BenchError::Corrupt(_))), "{wrong:?}");
         }
@@ -269,9 +258,7 @@ mod tests {
 
     #[test]
     fn limits_name_the_flag() {
-        let text = check_limits(SIZE_BYTES_MAX + 1, 1452)
-            .unwrap_err()
-            .to_string();
+        let text = check_limits(SIZE_BYTES_MAX + 1, 1452).unwrap_err().to_string();
         assert!(text.contains("--size"), "{text}");
         for datagram in [0, 63, 65_508] {
             let text = check_limits(64, datagram).unwrap_err().to_string();

@@ -81,12 +81,7 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver on `socket` that pins its slices to `core`.
     pub fn new(socket: UdpSocket, core: usize, shares_core: bool) -> Self {
-        Self {
-            socket,
-            core,
-            shares_core,
-            buffer: vec![0; RECV_BUFFER_BYTES],
-        }
+        Self { socket, core, shares_core, buffer: vec![0; RECV_BUFFER_BYTES] }
     }
 }
 
@@ -102,9 +97,7 @@ impl PeerRole for Receiver {
             let received = self.socket.recv(&mut self.buffer);
             if let Some(meta) = received.map_err(BenchError::system("receive"))? {
                 empty_polls = 0;
-                slice
-                    .handle_batch(&mut self.buffer, &meta)
-                    .map_err(corrupt)?;
+                slice.handle_batch(&mut self.buffer, &meta).map_err(corrupt)?;
                 slice.report_progress(&self.socket, order.progress_every)?;
                 continue;
             }
@@ -179,12 +172,7 @@ impl SliceReceiver {
 
     #[inline]
     fn handle_datagram(&mut self, datagram: &mut [u8]) -> Result<(), FrameError> {
-        let Some(Header::Data {
-            first_frame,
-            slice,
-            number,
-        }) = Header::decode(datagram)
-        else {
+        let Some(Header::Data { first_frame, slice, number }) = Header::decode(datagram) else {
             self.counts.ignored += 1;
             return Ok(());
         };
@@ -200,8 +188,7 @@ impl SliceReceiver {
         self.next = number + 1;
         self.counts.datagrams += 1;
         let checker = &mut self.checker;
-        self.unpacker
-            .unpack(payload, first_frame, is_next, |body| checker.check(body))
+        self.unpacker.unpack(payload, first_frame, is_next, |body| checker.check(body))
     }
 
     /// Reports progress when at least `every` datagrams came since the last report.
@@ -212,14 +199,9 @@ impl SliceReceiver {
         if self.next - self.reported < every {
             return Ok(());
         }
-        let report = Header::Progress {
-            slice: self.slice,
-            next: self.next,
-        }
-        .encode();
-        let sent = socket
-            .send(sender, &report, 0)
-            .map_err(BenchError::system("report progress"))?;
+        let report = Header::Progress { slice: self.slice, next: self.next }.encode();
+        let sent =
+            socket.send(sender, &report, 0).map_err(BenchError::system("report progress"))?;
         // A report that found no room is repeated with the next batch or the next silence.
         if sent == SendStatus::Sent {
             self.reported = self.next;
@@ -269,11 +251,7 @@ mod tests {
                 let mut datagram = vec![0; DATAGRAM_BYTES];
                 let payload = HEADER_BYTES..DATAGRAM_BYTES - TAG_BYTES;
                 let first_frame = packer.fill(&mut datagram[payload]);
-                let header = Header::Data {
-                    first_frame,
-                    slice: 4,
-                    number,
-                };
+                let header = Header::Data { first_frame, slice: 4, number };
                 datagram[..HEADER_BYTES].copy_from_slice(&header.encode());
                 seal.seal(number, &mut datagram);
                 datagram
@@ -294,14 +272,8 @@ mod tests {
     fn all_in_order_is_all_delivered() {
         let (datagrams, messages) = sealed(50);
         let counts = received(datagrams);
-        assert_eq!(
-            (counts.delivered, counts.next_message),
-            (messages, messages)
-        );
-        assert_eq!(
-            (counts.datagrams, counts.ignored, counts.duplicated),
-            (50, 0, 0)
-        );
+        assert_eq!((counts.delivered, counts.next_message), (messages, messages));
+        assert_eq!((counts.datagrams, counts.ignored, counts.duplicated), (50, 0, 0));
     }
 
     #[test]
@@ -331,13 +303,7 @@ mod tests {
         forged[HEADER_BYTES] ^= 1;
         let mut other_slice = datagrams[0].clone();
         other_slice[4] ^= 1;
-        let noise = vec![
-            forged,
-            other_slice,
-            Vec::new(),
-            vec![0xC1; 20],
-            vec![0; 1452],
-        ];
+        let noise = vec![forged, other_slice, Vec::new(), vec![0xC1; 20], vec![0; 1452]];
         let count = noise.len() as u64;
         let counts = received(noise.into_iter().chain(datagrams));
         assert_eq!((counts.ignored, counts.delivered), (count, messages));

@@ -24,11 +24,7 @@ pub enum Suite {
 impl Suite {
     /// AES-128-GCM where the CPU has AES instructions, else ChaCha20-Poly1305.
     pub fn of_this_machine() -> Self {
-        if has_aes() {
-            Self::Aes128Gcm
-        } else {
-            Self::ChaCha20Poly1305
-        }
+        if has_aes() { Self::Aes128Gcm } else { Self::ChaCha20Poly1305 }
     }
 
     /// Bytes of a key.
@@ -74,9 +70,7 @@ impl Seal {
     pub fn new(suite: Suite, key: &[u8]) -> Result<Self> {
         let key = UnboundKey::new(suite.algorithm(), key)
             .map_err(|_| BenchError::Peer("agreed on a key of the wrong length".into()))?;
-        Ok(Self {
-            key: LessSafeKey::new(key),
-        })
+        Ok(Self { key: LessSafeKey::new(key) })
     }
 
     /// Encrypts the bytes between header and tag of `datagram` and writes its tag.
@@ -89,13 +83,8 @@ impl Seal {
         let (header, rest) = datagram.split_at_mut(HEADER_BYTES);
         let (payload, tag) = rest.split_at_mut(rest.len() - TAG_BYTES);
         let sealed =
-            self.key
-                .seal_in_place_separate_tag(nonce(number), Aad::from(&*header), payload);
-        tag.copy_from_slice(
-            sealed
-                .expect("a datagram is far below the AEAD's limit")
-                .as_ref(),
-        );
+            self.key.seal_in_place_separate_tag(nonce(number), Aad::from(&*header), payload);
+        tag.copy_from_slice(sealed.expect("a datagram is far below the AEAD's limit").as_ref());
     }
 
     /// Decrypts `datagram` and returns its payload; `None` when it was not sealed by this key
@@ -103,9 +92,7 @@ impl Seal {
     #[inline]
     pub fn open<'a>(&self, number: u64, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
         let (header, rest) = datagram.split_at_mut_checked(HEADER_BYTES)?;
-        let opened = self
-            .key
-            .open_in_place(nonce(number), Aad::from(&*header), rest);
+        let opened = self.key.open_in_place(nonce(number), Aad::from(&*header), rest);
         opened.ok().map(|payload| &*payload)
     }
 }
@@ -148,11 +135,7 @@ mod tests {
         let (seal, datagram) = sealed(Suite::Aes128Gcm);
         assert_eq!(seal.open(6, &mut datagram.clone()), None);
         for length in [0, 15, 16, 31, 99] {
-            assert_eq!(
-                seal.open(5, &mut datagram[..length].to_vec()),
-                None,
-                "length {length}"
-            );
+            assert_eq!(seal.open(5, &mut datagram[..length].to_vec()), None, "length {length}");
         }
     }
 

@@ -50,10 +50,7 @@ pub struct SendCounts {
 /// more than half of the window.
 pub fn run_datagrams(datagram_bytes: usize, window: u64) -> usize {
     let by_bytes = SEND_RUN_BYTES_MAX / datagram_bytes;
-    SEND_RUN_SEGMENTS_MAX
-        .min(by_bytes)
-        .min((window / 2) as usize)
-        .max(1)
+    SEND_RUN_SEGMENTS_MAX.min(by_bytes).min((window / 2) as usize).max(1)
 }
 
 /// The sender during one slice.
@@ -114,11 +111,7 @@ impl<'a> Sender<'a> {
         {
             let end = datagram.len() - TAG_BYTES;
             let first_frame = self.packer.fill(&mut datagram[HEADER_BYTES..end]);
-            let header = Header::Data {
-                first_frame,
-                slice: self.order.slice,
-                number,
-            };
+            let header = Header::Data { first_frame, slice: self.order.slice, number };
             datagram[..HEADER_BYTES].copy_from_slice(&header.encode());
             self.seal.seal(number, datagram);
         }

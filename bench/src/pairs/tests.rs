@@ -30,12 +30,7 @@ impl ThroughputSubject for Fake {
         let rate = self.next()? as f64;
         let seconds = duration.as_secs_f64();
         let delivered = (rate * seconds) as u64;
-        Ok(ThroughputSlice {
-            seconds,
-            delivered,
-            sent: delivered + 1,
-            ..Default::default()
-        })
+        Ok(ThroughputSlice { seconds, delivered, sent: delivered + 1, ..Default::default() })
     }
 }
 
@@ -55,23 +50,12 @@ impl LatencySubject for Fake {
 
 fn fakes(subject: &[u64], baseline: &[u64]) -> (Fake, Fake, Rc<RefCell<Vec<&'static str>>>) {
     let log = Rc::new(RefCell::new(Vec::new()));
-    let fake = |name, values: &[u64]| Fake {
-        name,
-        values: values.to_vec(),
-        log: log.clone(),
-    };
-    (
-        fake("cubed", subject),
-        fake("ceiling", baseline),
-        log.clone(),
-    )
+    let fake = |name, values: &[u64]| Fake { name, values: values.to_vec(), log: log.clone() };
+    (fake("cubed", subject), fake("ceiling", baseline), log.clone())
 }
 
 fn plan(count: u32) -> Plan {
-    Plan {
-        count,
-        slice: Duration::from_secs(1),
-    }
+    Plan { count, slice: Duration::from_secs(1) }
 }
 
 #[test]
@@ -106,10 +90,7 @@ fn the_ratio_is_the_median_of_pairs_and_survives_drift() {
 fn without_a_baseline_there_is_no_ratio() {
     let (mut subject, _, _) = fakes(&[5, 7, 6], &[]);
     let run = measure_throughput(plan(3), &mut subject, None, |_, _| {}).unwrap();
-    assert_eq!(
-        (run.ratio(), run.ratio_spread(), run.baseline_rate()),
-        (None, None, None)
-    );
+    assert_eq!((run.ratio(), run.ratio_spread(), run.baseline_rate()), (None, None, None));
     assert_eq!(run.subject_rate(), Some(6.0));
 }
 
@@ -134,56 +115,20 @@ fn latency_ratios_are_taken_pair_by_pair() {
         fakes(&[12_000, 13_000, 28_000], &[10_000, 10_000, 20_000]);
     let run = measure_latency(plan(3), &mut subject, Some(&mut baseline), |_, _| {}).unwrap();
     assert!((median(&run.ratios).unwrap() - 1.3).abs() < 0.01);
-    assert_eq!(
-        (run.subject.histogram.len(), run.baseline.histogram.len()),
-        (3, 3)
-    );
+    assert_eq!((run.subject.histogram.len(), run.baseline.histogram.len()), (3, 3));
     assert_eq!(run.subject.sent, 3);
 }
 
 #[test]
 fn plans_keep_the_least_slice_and_the_least_count() {
     let pairs = |seconds| Plan::pairs(seconds).unwrap();
-    assert_eq!(
-        pairs(1.0),
-        Plan {
-            count: 5,
-            slice: SLICE_MIN
-        }
-    );
-    assert_eq!(
-        pairs(3.0),
-        Plan {
-            count: 6,
-            slice: SLICE_MIN
-        }
-    );
-    assert_eq!(
-        pairs(30.0),
-        Plan {
-            count: 15,
-            slice: Duration::from_secs(2)
-        }
-    );
+    assert_eq!(pairs(1.0), Plan { count: 5, slice: SLICE_MIN });
+    assert_eq!(pairs(3.0), Plan { count: 6, slice: SLICE_MIN });
+    assert_eq!(pairs(30.0), Plan { count: 15, slice: Duration::from_secs(2) });
     let alone = |seconds| Plan::alone(seconds).unwrap();
-    assert_eq!(
-        alone(0.3),
-        Plan {
-            count: 1,
-            slice: Duration::from_millis(300)
-        }
-    );
-    assert_eq!(
-        alone(2.0),
-        Plan {
-            count: 4,
-            slice: SLICE_MIN
-        }
-    );
+    assert_eq!(alone(0.3), Plan { count: 1, slice: Duration::from_millis(300) });
+    assert_eq!(alone(2.0), Plan { count: 4, slice: SLICE_MIN });
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
-        assert!(
-            matches!(Plan::pairs(bad), Err(BenchError::Argument(_))),
-            "{bad}"
-        );
+        assert!(matches!(Plan::pairs(bad), Err(BenchError::Argument(_))), "{bad}");
     }
 }

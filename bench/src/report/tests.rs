@@ -39,10 +39,7 @@ fn slice(rate: f64) -> ThroughputSlice {
 }
 
 fn run(subject: f64, ceiling: f64) -> ThroughputRun {
-    ThroughputRun {
-        subject: vec![slice(subject); 5],
-        baseline: vec![slice(ceiling); 5],
-    }
+    ThroughputRun { subject: vec![slice(subject); 5], baseline: vec![slice(ceiling); 5] }
 }
 
 fn round_trips(nanos: u64) -> LatencySlice {
@@ -59,11 +56,8 @@ fn json(report: &Report) -> Value {
 
 #[test]
 fn every_report_has_exactly_the_promised_fields() {
-    let latency = LatencyRun {
-        subject: round_trips(9000),
-        baseline: round_trips(6000),
-        ratios: vec![1.5],
-    };
+    let latency =
+        LatencyRun { subject: round_trips(9000), baseline: round_trips(6000), ratios: vec![1.5] };
     for report in [
         Report::unmeasured("throughput", 64),
         Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
@@ -72,12 +66,7 @@ fn every_report_has_exactly_the_promised_fields() {
         Report::of_raw_latency(64, &round_trips(6000)),
     ] {
         let value = json(&report);
-        let mut fields: Vec<&str> = value
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let mut fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         let mut wanted = FIELDS.to_vec();
         fields.sort_unstable();
         wanted.sort_unstable();
@@ -117,10 +106,7 @@ fn under_the_floor_there_is_no_ratio_but_both_rates() {
 
 #[test]
 fn the_ceiling_alone_is_disturbed_under_its_own_floor() {
-    let alone = |rate| ThroughputRun {
-        subject: vec![slice(rate); 3],
-        baseline: Vec::new(),
-    };
+    let alone = |rate| ThroughputRun { subject: vec![slice(rate); 3], baseline: Vec::new() };
     assert!(Report::of_ceiling(64, 1452, &alone(1e6)).disturbed);
     let report = Report::of_ceiling(64, 1452, &alone(20e6));
     assert!(!report.disturbed);
@@ -140,19 +126,13 @@ fn latencies_have_their_five_keys_in_microseconds() {
 
 #[test]
 fn tables_have_a_line_per_result() {
-    let latency = LatencyRun {
-        subject: round_trips(9000),
-        baseline: round_trips(6000),
-        ratios: vec![1.5],
-    };
+    let latency =
+        LatencyRun { subject: round_trips(9000), baseline: round_trips(6000), ratios: vec![1.5] };
     let text = table(&[
         Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
         Report::of_latency("latency", 64, &latency),
     ]);
     let starts: Vec<&str> = text.lines().map(|line| line.get(..7).unwrap()).collect();
-    assert_eq!(
-        starts,
-        ["through", "through", "round t", "latency", "raw UDP"]
-    );
+    assert_eq!(starts, ["through", "through", "round t", "latency", "raw UDP"]);
     assert!(text.contains("1.50"));
 }

@@ -18,11 +18,7 @@ impl Path {
         let mut estimator = RttEstimator::default();
         estimator.update(rtt, Duration::ZERO);
         let now = Instant::from_nanos(1_000_000_000);
-        Self {
-            cubic: Cubic::new(DATAGRAM),
-            now,
-            rtt: estimator,
-        }
+        Self { cubic: Cubic::new(DATAGRAM), now, rtt: estimator }
     }
 
     /// A path whose window slow start brought to `datagrams`.
@@ -36,8 +32,7 @@ impl Path {
     fn ack(&mut self, bytes: u64, app_limited: bool) {
         let sent = self.now;
         self.now += self.rtt.smoothed();
-        self.cubic
-            .on_acked(self.now, sent, bytes, &self.rtt, app_limited);
+        self.cubic.on_acked(self.now, sent, bytes, &self.rtt, app_limited);
     }
 
     /// One round trip with the window full, and by how many datagrams it grew.
@@ -83,13 +78,9 @@ fn a_loss_cuts_to_seven_tenths_once_per_round_trip() {
     assert!(path.lose());
     assert_eq!(path.cubic.window(), 70 * DATAGRAM);
     assert!(!path.cubic.in_slow_start());
-    assert!(
-        !path.cubic.on_lost(path.now, sent_before),
-        "sent before the cut"
-    );
+    assert!(!path.cubic.on_lost(path.now, sent_before), "sent before the cut");
     assert_eq!(path.cubic.recovery_start(), Some(sent_before));
-    path.cubic
-        .on_acked(path.now, sent_before, 10 * DATAGRAM, &path.rtt, false);
+    path.cubic.on_acked(path.now, sent_before, 10 * DATAGRAM, &path.rtt, false);
     assert_eq!(path.cubic.window(), 70 * DATAGRAM, "no growth in recovery");
     assert!(path.lose(), "sent after the cut");
     assert_eq!(path.cubic.window(), 49 * DATAGRAM);
@@ -118,22 +109,11 @@ fn regrowth_is_concave_to_the_old_window_at_k_then_convex() {
     while path.now < plateau_at {
         growth.push(path.round());
     }
-    assert!(
-        (999_500..1_001_000).contains(&path.cubic.window()),
-        "{}",
-        path.cubic.window()
-    );
+    assert!((999_500..1_001_000).contains(&path.cubic.window()), "{}", path.cubic.window());
     let after: Vec<f64> = (0..60).map(|_| path.round()).collect();
-    let falls = growth
-        .windows(2)
-        .skip(1)
-        .filter(|pair| pair[1] < pair[0])
-        .count();
+    let falls = growth.windows(2).skip(1).filter(|pair| pair[1] < pair[0]).count();
     assert!(falls + 8 > growth.len(), "{growth:?}");
-    assert!(
-        after[20..].windows(2).all(|pair| pair[1] > pair[0]),
-        "{after:?}"
-    );
+    assert!(after[20..].windows(2).all(|pair| pair[1] > pair[0]), "{after:?}");
 }
 
 #[test]
@@ -157,10 +137,7 @@ fn on_short_paths_growth_is_renos() {
         path.round();
     }
     let grown = path.round();
-    assert!(
-        (grown - 1.0).abs() < 0.05,
-        "past the old window one datagram a round: {grown}"
-    );
+    assert!((grown - 1.0).abs() < 0.05, "past the old window one datagram a round: {grown}");
 }
 
 #[test]
@@ -198,14 +175,8 @@ fn persistent_congestion_restarts_from_the_floor() {
     let mut path = Path::at_window(millis(10), 100);
     path.lose();
     path.cubic.on_persistent_congestion();
-    assert_eq!(
-        (path.cubic.window(), path.cubic.in_slow_start()),
-        (2 * DATAGRAM, true)
-    );
-    assert!(
-        !path.cubic.on_spurious_loss(),
-        "there is no cut left to undo"
-    );
+    assert_eq!((path.cubic.window(), path.cubic.in_slow_start()), (2 * DATAGRAM, true));
+    assert!(!path.cubic.on_spurious_loss(), "there is no cut left to undo");
     // 2, 4 .. 64, then up to the threshold of 70 and on in congestion avoidance.
     for _ in 0..6 {
         path.round();
@@ -213,18 +184,13 @@ fn persistent_congestion_restarts_from_the_floor() {
     assert!(!path.cubic.in_slow_start());
     assert!((70 * DATAGRAM..72 * DATAGRAM).contains(&path.cubic.window()));
     let epoch = path.cubic.state.epoch.unwrap();
-    assert!(
-        epoch.plateau_seconds.abs() < 1e-9,
-        "RFC 9438 section 4.8: K is 0"
-    );
+    assert!(epoch.plateau_seconds.abs() < 1e-9, "RFC 9438 section 4.8: K is 0");
 }
 
 #[test]
 fn an_application_limited_window_stands_still_and_does_not_jump_after() {
-    let (mut busy, mut idle) = (
-        Path::at_window(millis(100), 1_000),
-        Path::at_window(millis(100), 1_000),
-    );
+    let (mut busy, mut idle) =
+        (Path::at_window(millis(100), 1_000), Path::at_window(millis(100), 1_000));
     for path in [&mut busy, &mut idle] {
         path.lose();
         for _ in 0..20 {

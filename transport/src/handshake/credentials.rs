@@ -113,11 +113,7 @@ fn cipher_suites() -> [SupportedCipherSuite; 3] {
     let aes128 = cipher_suite::TLS13_AES_128_GCM_SHA256;
     let aes256 = cipher_suite::TLS13_AES_256_GCM_SHA384;
     let chacha20 = cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
-    if cpu_has_aes() {
-        [aes128, aes256, chacha20]
-    } else {
-        [chacha20, aes128, aes256]
-    }
+    if cpu_has_aes() { [aes128, aes256, chacha20] } else { [chacha20, aes128, aes256] }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -166,9 +166,8 @@ impl Dial {
     }
 
     fn open<'a>(&self, datagram: &'a mut [u8]) -> Result<&'a mut [u8], DropReason> {
-        let (bound, sealed) = datagram
-            .split_first_chunk_mut::<HEADER_BYTES>()
-            .ok_or(DropReason::Length)?;
+        let (bound, sealed) =
+            datagram.split_first_chunk_mut::<HEADER_BYTES>().ok_or(DropReason::Length)?;
         self.channel.open(Role::Responder, self.id, bound, sealed)
     }
 
@@ -263,11 +262,6 @@ impl<'a> Reply<'a> {
         let server_hello_bytes = u16::from_le_bytes(*length) as usize;
         let (server_hello, sealed_flight) = rest.split_at_mut_checked(server_hello_bytes)?;
         let responder_index = u32::from_le_bytes(*index);
-        Some(Self {
-            header,
-            responder_index,
-            server_hello,
-            sealed_flight,
-        })
+        Some(Self { header, responder_index, server_hello, sealed_flight })
     }
 }

@@ -64,9 +64,7 @@ impl Facts<'_> {
         if connection.is_handshaking() || connection.alpn_protocol() != Some(ALPN) {
             return Err(HandshakeError::Incomplete);
         }
-        let suite = connection
-            .negotiated_cipher_suite()
-            .and_then(|suite| suite_of(suite.suite()));
+        let suite = connection.negotiated_cipher_suite().and_then(|suite| suite_of(suite.suite()));
         let suite = suite.ok_or(HandshakeError::Incomplete)?;
         let context = self.hash();
         let secret =
@@ -98,30 +96,12 @@ mod tests {
     fn every_fact_changes_the_context() {
         let other = PublicKey::from_bytes([9; 32]);
         let changed = [
-            Facts {
-                dialler: other,
-                ..facts()
-            },
-            Facts {
-                responder: other,
-                ..facts()
-            },
-            Facts {
-                channel: "order",
-                ..facts()
-            },
-            Facts {
-                dialler_index: 5,
-                ..facts()
-            },
-            Facts {
-                responder_index: 5,
-                ..facts()
-            },
-            Facts {
-                dial_id: *b"dial ID.",
-                ..facts()
-            },
+            Facts { dialler: other, ..facts() },
+            Facts { responder: other, ..facts() },
+            Facts { channel: "order", ..facts() },
+            Facts { dialler_index: 5, ..facts() },
+            Facts { responder_index: 5, ..facts() },
+            Facts { dial_id: *b"dial ID.", ..facts() },
         ];
         for (position, changed) in changed.iter().enumerate() {
             assert_ne!(changed.hash(), facts().hash(), "fact {position}");

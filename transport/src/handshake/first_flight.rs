@@ -53,10 +53,7 @@ impl ChannelKeys {
         }
         let input = [dialled.as_bytes(), name.as_bytes()].concat();
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, LABEL_SALT).extract(&input);
-        Ok(Self(Arc::new(Inner {
-            name: name.into(),
-            secret,
-        })))
+        Ok(Self(Arc::new(Inner { name: name.into(), secret })))
     }
 
     /// The channel's name.
@@ -73,14 +70,9 @@ impl ChannelKeys {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let hash = blake3::Hasher::new()
-            .update(bound)
-            .update(payload)
-            .finalize();
-        let nonce: [u8; aead::NONCE_LEN] = *hash
-            .as_bytes()
-            .first_chunk()
-            .expect("a hash is longer than a nonce");
+        let hash = blake3::Hasher::new().update(bound).update(payload).finalize();
+        let nonce: [u8; aead::NONCE_LEN] =
+            *hash.as_bytes().first_chunk().expect("a hash is longer than a nonce");
         out.extend_from_slice(&nonce);
         let start = out.len();
         out.extend_from_slice(payload);
@@ -115,11 +107,7 @@ impl ChannelKeys {
 
     fn key(&self, sender: Role, dial_id: [u8; 8]) -> aead::LessSafeKey {
         let mut bytes = Zeroizing::new([0; 16]);
-        expand(
-            &self.0.secret,
-            &[LABEL_KEY, &[sender as u8], &dial_id],
-            bytes.as_mut(),
-        );
+        expand(&self.0.secret, &[LABEL_KEY, &[sender as u8], &dial_id], bytes.as_mut());
         let key = aead::UnboundKey::new(&aead::AES_128_GCM, bytes.as_ref());
         aead::LessSafeKey::new(key.expect("AES-128 keys have 16 bytes"))
     }
@@ -157,33 +145,17 @@ mod tests {
     fn only_the_same_facts_open_it() {
         let good = sealed(b"bound", b"payload");
         let open = |keys: ChannelKeys, sender, dial_id, bound: &[u8]| {
-            keys.open(sender, dial_id, bound, &mut good.clone())
-                .map(|payload| payload.to_vec())
+            keys.open(sender, dial_id, bound, &mut good.clone()).map(|payload| payload.to_vec())
         };
         let opened = open(keys(7, "orders"), Role::Dialler, DIAL, b"bound");
         assert_eq!(opened, Ok(b"payload".to_vec()));
         let refused = Err(DropReason::Sealed);
-        assert_eq!(
-            open(keys(8, "orders"), Role::Dialler, DIAL, b"bound"),
-            refused
-        );
-        assert_eq!(
-            open(keys(7, "order"), Role::Dialler, DIAL, b"bound"),
-            refused
-        );
+        assert_eq!(open(keys(8, "orders"), Role::Dialler, DIAL, b"bound"), refused);
+        assert_eq!(open(keys(7, "order"), Role::Dialler, DIAL, b"bound"), refused);
         assert_eq!(open(keys(7, ""), Role::Dialler, DIAL, b"bound"), refused);
-        assert_eq!(
-            open(keys(7, "orders"), Role::Responder, DIAL, b"bound"),
-            refused
-        );
-        assert_eq!(
-            open(keys(7, "orders"), Role::Dialler, *b"dial ID.", b"bound"),
-            refused
-        );
-        assert_eq!(
-            open(keys(7, "orders"), Role::Dialler, DIAL, b"bounD"),
-            refused
-        );
+        assert_eq!(open(keys(7, "orders"), Role::Responder, DIAL, b"bound"), refused);
+        assert_eq!(open(keys(7, "orders"), Role::Dialler, *b"dial ID.", b"bound"), refused);
+        assert_eq!(open(keys(7, "orders"), Role::Dialler, DIAL, b"bounD"), refused);
     }
 
     #[test]
@@ -197,9 +169,7 @@ mod tests {
     #[test]
     fn short_input_is_refused() {
         for bytes in 0..SEAL_BYTES {
-            let opened = keys(7, "")
-                .open(Role::Dialler, DIAL, b"", &mut vec![0; bytes])
-                .is_ok();
+            let opened = keys(7, "").open(Role::Dialler, DIAL, b"", &mut vec![0; bytes]).is_ok();
             assert!(!opened, "{bytes}");
         }
     }
@@ -217,9 +187,7 @@ mod tests {
     #[test]
     fn the_seal_matches_the_published_vector() {
         let text = sealed(b"bound", b"hello, first flight");
-        let text = text
-            .iter()
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let text = text.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         assert_eq!(
             text,
             "af0410f7d50bd84fecb7f575d2ea530a60ec6f2c0fb194c1\

@@ -167,13 +167,7 @@ fn write_reply(
 
     let header = header.to_bytes();
     let mut reply = header.to_vec();
-    hello.channel.seal(
-        Role::Responder,
-        hello.dial_id(),
-        &header,
-        &payload,
-        &mut reply,
-    );
+    hello.channel.seal(Role::Responder, hello.dial_id(), &header, &payload, &mut reply);
     super::check_datagram_length(&reply)?;
     Ok((reply.into(), keys))
 }

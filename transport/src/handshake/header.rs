@@ -59,17 +59,7 @@ impl Header {
             _ => return Err(DropReason::Kind),
         };
         let header: &[u8; HEADER_BYTES] = datagram.first_chunk().ok_or(DropReason::Length)?;
-        let [
-            _,
-            steering,
-            i0,
-            i1,
-            i2,
-            i3,
-            sender_shard,
-            version,
-            dial_id @ ..,
-        ] = *header;
+        let [_, steering, i0, i1, i2, i3, sender_shard, version, dial_id @ ..] = *header;
         if version != VERSION {
             return Err(DropReason::Version);
         }
@@ -81,13 +71,7 @@ impl Header {
             return Err(DropReason::Length);
         }
         let index = u32::from_le_bytes([i0, i1, i2, i3]);
-        Ok(Self {
-            kind,
-            steering,
-            index,
-            sender_shard,
-            dial_id,
-        })
+        Ok(Self { kind, steering, index, sender_shard, dial_id })
     }
 
     /// Reads the header of a datagram that must be of this kind and, unless it is a HELLO, belong

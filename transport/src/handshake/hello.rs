@@ -18,10 +18,7 @@ const CLIENT_HELLO_BYTES_MAX: usize = PAYLOAD_BYTES - LENGTH_BYTES;
 const NO_COOKIE: [u8; COOKIE_BYTES] = [0; COOKIE_BYTES];
 /// Bytes of a COOKIE datagram.
 pub(super) const COOKIE_DATAGRAM_BYTES: usize = HEADER_BYTES + SEAL_BYTES + COOKIE_BYTES;
-const _: () = assert!(
-    COOKIE_DATAGRAM_BYTES < DATAGRAM_BYTES_MAX,
-    "an answer is never longer"
-);
+const _: () = assert!(COOKIE_DATAGRAM_BYTES < DATAGRAM_BYTES_MAX, "an answer is never longer");
 
 /// Checks that a hello with this `ClientHello` can be written.
 pub(super) const fn check_length(client_hello: &[u8]) -> Result<(), HandshakeError> {
@@ -71,9 +68,8 @@ impl Hello {
         if header.kind != Kind::Hello {
             return Err(DropReason::Kind);
         }
-        let (clear, sealed) = datagram
-            .split_first_chunk::<CLEAR_BYTES>()
-            .ok_or(DropReason::Length)?;
+        let (clear, sealed) =
+            datagram.split_first_chunk::<CLEAR_BYTES>().ok_or(DropReason::Length)?;
         for channel in channels {
             // A failed attempt leaves garbage, and the next channel needs the bytes as they came.
             let mut scratch = [0; PAYLOAD_BYTES + SEAL_BYTES];
@@ -100,13 +96,7 @@ impl Hello {
             return Err(DropReason::Malformed);
         }
         let cookie = *clear.last_chunk().expect("a cookie ends the clear part");
-        Ok(Self {
-            header,
-            channel: channel.clone(),
-            cookie,
-            payload,
-            client_hello_bytes,
-        })
+        Ok(Self { header, channel: channel.clone(), cookie, payload, client_hello_bytes })
     }
 
     /// The channel that was dialled.
@@ -134,9 +124,7 @@ impl Hello {
     /// or without a cookie.
     pub fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(&self.header.to_bytes())
-            .update(self.client_hello());
+        hasher.update(&self.header.to_bytes()).update(self.client_hello());
         *hasher.finalize().as_bytes()
     }
 
@@ -145,8 +133,7 @@ impl Hello {
     pub fn demand_cookie(&self, cookie: &[u8; COOKIE_BYTES], local_shard: u8, out: &mut Vec<u8>) {
         let header = self.answer(Kind::Cookie, local_shard).to_bytes();
         out.extend_from_slice(&header);
-        self.channel
-            .seal(Role::Responder, self.header.dial_id, &header, cookie, out);
+        self.channel.seal(Role::Responder, self.header.dial_id, &header, cookie, out);
     }
 
     /// The header of what answers this hello.

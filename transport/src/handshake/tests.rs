@@ -34,15 +34,7 @@ fn channels(seed: u8, name: &str) -> [ChannelKeys; 1] {
 
 /// A dial by key 1 to key 2.
 fn dial(channel: &str) -> Dial {
-    Dial::new(
-        &credentials(1),
-        key(2),
-        channel,
-        DIALLER_INDEX,
-        DIAL,
-        DIALLER_SHARD,
-    )
-    .unwrap()
+    Dial::new(&credentials(1), key(2), channel, DIALLER_INDEX, DIAL, DIALLER_SHARD).unwrap()
 }
 
 fn accept(channel: &str, hello: &[u8]) -> HalfOpen {
@@ -80,11 +72,7 @@ fn shake(dialler: &Credentials, responder: &Credentials) -> (Established, Establ
     let at_dialler = dial.handle_reply(&mut reply).unwrap();
     let mut finish = finish_of(&dial);
     let at_responder = half_open.handle_finish(&mut finish).unwrap();
-    (
-        at_dialler,
-        at_responder,
-        [hello.len(), reply.len(), finish.len()],
-    )
+    (at_dialler, at_responder, [hello.len(), reply.len(), finish.len()])
 }
 
 /// Whether what `from` seals on a lane opens at `to`.
@@ -94,17 +82,12 @@ fn carries(
     from_shards: (u8, u8),
     to_shards: (u8, u8),
 ) -> bool {
-    let (seal, _) = from
-        .secret
-        .lane_keys(from.suite, from.role, from_shards.0, from_shards.1);
-    let (_, open) = to
-        .secret
-        .lane_keys(to.suite, to.role, to_shards.0, to_shards.1);
+    let (seal, _) = from.secret.lane_keys(from.suite, from.role, from_shards.0, from_shards.1);
+    let (_, open) = to.secret.lane_keys(to.suite, to.role, to_shards.0, to_shards.1);
     let mut packet = b"payload".to_vec();
     let tag = seal.seal(9, b"header", &mut packet);
     packet.extend_from_slice(&tag);
-    open.open(9, b"header", &mut packet)
-        .is_some_and(|payload| payload == b"payload")
+    open.open(9, b"header", &mut packet).is_some_and(|payload| payload == b"payload")
 }
 
 /// Every way to damage a datagram: each bit flipped, each shorter length, some longer ones.
@@ -124,44 +107,23 @@ fn both_ends_agree_on_everything_in_every_suite() {
     let suites: [(SupportedCipherSuite, Suite); 3] = [
         (cipher_suite::TLS13_AES_128_GCM_SHA256, Suite::Aes128Gcm),
         (cipher_suite::TLS13_AES_256_GCM_SHA384, Suite::Aes256Gcm),
-        (
-            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-            Suite::ChaCha20Poly1305,
-        ),
+        (cipher_suite::TLS13_CHACHA20_POLY1305_SHA256, Suite::ChaCha20Poly1305),
     ];
     for (tls, suite) in suites {
         let dialler = Credentials::with_suites(&Identity::from_seed(&[1; 32]), &[tls]).unwrap();
         let (ours, theirs, _) = shake(&dialler, &credentials(2));
         assert_eq!((ours.suite, theirs.suite), (suite, suite));
         assert_eq!((ours.role, theirs.role), (Role::Dialler, Role::Responder));
-        assert_eq!(
-            (ours.local_index, ours.remote_index),
-            (DIALLER_INDEX, RESPONDER_INDEX)
-        );
-        assert_eq!(
-            (theirs.local_index, theirs.remote_index),
-            (RESPONDER_INDEX, DIALLER_INDEX)
-        );
+        assert_eq!((ours.local_index, ours.remote_index), (DIALLER_INDEX, RESPONDER_INDEX));
+        assert_eq!((theirs.local_index, theirs.remote_index), (RESPONDER_INDEX, DIALLER_INDEX));
         assert_eq!((ours.remote_key, theirs.remote_key), (key(2), key(1)));
-        assert_eq!(
-            (ours.remote_shard, theirs.remote_shard),
-            (RESPONDER_SHARD, DIALLER_SHARD)
-        );
+        assert_eq!((ours.remote_shard, theirs.remote_shard), (RESPONDER_SHARD, DIALLER_SHARD));
         assert_eq!((ours.dial_id, theirs.dial_id), (DIAL, DIAL));
         assert!(carries(&ours, &theirs, (3, 5), (5, 3)), "out");
         assert!(carries(&theirs, &ours, (5, 3), (3, 5)), "back");
-        assert!(
-            !carries(&ours, &theirs, (3, 5), (3, 5)),
-            "another pair of shards"
-        );
-        assert!(
-            !carries(&ours, &theirs, (3, 5), (5, 4)),
-            "another pair of shards"
-        );
-        assert!(
-            !carries(&ours, &ours, (3, 5), (3, 5)),
-            "sent back to its sender"
-        );
+        assert!(!carries(&ours, &theirs, (3, 5), (3, 5)), "another pair of shards");
+        assert!(!carries(&ours, &theirs, (3, 5), (5, 4)), "another pair of shards");
+        assert!(!carries(&ours, &ours, (3, 5), (3, 5)), "sent back to its sender");
     }
 }
 
@@ -172,14 +134,7 @@ fn the_suite_follows_the_cpu() {
     let aes = std::is_x86_feature_detected!("aes");
     #[cfg(not(target_arch = "x86_64"))]
     let aes = ours.suite != Suite::ChaCha20Poly1305;
-    assert_eq!(
-        ours.suite,
-        if aes {
-            Suite::Aes128Gcm
-        } else {
-            Suite::ChaCha20Poly1305
-        }
-    );
+    assert_eq!(ours.suite, if aes { Suite::Aes128Gcm } else { Suite::ChaCha20Poly1305 });
 }
 
 #[test]
@@ -199,10 +154,7 @@ fn a_node_may_dial_itself() {
 fn no_answer_is_longer_than_its_question() {
     let (_, _, [hello, reply, finish]) = shake(&credentials(1), &credentials(2));
     assert_eq!(hello, DATAGRAM_BYTES_MAX);
-    assert!(
-        reply <= hello && finish <= reply,
-        "{hello} {reply} {finish}"
-    );
+    assert!(reply <= hello && finish <= reply, "{hello} {reply} {finish}");
     println!("HELLO {hello} B, REPLY {reply} B, FINISH {finish} B");
 }
 
@@ -215,19 +167,10 @@ fn another_key_that_answers_is_named() {
         HalfOpen::accept(&credentials(9), &hello, RESPONDER_INDEX, RESPONDER_SHARD).unwrap();
     let error = dial.handle_reply(&mut reply_of(&impersonator)).unwrap_err();
     let (dialled, answered) = (key(2).fingerprint(), key(9).fingerprint());
-    assert_eq!(
-        error,
-        StepError::Failed(HandshakeError::WrongKey { dialled, answered })
-    );
+    assert_eq!(error, StepError::Failed(HandshakeError::WrongKey { dialled, answered }));
     let text = error.to_string();
-    assert!(
-        text.contains(&dialled.to_string()) && text.contains(&answered.to_string()),
-        "{text}"
-    );
-    assert!(
-        !dial.finish(&mut Vec::new()),
-        "the impersonator learns no identity"
-    );
+    assert!(text.contains(&dialled.to_string()) && text.contains(&answered.to_string()), "{text}");
+    assert!(!dial.finish(&mut Vec::new()), "the impersonator learns no identity");
 }
 
 #[test]
@@ -237,25 +180,15 @@ fn strangers_and_other_channels_are_dropped() {
     assert_eq!(open(2, "orders"), Ok(()));
     assert_eq!(open(2, ""), Err(DropReason::Sealed), "the default channel");
     assert_eq!(open(2, "order"), Err(DropReason::Sealed), "another channel");
-    assert_eq!(
-        open(3, "orders"),
-        Err(DropReason::Sealed),
-        "dialled another key"
-    );
-    assert_eq!(
-        Hello::open(&[], &hello).map(|_| ()),
-        Err(DropReason::Sealed),
-        "no channel"
-    );
+    assert_eq!(open(3, "orders"), Err(DropReason::Sealed), "dialled another key");
+    assert_eq!(Hello::open(&[], &hello).map(|_| ()), Err(DropReason::Sealed), "no channel");
 }
 
 #[test]
 fn the_dialled_channel_is_found_among_many() {
     let names: Vec<String> = (0..64).map(|number| format!("channel {number}")).collect();
-    let channels: Vec<ChannelKeys> = names
-        .iter()
-        .map(|name| ChannelKeys::new(&key(2), name).unwrap())
-        .collect();
+    let channels: Vec<ChannelKeys> =
+        names.iter().map(|name| ChannelKeys::new(&key(2), name).unwrap()).collect();
     for name in [&names[0], &names[37], &names[63]] {
         let hello = Hello::open(&channels, &hello_of(&dial(name))).unwrap();
         assert_eq!(hello.channel().name(), name);
@@ -278,10 +211,7 @@ fn a_damaged_reply_leaves_the_dial_as_it_was() {
     let half_open = accept("", &hello_of(&dial));
     let mut reply = reply_of(&half_open);
     for mut bad in damaged(&reply) {
-        assert!(matches!(
-            dial.handle_reply(&mut bad),
-            Err(StepError::Drop(_))
-        ));
+        assert!(matches!(dial.handle_reply(&mut bad), Err(StepError::Drop(_))));
     }
     dial.handle_reply(&mut reply).unwrap();
 }
@@ -293,10 +223,7 @@ fn a_damaged_finish_leaves_the_half_open_as_it_was() {
     dial.handle_reply(&mut reply_of(&half_open)).unwrap();
     let mut finish = finish_of(&dial);
     for mut bad in damaged(&finish) {
-        assert!(matches!(
-            half_open.handle_finish(&mut bad),
-            Err(StepError::Drop(_))
-        ));
+        assert!(matches!(half_open.handle_finish(&mut bad), Err(StepError::Drop(_))));
     }
     half_open.handle_finish(&mut finish).unwrap();
 }
@@ -359,31 +286,18 @@ fn repeated_datagrams_are_the_same_and_harmless() {
     let ours = dial.handle_reply(&mut reply.clone()).unwrap();
     let finish = finish_of(&dial);
     let duplicate = StepError::Drop(DropReason::Duplicate);
-    assert_eq!(
-        dial.handle_reply(&mut reply.clone()).unwrap_err(),
-        duplicate
-    );
+    assert_eq!(dial.handle_reply(&mut reply.clone()).unwrap_err(), duplicate);
     assert_eq!(finish, finish_of(&dial));
 
     let theirs = half_open.handle_finish(&mut finish.clone()).unwrap();
-    assert_eq!(
-        half_open.handle_finish(&mut finish.clone()).unwrap_err(),
-        duplicate
-    );
+    assert_eq!(half_open.handle_finish(&mut finish.clone()).unwrap_err(), duplicate);
     assert!(carries(&ours, &theirs, (0, 0), (0, 0)));
 }
 
 #[test]
 fn answers_to_another_dial_are_dropped() {
-    let other = Dial::new(
-        &credentials(1),
-        key(2),
-        "",
-        DIALLER_INDEX,
-        *b"another.",
-        DIALLER_SHARD,
-    )
-    .unwrap();
+    let other =
+        Dial::new(&credentials(1), key(2), "", DIALLER_INDEX, *b"another.", DIALLER_SHARD).unwrap();
     let mut reply = reply_of(&accept("", &hello_of(&other)));
     let mut dial = dial("");
     let error = dial.handle_reply(&mut reply.clone()).unwrap_err();
@@ -398,11 +312,8 @@ fn a_finish_of_another_attempt_is_dropped() {
     // The responder forgot its first answer: same hello, same indexes, new keys.
     let mut dial = dial("");
     let hello = hello_of(&dial);
-    dial.handle_reply(&mut reply_of(&accept("", &hello)))
-        .unwrap();
-    let error = accept("", &hello)
-        .handle_finish(&mut finish_of(&dial))
-        .unwrap_err();
+    dial.handle_reply(&mut reply_of(&accept("", &hello))).unwrap();
+    let error = accept("", &hello).handle_finish(&mut finish_of(&dial)).unwrap_err();
     assert_eq!(error, StepError::Drop(DropReason::Sealed));
 }
 
@@ -414,32 +325,17 @@ fn what_tls_refuses_ends_the_attempt_alone() {
     let hello = Hello::open(std::slice::from_ref(&channel), &hello_of(&dial)).unwrap();
     let header = hello.answer(Kind::Reply, 0).to_bytes();
     let mut reply = header.to_vec();
-    channel.seal(
-        Role::Responder,
-        DIAL,
-        &header,
-        &[1, 0, 0, 0, 4, 0, 2, 0, 0, 0],
-        &mut reply,
-    );
+    channel.seal(Role::Responder, DIAL, &header, &[1, 0, 0, 0, 4, 0, 2, 0, 0, 0], &mut reply);
     let error = dial.handle_reply(&mut reply).unwrap_err();
-    assert!(
-        matches!(error, StepError::Failed(HandshakeError::Tls(_))),
-        "{error}"
-    );
+    assert!(matches!(error, StepError::Failed(HandshakeError::Tls(_))), "{error}");
     assert!(!dial.finish(&mut Vec::new()));
     let mut good = reply_of(&accept("", &hello_of(&dial)));
-    assert!(matches!(
-        dial.handle_reply(&mut good),
-        Err(StepError::Drop(DropReason::Duplicate))
-    ));
+    assert!(matches!(dial.handle_reply(&mut good), Err(StepError::Drop(DropReason::Duplicate))));
 
     let mut forged = Vec::new();
     hello::write(
         &channel,
-        Header {
-            kind: Kind::Hello,
-            ..hello.header
-        },
+        Header { kind: Kind::Hello, ..hello.header },
         None,
         &[1, 0, 0, 0],
         &mut forged,
@@ -455,12 +351,7 @@ fn fields_that_do_not_fit_are_malformed() {
     let mut dial = dial("");
     let hello = Hello::open(std::slice::from_ref(&channel), &hello_of(&dial)).unwrap();
     let header = hello.answer(Kind::Reply, 0).to_bytes();
-    for payload in [
-        &[][..],
-        &[1, 0, 0, 0, 4],
-        &[1, 0, 0, 0, 1, 0],
-        &[1, 0, 0, 0, 255, 255, 7],
-    ] {
+    for payload in [&[][..], &[1, 0, 0, 0, 4], &[1, 0, 0, 0, 1, 0], &[1, 0, 0, 0, 255, 255, 7]] {
         let mut reply = header.to_vec();
         channel.seal(Role::Responder, DIAL, &header, payload, &mut reply);
         let error = dial.handle_reply(&mut reply).unwrap_err();
@@ -501,30 +392,11 @@ fn peeking_finds_what_routes_a_datagram() {
     let peeked = |datagram: &[u8]| {
         let header = Header::peek(datagram).unwrap();
         assert_eq!(header.dial_id, DIAL);
-        (
-            header.kind,
-            header.steering,
-            header.index,
-            header.sender_shard,
-        )
+        (header.kind, header.steering, header.index, header.sender_shard)
     };
-    assert_eq!(
-        peeked(&hello),
-        (Kind::Hello, DIAL[0], DIALLER_INDEX, DIALLER_SHARD)
-    );
-    assert_eq!(
-        peeked(&reply),
-        (Kind::Reply, DIALLER_SHARD, DIALLER_INDEX, RESPONDER_SHARD)
-    );
-    assert_eq!(
-        peeked(&finish),
-        (
-            Kind::Finish,
-            RESPONDER_SHARD,
-            RESPONDER_INDEX,
-            DIALLER_SHARD
-        )
-    );
+    assert_eq!(peeked(&hello), (Kind::Hello, DIAL[0], DIALLER_INDEX, DIALLER_SHARD));
+    assert_eq!(peeked(&reply), (Kind::Reply, DIALLER_SHARD, DIALLER_INDEX, RESPONDER_SHARD));
+    assert_eq!(peeked(&finish), (Kind::Finish, RESPONDER_SHARD, RESPONDER_INDEX, DIALLER_SHARD));
     for kind in (0..=255).filter(|kind| !(1..=4).contains(kind)) {
         let other = [&[kind], &hello[1..]].concat();
         assert_eq!(Header::peek(&other), Err(DropReason::Kind));
@@ -586,18 +458,12 @@ fn handshake_cost() {
     for _ in 0..ROUNDS {
         shake(&dialler, &responder);
     }
-    println!(
-        "both sides of one handshake: {:?}",
-        begun.elapsed() / ROUNDS
-    );
+    println!("both sides of one handshake: {:?}", begun.elapsed() / ROUNDS);
     let hello = hello_of(&dial(""));
     let strangers = channels(3, "");
     let begun = Instant::now();
     for _ in 0..ROUNDS {
         assert!(Hello::open(&strangers, &hello).is_err());
     }
-    println!(
-        "dropping a stranger's hello: {:?}",
-        begun.elapsed() / ROUNDS
-    );
+    println!("dropping a stranger's hello: {:?}", begun.elapsed() / ROUNDS);
 }

@@ -45,8 +45,7 @@ pub(super) fn open<'a>(
     header: Header,
     sealed: &'a mut [u8],
 ) -> Result<&'a [u8], DropReason> {
-    key.decrypt_in_place(PACKET_NUMBER, &header.to_bytes(), sealed)
-        .map_err(|_| DropReason::Sealed)
+    key.decrypt_in_place(PACKET_NUMBER, &header.to_bytes(), sealed).map_err(|_| DropReason::Sealed)
 }
 
 /// The key that the peer has proven to own. Only after its flight was read.

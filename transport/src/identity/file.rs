@@ -19,10 +19,8 @@ impl Identity {
     /// As [`Identity::generate`] and [`Identity::save`].
     pub fn create(path: impl AsRef<Path>) -> Result<Self, IdentityFileError> {
         let path = path.as_ref();
-        let identity = Self::generate().map_err(|source| IdentityFileError::Generate {
-            path: path.into(),
-            source,
-        })?;
+        let identity = Self::generate()
+            .map_err(|source| IdentityFileError::Generate { path: path.into(), source })?;
         identity.save(path)?;
         Ok(identity)
     }
@@ -47,16 +45,11 @@ impl Identity {
             &pem::Pem::new(PEM_TAG, self.pkcs8()),
             pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
         ));
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all());
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(|source| {
             // The half-written file is ours; without it the next attempt can succeed.
             let _ = std::fs::remove_file(path);
-            IdentityFileError::Write {
-                path: path.into(),
-                source,
-            }
+            IdentityFileError::Write { path: path.into(), source }
         })
     }
 
@@ -70,46 +63,31 @@ impl Identity {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityFileError> {
         let path = path.as_ref();
         let text = read_private(path)?;
-        let parsed = pem::parse(text.as_slice()).map_err(|source| IdentityFileError::NotPem {
-            path: path.into(),
-            source,
-        })?;
+        let parsed = pem::parse(text.as_slice())
+            .map_err(|source| IdentityFileError::NotPem { path: path.into(), source })?;
         if parsed.tag() != PEM_TAG {
             let tag = parsed.tag().to_owned();
-            return Err(IdentityFileError::NotPrivateKey {
-                path: path.into(),
-                tag,
-            });
+            return Err(IdentityFileError::NotPrivateKey { path: path.into(), tag });
         }
         let pkcs8 = Zeroizing::new(parsed.into_contents());
-        Self::from_pkcs8(&pkcs8).map_err(|source| IdentityFileError::NotEd25519 {
-            path: path.into(),
-            source,
-        })
+        Self::from_pkcs8(&pkcs8)
+            .map_err(|source| IdentityFileError::NotEd25519 { path: path.into(), source })
     }
 }
 
 /// Reads the file after checking the mode of what was opened, so that no one can swap it in
 /// between.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityFileError> {
-    let unreadable = |source| IdentityFileError::Read {
-        path: path.into(),
-        source,
-    };
+    let unreadable = |source| IdentityFileError::Read { path: path.into(), source };
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(IdentityFileError::Exposed {
-            path: path.into(),
-            mode,
-        });
+        return Err(IdentityFileError::Exposed { path: path.into(), mode });
     }
     // The whole capacity at once: a growing vector would leave copies of the key behind.
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
     let limit = FILE_BYTES_MAX as u64 + 1;
-    file.take(limit)
-        .read_to_end(&mut text)
-        .map_err(unreadable)?;
+    file.take(limit).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() > FILE_BYTES_MAX {
         let source = io::Error::new(io::ErrorKind::FileTooLarge, "longer than any identity file");
         return Err(unreadable(source));
@@ -181,10 +159,7 @@ impl IdentityFileError {
         if source.kind() == io::ErrorKind::AlreadyExists {
             Self::Exists { path: path.into() }
         } else {
-            Self::Write {
-                path: path.into(),
-                source,
-            }
+            Self::Write { path: path.into(), source }
         }
     }
 }
@@ -271,14 +246,8 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("node.key");
         let created = Identity::create(&path).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-            0o600
-        );
-        assert_eq!(
-            Identity::load(&path).unwrap().public_key(),
-            created.public_key()
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(Identity::load(&path).unwrap().public_key(), created.public_key());
     }
 
     #[test]
@@ -300,10 +269,7 @@ mod tests {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             let error = Identity::load(&path).unwrap_err().to_string();
             assert!(error.contains(&format!("{mode:04o}")), "{error}");
-            assert!(
-                error.contains(&format!("chmod 600 {}", path.display())),
-                "{error}"
-            );
+            assert!(error.contains(&format!("chmod 600 {}", path.display())), "{error}");
         }
         for mode in [0o600, 0o400] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -319,24 +285,12 @@ mod tests {
             write(&path, text, 0o600);
             Identity::load(&path).unwrap_err()
         };
-        assert!(matches!(
-            load("not a key"),
-            IdentityFileError::NotPem { .. }
-        ));
-        assert!(matches!(
-            load(&"x".repeat(FILE_BYTES_MAX + 1)),
-            IdentityFileError::Read { .. }
-        ));
+        assert!(matches!(load("not a key"), IdentityFileError::NotPem { .. }));
+        assert!(matches!(load(&"x".repeat(FILE_BYTES_MAX + 1)), IdentityFileError::Read { .. }));
         let public = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
-        assert!(matches!(
-            load(public),
-            IdentityFileError::NotPrivateKey { .. }
-        ));
+        assert!(matches!(load(public), IdentityFileError::NotPrivateKey { .. }));
         let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-        assert!(matches!(
-            load(garbage),
-            IdentityFileError::NotEd25519 { .. }
-        ));
+        assert!(matches!(load(garbage), IdentityFileError::NotEd25519 { .. }));
         let missing = Identity::load(folder.path().join("none.key")).unwrap_err();
         assert!(matches!(missing, IdentityFileError::Read { .. }));
         let directory = folder.path().join("directory");

@@ -18,9 +18,7 @@ fn sealed(key: &SealingKey, packet_number: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[test]
@@ -45,10 +43,7 @@ fn nothing_else_opens_it() {
         let refused = |key: &OpeningKey, number, header: &[u8]| {
             key.open(number, header, &mut good.clone()).is_none()
         };
-        assert!(
-            refused(&own_open, 7, HEADER),
-            "a packet sent back to its sender"
-        );
+        assert!(refused(&own_open, 7, HEADER), "a packet sent back to its sender");
         for (local, remote) in [(3, 5), (5, 4), (6, 3), (0, 0)] {
             let (_, open) = secret().lane_keys(suite, Role::Responder, local, remote);
             assert!(refused(&open, 7, HEADER), "shards {local} and {remote}");
@@ -59,10 +54,7 @@ fn nothing_else_opens_it() {
         let other = AssociationSecret::from_bytes([0x43; 32]);
         let (_, open) = other.lane_keys(suite, Role::Responder, 5, 3);
         assert!(refused(&open, 7, HEADER), "another association");
-        assert!(
-            open.open(7, HEADER, &mut [0; TAG_BYTES - 1]).is_none(),
-            "shorter than a tag"
-        );
+        assert!(open.open(7, HEADER, &mut [0; TAG_BYTES - 1]).is_none(), "shorter than a tag");
     }
 }
 
@@ -87,11 +79,7 @@ fn derivation_matches_the_published_vectors() {
         .map(|suite| {
             let key = secret().direction_key(*suite, Role::Dialler, 3, 5);
             let iv = hex(&key.iv);
-            let packet = hex(&sealed(
-                &SealingKey(key),
-                0x0102_0304_0506_0708,
-                b"hello, lane",
-            ));
+            let packet = hex(&sealed(&SealingKey(key), 0x0102_0304_0506_0708, b"hello, lane"));
             format!("{suite:?} iv {iv} sealed {packet}")
         })
         .collect();

@@ -15,9 +15,7 @@ fn set_of(numbers: impl IntoIterator<Item = u64>) -> RangeSet {
 }
 
 fn pairs(set: &RangeSet) -> Vec<(u64, u64)> {
-    set.iter()
-        .map(|range| (*range.start(), *range.end()))
-        .collect()
+    set.iter().map(|range| (*range.start(), *range.end())).collect()
 }
 
 /// The ranges of a plain set, highest first.
@@ -42,17 +40,8 @@ fn encoded(set: &RangeSet, delay_us: u64) -> Vec<u8> {
 
 /// Encodes what a decoder yielded, to show that the bytes were the only ones for it.
 fn encoded_again(ack: &Ack<'_>) -> Vec<u8> {
-    let ranges = ack
-        .ranges()
-        .map(|(low, high)| Range { low, high })
-        .collect();
-    encoded(
-        &RangeSet {
-            ranges,
-            ranges_max: usize::MAX,
-        },
-        ack.delay_us,
-    )
+    let ranges = ack.ranges().map(|(low, high)| Range { low, high }).collect();
+    encoded(&RangeSet { ranges, ranges_max: usize::MAX }, ack.delay_us)
 }
 
 #[test]

@@ -105,9 +105,7 @@ fn small_messages_share_datagrams_to_the_last_byte() {
 fn a_first_frame_that_contradicts_the_unfinished_body_is_an_error() {
     let (payloads, _) = packed(100, 60, 2);
     let mut unpacker = Unpacker::new(100);
-    unpacker
-        .unpack(&payloads[0].1, payloads[0].0, true, |_| {})
-        .unwrap();
+    unpacker.unpack(&payloads[0].1, payloads[0].0, true, |_| {}).unwrap();
     let wrong = payloads[1].0 - 1;
     let result = unpacker.unpack(&payloads[1].1, wrong, true, |_| {});
     assert_eq!(result, Err(FrameError::FirstFrame));
