@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Secure, reliable messaging between many hosts, cores and data flows, all addressed by public key.
+
+pub use cubed_router::policy::{Policy, PolicyError};
+pub use cubed_transport::identity::{Fingerprint, Identity, IdentityFileError, PublicKey};
