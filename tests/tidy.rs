@@ -41,7 +41,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cubed-shards",
         ],
     ),
-    ("bench", &["cubed"]),
+    ("bench", &["cubed", "cubed-bench"]),
     ("cli", &["cubed"]),
     (
         "tests/sim",
@@ -56,6 +56,8 @@ const BANS: &[Ban] = &[
         allowed: &[
             "runtime/src/clock",
             "bench/",
+            // Prints what a handshake costs.
+            "transport/src/handshake/tests.rs",
             "tests/*.rs",
             "shards/tests/",
             "runtime/tests/",

@@ -18,6 +18,8 @@ pub struct LinkConfig {
     pub loss: Millionths,
     /// Datagrams that arrive twice.
     pub duplicate: Millionths,
+    /// How much later the copy may come: as from somebody who records and repeats.
+    pub copy_delay: Duration,
     /// Datagrams of which one bit flips.
     pub corrupt: Millionths,
     /// Datagrams that wait `reorder_delay` longer and are overtaken meanwhile.
@@ -43,6 +45,7 @@ impl Default for LinkConfig {
         Self {
             loss: 0,
             duplicate: 0,
+            copy_delay: Duration::ZERO,
             corrupt: 0,
             reorder: 0,
             reorder_delay: Duration::ZERO,
@@ -150,7 +153,8 @@ impl Link {
         };
         if happens(self.config.duplicate, chance) {
             self.counters.duplicated += 1;
-            fate.copy = Some(self.arrival(left, chance));
+            let later = up_to(self.config.copy_delay, chance);
+            fate.copy = Some(self.arrival(left, chance) + later);
         }
         if happens(self.config.corrupt, chance) && bytes > 0 {
             self.counters.corrupted += 1;
@@ -244,6 +248,24 @@ mod tests {
         let arrivals: Vec<_> = fates.iter().map(|fate| fate.arrival.unwrap()).collect();
         assert!(arrivals.is_sorted());
         assert_eq!(arrivals[0], Instant::from_nanos(1_001_000_000));
+    }
+
+    #[test]
+    fn copies_come_up_to_their_delay_later() {
+        let copy_delay = Duration::from_secs(9);
+        let (fates, counters) = fates(LinkConfig {
+            duplicate: 1_000_000,
+            copy_delay,
+            ..LinkConfig::default()
+        });
+        assert_eq!(counters.duplicated, COUNT);
+        let waits = fates.iter().map(|fate| {
+            let (first, copy) = (fate.arrival.unwrap(), fate.copy.unwrap());
+            copy.saturating_duration_since(first)
+        });
+        let waits: Vec<_> = waits.collect();
+        assert!(waits.iter().all(|wait| *wait <= copy_delay));
+        assert!(waits.iter().any(|wait| *wait > copy_delay.mul_f64(0.99)));
     }
 
     #[test]

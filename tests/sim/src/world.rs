@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cubed_transport::endpoint::{Counters, SendError, Service, Tally, Token};
-use cubed_transport::identity::PublicKey;
+use cubed_transport::endpoint::{SendError, Service, Token};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 
 use crate::agenda::Agenda;
 use crate::ledger::{Entry, Kind, Ledger, NodeIndex};
-use crate::link::{Link, LinkConfig, LinkCounters};
+use crate::link::{Link, LinkConfig};
 use crate::node::{Node, NodeSetup, Start};
 use crate::recorder::Held;
 use crate::script::{Action, Fault, Seen};
@@ -46,6 +45,7 @@ enum Happening {
     Act(Action),
 }
 
+mod look;
 mod settle;
 
 /// Nodes and links at one virtual time.
@@ -173,73 +173,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Time since the world began.
-    pub fn age(&self) -> Duration {
-        self.now.saturating_duration_since(BEGUN)
-    }
-
-    /// The public key of a node.
-    pub fn key(&self, node: NodeIndex) -> PublicKey {
-        self.nodes[node].key
-    }
-
-    /// How the messages of a running node stand.
-    pub fn tally(&self, node: NodeIndex) -> Option<Tally> {
-        self.nodes[node]
-            .start
-            .as_ref()
-            .map(|start| start.endpoint.tally())
-    }
-
-    /// The counters of a running node.
-    pub fn counters(&self, node: NodeIndex) -> Option<Counters> {
-        self.nodes[node]
-            .start
-            .as_ref()
-            .map(|start| start.endpoint.counters())
-    }
-
-    /// How often a running node's application was asked to bind a flow.
-    pub fn binds(&self, node: NodeIndex) -> Option<u64> {
-        self.nodes[node]
-            .start
-            .as_ref()
-            .map(|start| start.recorder.binds)
-    }
-
-    /// What became of the datagrams from one node to another.
-    pub fn link_counters(&self, from: NodeIndex, to: NodeIndex) -> Option<LinkCounters> {
-        self.links.get(&(from, to)).map(Link::counters)
-    }
-
-    /// Whether one running node has a session with another.
-    pub fn is_connected(&self, from: NodeIndex, to: NodeIndex) -> bool {
-        self.nodes[from].start.as_ref().is_some_and(|start| {
-            start
-                .peer(to)
-                .is_some_and(|peer| start.endpoint.is_connected(peer))
-        })
-    }
-
-    /// When `node` first saw this about `other`, at or after `from`.
-    pub fn first_seen(
-        &self,
-        from: Duration,
-        node: NodeIndex,
-        other: NodeIndex,
-        is: impl Fn(&Seen) -> bool,
-    ) -> Option<Duration> {
-        let found = self.seen.iter().find(|(at, seer, about, seen)| {
-            *at >= from && *seer == node && *about == other && is(seen)
-        });
-        found.map(|(at, ..)| *at)
-    }
-
-    /// Messages that wait for an end.
-    pub fn open(&self) -> usize {
-        self.ledger.open(&self.starts()).count()
     }
 
     fn starts(&self) -> Vec<Option<u32>> {

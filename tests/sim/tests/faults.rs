@@ -38,6 +38,21 @@ fn corruption() {
 }
 
 #[test]
+fn replay() {
+    check(("faults", "replay"), scenario::replay, 30);
+}
+
+#[test]
+fn clean() {
+    check(("faults", "clean"), scenario::clean, 50);
+}
+
+#[test]
+fn mesh() {
+    check(("faults", "mesh"), scenario::mesh, 50);
+}
+
+#[test]
 fn every_scenario_repeats() {
     for (_, scenario) in SCENARIOS {
         check_repeats(*scenario, 3);
