@@ -97,7 +97,9 @@ impl Bench {
     fn turn(&mut self) {
         let (transmit, handle) = self.carry(0);
         let (acknowledge, acknowledged) = self.carry(1);
-        for (total, part) in self.spent[1..].iter_mut().zip([transmit, handle, acknowledge, acknowledged]) {
+        for (total, part) in
+            self.spent[1..].iter_mut().zip([transmit, handle, acknowledge, acknowledged])
+        {
             *total += part;
         }
         let now = Instant::from_nanos(stamp());
@@ -139,14 +141,20 @@ impl Bench {
 fn main() {
     let sizes: Vec<usize> = std::env::args().filter_map(|text| text.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![16, 64, 256, 387, 1024, 65_536] } else { sizes };
-    println!("{:>8} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}", "bytes", "messages", "send", "transmit", "receive", "ack", "acked");
+    println!(
+        "{:>8} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "bytes", "messages", "send", "transmit", "receive", "ack", "acked"
+    );
     for size in sizes {
         let mut bench = Bench::new();
         let flow = bench.ends[0].0.open_flow(PeerId(0), "bench").expect("a flow");
         let body = Bytes::from(vec![7; size]);
         bench.run(flow, &body, Duration::from_millis(100));
         let messages = bench.run(flow, &body, Duration::from_millis(500)).max(1);
-        let [send, transmit, receive, ack, acked] = bench.spent.map(|ns| ns as f64 / messages as f64);
-        println!("{size:>8} {messages:>9} {send:>8.1} {transmit:>8.1} {receive:>8.1} {ack:>8.2} {acked:>8.2}");
+        let [send, transmit, receive, ack, acked] =
+            bench.spent.map(|ns| ns as f64 / messages as f64);
+        println!(
+            "{size:>8} {messages:>9} {send:>8.1} {transmit:>8.1} {receive:>8.1} {ack:>8.2} {acked:>8.2}"
+        );
     }
 }

@@ -43,11 +43,8 @@ fn ack() -> Vec<u8> {
 }
 
 fn settled() -> Vec<u8> {
-    let refusals = [
-        (4, 0, Refusal::NoSuchFlow),
-        (4, 9, Refusal::NoSuchFlow),
-        (7, 1, Refusal::Denied),
-    ];
+    let refusals =
+        [(4, 0, Refusal::NoSuchFlow), (4, 9, Refusal::NoSuchFlow), (7, 1, Refusal::Denied)];
     let mut out = Vec::new();
     frame::write_settled(10, &refusals, 1_000, &mut out);
     out
