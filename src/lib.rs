@@ -56,4 +56,6 @@
 //!
 //! Needs Linux with `io_uring`. This version runs one shard per node.
 
+/// The machine underneath, for load generators and tools that measure it by itself.
+pub use cubed_runtime as runtime;
 pub use cubed_shards::*;

@@ -21,32 +21,17 @@ const LONG_FILES: &[(&str, usize)] = &[];
 /// Functions known to be longer, with their lines: file, name, lines.
 const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
-/// Which of our packages each folder may import (`docs/ARCHITECTURE.md`, layout). An empty folder is
+/// Which of our packages each folder may import, itself in its tests included (`docs/ARCHITECTURE.md`, layout). An empty folder is
 /// the root package with its tests and examples.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("transport", &[]),
-    ("router", &["cubed-transport"]),
-    ("runtime", &[]),
-    (
-        "shards",
-        &["cubed-transport", "cubed-router", "cubed-runtime"],
-    ),
-    (
-        "",
-        &[
-            "cubed",
-            "cubed-transport",
-            "cubed-router",
-            "cubed-runtime",
-            "cubed-shards",
-        ],
-    ),
-    ("bench", &["cubed"]),
+    ("transport", &["cubed-transport"]),
+    ("router", &["cubed-transport", "cubed-router"]),
+    ("runtime", &["cubed-runtime"]),
+    ("shards", &["cubed-transport", "cubed-router", "cubed-runtime", "cubed-shards"]),
+    ("", &["cubed", "cubed-transport", "cubed-router", "cubed-runtime", "cubed-shards"]),
+    ("bench", &["cubed", "cubed-bench"]),
     ("cli", &["cubed"]),
-    (
-        "tests/sim",
-        &["cubed-transport", "cubed-router", "cubed-sim"],
-    ),
+    ("tests/sim", &["cubed-transport", "cubed-router", "cubed-sim"]),
 ];
 
 /// Text that must not occur in code, where it may, and what to use instead.
@@ -56,6 +41,8 @@ const BANS: &[Ban] = &[
         allowed: &[
             "runtime/src/clock",
             "bench/",
+            // Prints what a handshake costs.
+            "transport/src/handshake/tests.rs",
             "tests/*.rs",
             "shards/tests/",
             "runtime/tests/",
@@ -67,21 +54,13 @@ const BANS: &[Ban] = &[
         allowed: &["runtime/src/clock", "bench/"],
         instead: "use the monotonic cubed_runtime::clock; wall clocks jump",
     },
-    Ban {
-        text: "todo!(",
-        allowed: &[],
-        instead: "finish it, or return an error that says so",
-    },
+    Ban { text: "todo!(", allowed: &[], instead: "finish it, or return an error that says so" },
     Ban {
         text: "unimplemented!(",
         allowed: &[],
         instead: "leave the function out until it exists",
     },
-    Ban {
-        text: "dbg!(",
-        allowed: &[],
-        instead: "use a tracing event, or nothing",
-    },
+    Ban { text: "dbg!(", allowed: &[], instead: "use a tracing event, or nothing" },
 ];
 
 struct Ban {
@@ -105,10 +84,7 @@ fn every_file_opens_with_its_purpose() {
         .iter()
         .filter(|source| !source.text.starts_with("//! "))
         .map(|source| {
-            format!(
-                "{}: begin with `//!`: what the file owns, what always holds",
-                source.path
-            )
+            format!("{}: begin with `//!`: what the file owns, what always holds", source.path)
         })
         .collect();
     report(&faults);
@@ -123,9 +99,7 @@ fn packages_import_in_one_direction() {
         let text = fs::read_to_string(root().join(manifest)).expect("every package has a manifest");
         for package in dependencies(&text) {
             if !allowed.contains(&package.as_str()) {
-                faults.push(format!(
-                    "{manifest}: must not depend on {package}; {DIRECTION}"
-                ));
+                faults.push(format!("{manifest}: must not depend on {package}; {DIRECTION}"));
             }
         }
     }
@@ -151,10 +125,7 @@ const DIRECTION: &str = "imports go transport <- router <- shards <- facade <- b
 #[test]
 fn unsafe_stays_in_runtime() {
     let mut faults = Vec::new();
-    for source in sources()
-        .iter()
-        .filter(|source| !source.path.starts_with("runtime/"))
-    {
+    for source in sources().iter().filter(|source| !source.path.starts_with("runtime/")) {
         for (line, code) in numbered(&source.code) {
             if words(code).any(|word| word == "unsafe") {
                 let remedy = "move the unsafe code behind a safe type of cubed-runtime";
@@ -188,10 +159,7 @@ fn files_stay_readable_in_one_sitting() {
             lengths.insert(source.path.clone(), lines);
         }
     }
-    let known = LONG_FILES
-        .iter()
-        .map(|(path, lines)| ((*path).to_owned(), *lines))
-        .collect();
+    let known = LONG_FILES.iter().map(|(path, lines)| ((*path).to_owned(), *lines)).collect();
     report(&ratchet(&lengths, &known, "split it by noun", "LONG_FILES"));
 }
 
@@ -201,21 +169,15 @@ fn functions_fit_a_screen() {
     for source in sources() {
         for (name, lines) in functions(&source.code) {
             if lines > FUNCTION_LINES_MAX {
-                let longest: &mut usize = lengths
-                    .entry(format!("{}: fn {name}", source.path))
-                    .or_default();
+                let longest: &mut usize =
+                    lengths.entry(format!("{}: fn {name}", source.path)).or_default();
                 *longest = lines.max(*longest);
             }
         }
     }
     let entry = |(path, name, lines): &(&str, &str, usize)| (format!("{path}: fn {name}"), *lines);
     let known = LONG_FUNCTIONS.iter().map(entry).collect();
-    report(&ratchet(
-        &lengths,
-        &known,
-        "name its parts",
-        "LONG_FUNCTIONS",
-    ));
+    report(&ratchet(&lengths, &known, "name its parts", "LONG_FUNCTIONS"));
 }
 
 #[test]
@@ -228,13 +190,7 @@ fn the_checks_see_through_comments_and_literals() {
     for absent in ["unsafe", "dbg!", "todo!", "{", "nested"] {
         assert!(!code.contains(absent), "{absent} in {code}");
     }
-    for present in [
-        "let a =",
-        "let b =",
-        "&'static str = x;",
-        "let d =",
-        "let e =",
-    ] {
+    for present in ["let a =", "let b =", "&'static str = x;", "let d =", "let e ="] {
         assert!(code.contains(present), "{present} not in {code}");
     }
 }
@@ -249,15 +205,9 @@ fn the_checks_measure_functions() {
 
 #[test]
 fn the_checks_find_imports_and_dependencies() {
-    assert_eq!(
-        imported("use cubed_transport::time; cubed_runtime::x()").count(),
-        2
-    );
+    assert_eq!(imported("use cubed_transport::time; cubed_runtime::x()").count(), 2);
     assert_eq!(imported("use cubed::Node;").collect::<Vec<_>>(), ["cubed"]);
-    assert_eq!(
-        imported("let cubed = is_cubed::x; let cubed_y = 2;").count(),
-        0
-    );
+    assert_eq!(imported("let cubed = is_cubed::x; let cubed_y = 2;").count(), 0);
     let manifest = "[package]\nname = \"cubed-x\"\n[dependencies]\ncubed-transport.workspace = true\n\
                     serde = \"1\"\n[dev-dependencies]\ncubed = { path = \".\" }\n[lints]\ncubed-no = 1\n";
     assert_eq!(dependencies(manifest), ["cubed-transport", "cubed"]);
@@ -266,33 +216,22 @@ fn the_checks_find_imports_and_dependencies() {
 #[test]
 fn a_ratchet_only_tightens() {
     let lengths = |entries: &[(&str, usize)]| -> BTreeMap<String, usize> {
-        entries
-            .iter()
-            .map(|(name, lines)| ((*name).to_owned(), *lines))
-            .collect()
+        entries.iter().map(|(name, lines)| ((*name).to_owned(), *lines)).collect()
     };
     let faults = |found, known| ratchet(&lengths(found), &lengths(known), "", "LIST").len();
     assert_eq!(faults(&[("a", 90)], &[("a", 90)]), 0);
     assert_eq!(faults(&[("a", 91)], &[("a", 90)]), 1, "grown");
-    assert_eq!(
-        faults(&[("a", 89)], &[("a", 90)]),
-        1,
-        "shrunk: lower the entry"
-    );
+    assert_eq!(faults(&[("a", 89)], &[("a", 90)]), 1, "shrunk: lower the entry");
     assert_eq!(faults(&[("a", 90)], &[]), 1, "new");
     assert_eq!(faults(&[], &[("a", 90)]), 1, "gone: remove the entry");
 }
 
 impl Ban {
     fn allows(&self, path: &str) -> bool {
-        self.allowed
-            .iter()
-            .any(|allowed| match allowed.strip_suffix("*.rs") {
-                Some(folder) => path
-                    .strip_prefix(folder)
-                    .is_some_and(|rest| !rest.contains('/')),
-                None => path.starts_with(allowed),
-            })
+        self.allowed.iter().any(|allowed| match allowed.strip_suffix("*.rs") {
+            Some(folder) => path.strip_prefix(folder).is_some_and(|rest| !rest.contains('/')),
+            None => path.starts_with(allowed),
+        })
     }
 }
 
@@ -313,23 +252,12 @@ fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     collect(root(), &mut found);
     found.sort();
-    assert!(
-        found.len() > 10,
-        "the sources were not found below {}",
-        root().display()
-    );
+    assert!(found.len() > 10, "the sources were not found below {}", root().display());
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).expect("sources are readable UTF-8");
         let relative = path.strip_prefix(root()).expect("found below the root");
-        let path = relative
-            .to_str()
-            .expect("paths are UTF-8")
-            .replace('\\', "/");
-        Source {
-            path,
-            code: blank(&text),
-            text,
-        }
+        let path = relative.to_str().expect("paths are UTF-8").replace('\\', "/");
+        Source { path, code: blank(&text), text }
     };
     found.into_iter().map(read).collect()
 }
@@ -337,10 +265,7 @@ fn sources() -> Vec<Source> {
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("folders of the repository are readable") {
         let path = entry.expect("entries are readable").path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() {
             if name != "target" && !name.starts_with('.') {
                 collect(&path, found);
@@ -354,10 +279,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Index in [`IMPORTS`] of the package that owns the file; the root's matches everything else.
 fn package_of(path: &str) -> usize {
     let owns = |folder: &str| {
-        !folder.is_empty()
-            && path
-                .strip_prefix(folder)
-                .is_some_and(|rest| rest.starts_with('/'))
+        !folder.is_empty() && path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
     };
     let root = IMPORTS.iter().position(|(folder, _)| folder.is_empty());
     let package = IMPORTS.iter().position(|(folder, _)| owns(folder));
@@ -369,15 +291,11 @@ fn is_test(path: &str) -> bool {
 }
 
 fn lines_before_tests(text: &str) -> usize {
-    text.lines()
-        .take_while(|line| !line.starts_with("#[cfg(test)]"))
-        .count()
+    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count()
 }
 
 fn numbered(code: &str) -> impl Iterator<Item = (usize, &str)> {
-    code.lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line))
+    code.lines().enumerate().map(|(index, line)| (index + 1, line))
 }
 
 fn words(code: &str) -> impl Iterator<Item = &str> {
@@ -419,9 +337,7 @@ fn functions(code: &str) -> impl Iterator<Item = (String, usize)> {
         if before.is_some_and(|before| before.is_alphanumeric() || before == '_') {
             return None;
         }
-        let name = words(&code[at + 3..])
-            .next()
-            .filter(|name| !name.is_empty())?;
+        let name = words(&code[at + 3..]).next().filter(|name| !name.is_empty())?;
         let body = body_of(&code[at..])?;
         Some((name.to_owned(), body.lines().count()))
     })
@@ -459,14 +375,10 @@ fn ratchet(
         match known.get(name) {
             None => faults.push(format!("{name}: {lines} lines; {remedy}")),
             Some(limit) if lines > limit => {
-                faults.push(format!(
-                    "{name}: grew from {limit} to {lines} lines; {remedy}"
-                ));
+                faults.push(format!("{name}: grew from {limit} to {lines} lines; {remedy}"));
             }
             Some(limit) if lines < limit => {
-                faults.push(format!(
-                    "{name}: shrank to {lines} lines; lower its entry in {list}"
-                ));
+                faults.push(format!("{name}: shrank to {lines} lines; lower its entry in {list}"));
             }
             Some(_) => {}
         }
@@ -506,10 +418,7 @@ fn literal_end(text: &[char], at: usize) -> usize {
             string_end(text, at + 1, '\'')
         }
         'r' if begins_word(text, at) => {
-            let hashes = text[at + 1..]
-                .iter()
-                .take_while(|character| **character == '#')
-                .count();
+            let hashes = text[at + 1..].iter().take_while(|character| **character == '#').count();
             if text.get(at + 1 + hashes) != Some(&'"') {
                 return at;
             }
@@ -552,8 +461,6 @@ fn string_end(text: &[char], start: usize, close: char) -> usize {
 }
 
 fn find(text: &[char], start: usize, wanted: &[char]) -> usize {
-    let found = text[start..]
-        .windows(wanted.len())
-        .position(|window| window == wanted);
+    let found = text[start..].windows(wanted.len()).position(|window| window == wanted);
     found.map_or(text.len(), |offset| start + offset)
 }

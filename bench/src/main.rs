@@ -1,2 +1,20 @@
-//! Placeholder.
-fn main() {}
+//! The executable `cubed-bench`: reads the command line and runs it.
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+use cubed_bench::cli::Cli;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Warnings go to stderr, since stdout carries results or, in a peer process, its answers.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cubed-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

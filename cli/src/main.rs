@@ -1,2 +1,66 @@
-//! Placeholder.
-fn main() {}
+//! The `cubed` command: what an operator does from a terminal.
+//!
+//! Results go to standard output, faults to standard error as one line that says what to do. The exit
+//! status is 0 for success, 1 for a fault, 2 for a command line that cannot be read.
+
+mod keys;
+mod policies;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Secure, reliable messaging by public key.
+#[derive(Parser)]
+#[command(name = "cubed", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new identity and write it to a file that only you can read.
+    Keygen {
+        /// The file to create; nothing is ever overwritten.
+        path: PathBuf,
+    },
+    /// Show the public key of an identity file.
+    #[command(visible_alias = "pubkey")]
+    Key {
+        /// The identity file.
+        path: PathBuf,
+    },
+    /// Work with policies: who may do what.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+#[derive(Subcommand)]
+enum PolicyCommand {
+    /// Read a policy and say what it grants, or which line is wrong.
+    Check {
+        /// The policy file (TOML).
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cubed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Keygen { path } => keys::generate(&path),
+        Command::Key { path } => keys::show(&path),
+        Command::Policy(PolicyCommand::Check { file }) => policies::check(&file),
+    }
+}

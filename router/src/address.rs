@@ -56,10 +56,7 @@ impl FlowName {
         }
         if name.len() > FLOW_NAME_BYTES_MAX {
             let bytes = name.len();
-            return Err(NameError::TooLong {
-                bytes,
-                bytes_max: FLOW_NAME_BYTES_MAX,
-            });
+            return Err(NameError::TooLong { bytes, bytes_max: FLOW_NAME_BYTES_MAX });
         }
         check_characters(name)?;
         match empty_segment(name) {
@@ -149,22 +146,12 @@ pub struct Address {
 impl Address {
     /// An address of a flow on this node.
     pub fn local(flow: FlowName) -> Self {
-        Self {
-            channel: None,
-            node: None,
-            unit: None,
-            flow,
-        }
+        Self { channel: None, node: None, unit: None, flow }
     }
 
     /// An address of a flow on the node with this key, in the local channel.
     pub fn at(key: PublicKey, flow: FlowName) -> Self {
-        Self {
-            channel: None,
-            node: Some(NodeName::Key(key)),
-            unit: None,
-            flow,
-        }
+        Self { channel: None, node: Some(NodeName::Key(key)), unit: None, flow }
     }
 
     /// The channel's name, or `None` for this one.
@@ -202,17 +189,9 @@ impl FromStr for Address {
         };
         let channel = label(parts.next(), Level::Channel)?;
         if parts.next().is_some() {
-            return Err(AddressError {
-                level: Level::Channel,
-                cause: Cause::TooManyLevels,
-            });
+            return Err(AddressError { level: Level::Channel, cause: Cause::TooManyLevels });
         }
-        Ok(Self {
-            channel,
-            node,
-            unit,
-            flow,
-        })
+        Ok(Self { channel, node, unit, flow })
     }
 }
 
@@ -268,10 +247,7 @@ impl fmt::Display for NameError {
         match self {
             Self::Empty => formatter.write_str("is empty; write at least one character"),
             Self::TooLong { bytes, bytes_max } => {
-                write!(
-                    formatter,
-                    "is {bytes} bytes long; shorten it to {bytes_max}"
-                )
+                write!(formatter, "is {bytes} bytes long; shorten it to {bytes_max}")
             }
             Self::Character { character, at } => write!(
                 formatter,
@@ -327,10 +303,7 @@ enum Cause {
 
 impl AddressError {
     fn new(level: Level, error: NameError) -> Self {
-        Self {
-            level,
-            cause: Cause::Name(error),
-        }
+        Self { level, cause: Cause::Name(error) }
     }
 
     /// The level at fault.
@@ -365,10 +338,7 @@ pub fn check_label(text: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if text.len() > LABEL_BYTES_MAX {
-        return Err(NameError::TooLong {
-            bytes: text.len(),
-            bytes_max: LABEL_BYTES_MAX,
-        });
+        return Err(NameError::TooLong { bytes: text.len(), bytes_max: LABEL_BYTES_MAX });
     }
     check_characters(text)?;
     match text {
@@ -391,10 +361,9 @@ fn label(part: Option<&str>, level: Level) -> Result<Option<String>, AddressErro
 fn node_name(part: &str) -> Result<NodeName, AddressError> {
     if has_key_shape(part) {
         let key = part.parse::<PublicKey>();
-        return key.map(NodeName::Key).map_err(|error| AddressError {
-            level: Level::Node,
-            cause: Cause::Key(error),
-        });
+        return key
+            .map(NodeName::Key)
+            .map_err(|error| AddressError { level: Level::Node, cause: Cause::Key(error) });
     }
     check_label(part).map_err(|error| AddressError::new(Level::Node, error))?;
     Ok(NodeName::Name(part.to_owned()))
@@ -403,9 +372,7 @@ fn node_name(part: &str) -> Result<NodeName, AddressError> {
 /// Whether text can only be meant as a public key, right or mistyped.
 pub(crate) fn has_key_shape(text: &str) -> bool {
     text.len() == PUBLIC_KEY_TEXT_CHARACTERS
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
 }
 
 fn check_characters(text: &str) -> Result<(), NameError> {

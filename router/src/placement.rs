@@ -32,10 +32,7 @@ mod tests {
     /// Independent restatement: read the digest byte by byte with Horner's rule, most significant
     /// (last) byte first.
     fn by_horner(salt: &[u8; 32], name: &str, shards: u8) -> u8 {
-        let digest = *blake3::Hasher::new_keyed(salt)
-            .update(name.as_bytes())
-            .finalize()
-            .as_bytes();
+        let digest = *blake3::Hasher::new_keyed(salt).update(name.as_bytes()).finalize().as_bytes();
         let remainder = digest[..8].iter().rev().fold(0_u32, |remainder, byte| {
             (remainder * 256 + u32::from(*byte)) % u32::from(shards)
         });
@@ -48,10 +45,7 @@ mod tests {
             for number in 0..200 {
                 let name = format!("flow.{number}");
                 let salt = [number as u8; 32];
-                assert_eq!(
-                    owner_shard(&salt, &name, shards),
-                    by_horner(&salt, &name, shards)
-                );
+                assert_eq!(owner_shard(&salt, &name, shards), by_horner(&salt, &name, shards));
             }
         }
     }
@@ -74,10 +68,7 @@ mod tests {
             counts[usize::from(owner_shard(&[9; 32], &format!("name.{number}"), 8))] += 1;
         }
         // 1,000 expected each, standard deviation about 30: 150 is five of them.
-        assert!(
-            counts.iter().all(|count| count.abs_diff(1_000) < 150),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| count.abs_diff(1_000) < 150), "{counts:?}");
     }
 
     #[test]

@@ -48,19 +48,12 @@ pub struct Policy {
 impl Policy {
     /// Admits nobody and allows nothing.
     pub fn deny() -> Self {
-        Self {
-            rules: HashMap::new(),
-            open: false,
-            generation: POLICIES.advance(),
-        }
+        Self { rules: HashMap::new(), open: false, generation: POLICIES.advance() }
     }
 
     /// Admits everybody who proves a key, and allows everything. For first steps and tests.
     pub fn open() -> Self {
-        Self {
-            open: true,
-            ..Self::deny()
-        }
+        Self { open: true, ..Self::deny() }
     }
 
     /// Reads a policy file (TOML, see the module's page).
@@ -94,10 +87,7 @@ impl Policy {
     /// Adds a rule. The result counts as another policy: it has a new generation.
     #[must_use]
     pub fn with_rule(mut self, key: PublicKey, flows: FlowPattern, verbs: &[Verb]) -> Self {
-        let rule = Rule {
-            flows,
-            verbs: Verbs::of(verbs),
-        };
+        let rule = Rule { flows, verbs: Verbs::of(verbs) };
         self.rules.entry(key).or_default().push(rule);
         self.generation = POLICIES.advance();
         self
@@ -111,11 +101,7 @@ impl Policy {
     /// Whether this key may do `verb` to `flow`.
     pub fn allows(&self, key: &PublicKey, verb: Verb, flow: &str) -> bool {
         let covered = |rule: &Rule| rule.verbs.contains(verb) && rule.flows.covers(flow);
-        self.open
-            || self
-                .rules
-                .get(key)
-                .is_some_and(|rules| rules.iter().any(covered))
+        self.open || self.rules.get(key).is_some_and(|rules| rules.iter().any(covered))
     }
 
     /// Whether everybody is admitted; say so where people look.
@@ -162,13 +148,8 @@ pub enum Verb {
 
 impl Verb {
     /// All verbs, in the order of their text forms in the documentation.
-    pub const ALL: [Self; 5] = [
-        Self::Send,
-        Self::Request,
-        Self::Publish,
-        Self::Subscribe,
-        Self::Observe,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Send, Self::Request, Self::Publish, Self::Subscribe, Self::Observe];
 
     /// The text form, as written in a policy.
     pub fn as_str(self) -> &'static str {
@@ -276,54 +257,28 @@ impl RuleEntry {
     fn check(&self, text: &str) -> Result<(PublicKey, Rule), PolicyError> {
         let at = |start: usize, fault| PolicyError::at(text, start, fault);
         let key = self.key.get_ref().parse::<PublicKey>().map_err(|error| {
-            at(
-                self.key.span().start,
-                PolicyFault::Key {
-                    reason: error.to_string(),
-                },
-            )
+            at(self.key.span().start, PolicyFault::Key { reason: error.to_string() })
         })?;
         let pattern = self.flow.get_ref();
         let flows = pattern.parse().map_err(|error| {
-            at(
-                self.flow.span().start,
-                PolicyFault::Flow {
-                    pattern: pattern.clone(),
-                    error,
-                },
-            )
+            at(self.flow.span().start, PolicyFault::Flow { pattern: pattern.clone(), error })
         })?;
         if self.verbs.get_ref().is_empty() {
             return Err(at(self.verbs.span().start, PolicyFault::NoVerbs));
         }
         let mut verbs = Vec::new();
         for entry in self.verbs.get_ref() {
-            let found = Verb::ALL
-                .into_iter()
-                .find(|verb| verb.as_str() == entry.get_ref());
+            let found = Verb::ALL.into_iter().find(|verb| verb.as_str() == entry.get_ref());
             verbs.push(found.ok_or_else(|| {
-                at(
-                    entry.span().start,
-                    PolicyFault::Verb {
-                        word: entry.get_ref().clone(),
-                    },
-                )
+                at(entry.span().start, PolicyFault::Verb { word: entry.get_ref().clone() })
             })?);
         }
-        Ok((
-            key,
-            Rule {
-                flows,
-                verbs: Verbs::of(&verbs),
-            },
-        ))
+        Ok((key, Rule { flows, verbs: Verbs::of(&verbs) }))
     }
 }
 
 fn read_limited(path: &Path) -> Result<String, PolicyFault> {
-    let bytes = std::fs::metadata(path)
-        .map_err(PolicyFault::Unreadable)?
-        .len();
+    let bytes = std::fs::metadata(path).map_err(PolicyFault::Unreadable)?.len();
     if bytes > POLICY_BYTES_MAX {
         return Err(PolicyFault::TooLong { bytes });
     }

@@ -69,14 +69,7 @@ impl Table {
         if self.peers.len() >= PEERS_MAX {
             return Err(TableError::Full);
         }
-        self.peers.insert(
-            key,
-            Peer {
-                key,
-                name: None,
-                addresses: Vec::new(),
-            },
-        );
+        self.peers.insert(key, Peer { key, name: None, addresses: Vec::new() });
         self.changed();
         Ok(())
     }
@@ -91,11 +84,7 @@ impl Table {
         if has_key_shape(name) {
             return Err(TableError::NameIsKey);
         }
-        if self
-            .keys_by_name
-            .get(name)
-            .is_some_and(|owner| owner != key)
-        {
+        if self.keys_by_name.get(name).is_some_and(|owner| owner != key) {
             return Err(TableError::NameTaken);
         }
         let peer = self.peers.get_mut(key).ok_or(TableError::UnknownPeer)?;
@@ -243,23 +232,11 @@ mod tests {
         table.set_name(&key(1), "alice").unwrap();
         assert_eq!(table.set_name(&key(2), "alice"), Err(TableError::NameTaken));
         table.set_name(&key(1), "anna").unwrap();
-        assert!(
-            table.find(&NodeName::Name("alice".into())).is_none(),
-            "the old name is free"
-        );
+        assert!(table.find(&NodeName::Name("alice".into())).is_none(), "the old name is free");
         table.set_name(&key(2), "alice").unwrap();
-        assert_eq!(
-            table.set_name(&key(3), "carol"),
-            Err(TableError::UnknownPeer)
-        );
-        assert_eq!(
-            table.set_name(&key(1), &key(9).to_string()),
-            Err(TableError::NameIsKey)
-        );
-        assert_eq!(
-            table.set_name(&key(1), ""),
-            Err(TableError::Name(NameError::Empty))
-        );
+        assert_eq!(table.set_name(&key(3), "carol"), Err(TableError::UnknownPeer));
+        assert_eq!(table.set_name(&key(1), &key(9).to_string()), Err(TableError::NameIsKey));
+        assert_eq!(table.set_name(&key(1), ""), Err(TableError::Name(NameError::Empty)));
     }
 
     #[test]
@@ -269,18 +246,10 @@ mod tests {
             table.prefer_address(&key(1), address(port)).unwrap();
         }
         table.prefer_address(&key(1), address(15)).unwrap();
-        let ports: Vec<u16> = table
-            .get(&key(1))
-            .unwrap()
-            .addresses()
-            .iter()
-            .map(SocketAddr::port)
-            .collect();
+        let ports: Vec<u16> =
+            table.get(&key(1)).unwrap().addresses().iter().map(SocketAddr::port).collect();
         assert_eq!(ports, [15, 19, 18, 17, 16, 14, 13, 12]);
-        assert_eq!(
-            table.prefer_address(&key(2), address(1)),
-            Err(TableError::UnknownPeer)
-        );
+        assert_eq!(table.prefer_address(&key(2), address(1)), Err(TableError::UnknownPeer));
     }
 
     #[test]

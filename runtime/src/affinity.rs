@@ -47,11 +47,8 @@ impl std::error::Error for AffinityError {}
 ///
 /// Call it before pinning: a pinned thread is told its own core only.
 pub fn cores() -> Vec<usize> {
-    let mut cores: Vec<usize> = core_affinity::get_core_ids()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|core| core.id)
-        .collect();
+    let mut cores: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     cores.sort_unstable();
     cores
 }
@@ -98,18 +95,8 @@ mod tests {
     fn a_core_that_does_not_exist_is_named_in_the_error() {
         for core in [1_000, usize::MAX] {
             let error = pin_current_thread(core).expect_err("no machine of ours has 1,001 cores");
-            assert_eq!(
-                error,
-                AffinityError::NotAllowed {
-                    core,
-                    allowed: cores()
-                }
-            );
-            assert!(
-                error
-                    .to_string()
-                    .starts_with(&format!("core {core} is not available"))
-            );
+            assert_eq!(error, AffinityError::NotAllowed { core, allowed: cores() });
+            assert!(error.to_string().starts_with(&format!("core {core} is not available")));
         }
     }
 }

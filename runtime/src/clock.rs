@@ -56,9 +56,7 @@ mod tests {
     #[test]
     fn two_threads_read_the_same_clock() {
         let before = Clock::new().now_nanos();
-        let other = std::thread::spawn(|| Clock::new().now_nanos())
-            .join()
-            .expect("no panic");
+        let other = std::thread::spawn(|| Clock::new().now_nanos()).join().expect("no panic");
         let after = Clock::new().now_nanos();
         assert!(before <= other && other <= after);
     }

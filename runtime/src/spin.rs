@@ -52,12 +52,7 @@ pub struct Spinner {
 impl Spinner {
     /// A spinner that has seen nothing yet; the adaptive one begins by sleeping.
     pub fn new(policy: SpinPolicy) -> Self {
-        Self {
-            policy,
-            idle_since_nanos: None,
-            gap_average_nanos: GAP_NANOS_MAX,
-            slept: false,
-        }
+        Self { policy, idle_since_nanos: None, gap_average_nanos: GAP_NANOS_MAX, slept: false }
     }
 
     /// A turn found nothing to do; `now_nanos` as of [`crate::clock::Clock`].
@@ -80,9 +75,8 @@ impl Spinner {
         };
         let woken_nanos = if self.slept { WAKE_NANOS } else { 0 };
         self.slept = false;
-        let gap = now_nanos
-            .saturating_sub(idle_since.saturating_add(woken_nanos))
-            .min(GAP_NANOS_MAX);
+        let gap =
+            now_nanos.saturating_sub(idle_since.saturating_add(woken_nanos)).min(GAP_NANOS_MAX);
         let kept = self.gap_average_nanos - self.gap_average_nanos / GAP_WEIGHT;
         self.gap_average_nanos = kept + gap / GAP_WEIGHT;
     }
@@ -160,30 +154,13 @@ mod tests {
     fn adaptive_polls_once_gaps_are_short_and_stops_when_they_are_long() {
         let mut spinner = Spinner::new(SpinPolicy::Adaptive);
         let mut now = 0;
-        assert_eq!(
-            idle(&mut spinner, &mut now, 10_000),
-            0,
-            "nothing is known yet"
-        );
+        assert_eq!(idle(&mut spinner, &mut now, 10_000), 0, "nothing is known yet");
         for _ in 0..20 {
             idle(&mut spinner, &mut now, 10_000);
         }
-        assert_eq!(
-            idle(&mut spinner, &mut now, 10_000),
-            10_000,
-            "gaps are short"
-        );
-        assert_eq!(
-            idle(&mut spinner, &mut now, 1_000_000_000),
-            ADAPTIVE_SPIN_NANOS,
-            "bounded"
-        );
-        let spun: u64 = (0..100)
-            .map(|_| idle(&mut spinner, &mut now, 1_000_000))
-            .sum();
-        assert!(
-            spun <= ADAPTIVE_SPIN_NANOS,
-            "long gaps are slept through, but {spun} ns were not"
-        );
+        assert_eq!(idle(&mut spinner, &mut now, 10_000), 10_000, "gaps are short");
+        assert_eq!(idle(&mut spinner, &mut now, 1_000_000_000), ADAPTIVE_SPIN_NANOS, "bounded");
+        let spun: u64 = (0..100).map(|_| idle(&mut spinner, &mut now, 1_000_000)).sum();
+        assert!(spun <= ADAPTIVE_SPIN_NANOS, "long gaps are slept through, but {spun} ns were not");
     }
 }

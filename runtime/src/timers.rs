@@ -32,11 +32,7 @@ impl Timers {
     pub fn sleep_until(timers: &Rc<Self>, deadline_nanos: u64) -> Sleep {
         let serial = timers.serial.get();
         timers.serial.set(serial + 1);
-        Sleep {
-            timers: Rc::clone(timers),
-            key: (deadline_nanos, serial),
-            registered: false,
-        }
+        Sleep { timers: Rc::clone(timers), key: (deadline_nanos, serial), registered: false }
     }
 
     /// The time has come to `now_nanos`: wakes every task whose deadline passed; returns how many.
@@ -56,10 +52,7 @@ impl Timers {
     /// The earliest deadline that a task sleeps until.
     #[inline]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.sleeping
-            .borrow()
-            .first_key_value()
-            .map(|((deadline, _), _)| *deadline)
+        self.sleeping.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
     /// How many tasks sleep.
@@ -154,11 +147,7 @@ mod tests {
         let (woken, waker) = waker();
         let mut context = Context::from_waker(&waker);
         let mut sleep = pin!(Timers::sleep_until(&timers, 100));
-        assert_eq!(
-            timers.next_deadline(),
-            None,
-            "nothing is set before the first poll"
-        );
+        assert_eq!(timers.next_deadline(), None, "nothing is set before the first poll");
         assert!(sleep.as_mut().poll(&mut context).is_pending());
         assert_eq!(timers.next_deadline(), Some(100));
         assert_eq!(timers.fire(99), 0);
@@ -176,11 +165,7 @@ mod tests {
         timers.fire(50);
         timers.fire(20);
         let mut context = Context::from_waker(Waker::noop());
-        assert!(
-            pin!(Timers::sleep_until(&timers, 50))
-                .poll(&mut context)
-                .is_ready()
-        );
+        assert!(pin!(Timers::sleep_until(&timers, 50)).poll(&mut context).is_ready());
         assert!(timers.is_empty());
     }
 
@@ -206,18 +191,8 @@ mod tests {
         let timers = Timers::new();
         let ((first, first_waker), (second, second_waker)) = (waker(), waker());
         let mut sleep = pin!(Timers::sleep_until(&timers, 10));
-        assert!(
-            sleep
-                .as_mut()
-                .poll(&mut Context::from_waker(&first_waker))
-                .is_pending()
-        );
-        assert!(
-            sleep
-                .as_mut()
-                .poll(&mut Context::from_waker(&second_waker))
-                .is_pending()
-        );
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&first_waker)).is_pending());
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&second_waker)).is_pending());
         assert_eq!(timers.fire(10), 1);
         assert_eq!(first.0.load(Ordering::Relaxed), 0);
         assert_eq!(second.0.load(Ordering::Relaxed), 1);

@@ -1,5 +1,6 @@
-//! Identities: an Ed25519 key pair names a node, a service or a group, and its public key is the address.
-//! Private keys are erased when dropped, are never shown, and sign nothing without a stated purpose.
+//! Identities: an Ed25519 key pair names a node, a service or a group, and its public key is the
+//! address. Private keys are erased when dropped, are never shown, and sign nothing without a
+//! stated purpose.
 
 mod file;
 mod public_key;
@@ -28,14 +29,12 @@ impl Identity {
     /// [`IdentityError::Randomness`] when the system gives none.
     pub fn generate() -> Result<Self, IdentityError> {
         let mut seed = Zeroizing::new([0; 32]);
-        SystemRandom::new()
-            .fill(seed.as_mut())
-            .map_err(|_| IdentityError::Randomness)?;
+        SystemRandom::new().fill(seed.as_mut()).map_err(|_| IdentityError::Randomness)?;
         Ok(Self::from_seed(&seed))
     }
 
-    /// The identity whose private key is this seed (RFC 8032, 5.1.5). For vectors and simulations: an
-    /// identity is as secret as its seed.
+    /// The identity whose private key is this seed (RFC 8032, 5.1.5). For vectors and simulations:
+    /// an identity is as secret as its seed.
     ///
     /// # Panics
     ///
@@ -51,18 +50,14 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`IdentityError::Pkcs8`] when the document is not an Ed25519 private key, or its public half belongs
-    /// to another.
+    /// [`IdentityError::Pkcs8`] when the document is not an Ed25519 private key, or its public half
+    /// belongs to another.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, IdentityError> {
         let key_pair =
             Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map_err(|_| IdentityError::Pkcs8)?;
         let public_key = key_pair.public_key().as_ref().try_into();
         let public_key = PublicKey::from_bytes(public_key.map_err(|_| IdentityError::Pkcs8)?);
-        Ok(Self {
-            key_pair,
-            pkcs8: Zeroizing::new(pkcs8.to_vec()),
-            public_key,
-        })
+        Ok(Self { key_pair, pkcs8: Zeroizing::new(pkcs8.to_vec()), public_key })
     }
 
     /// The address of whoever holds this identity.
@@ -70,18 +65,16 @@ impl Identity {
         self.public_key
     }
 
-    /// Signs `cubed/1 <purpose>`, a zero byte and `message`. The purpose keeps a signature made in one place
-    /// from meaning anything in another; TLS, whose signatures begin with 64 spaces, is such a place too.
+    /// Signs `cubed/1 <purpose>`, a zero byte and `message`. The purpose keeps a signature made in
+    /// one place from meaning anything in another; TLS, whose signatures begin with 64 spaces, is
+    /// such a place too.
     ///
     /// # Panics
     ///
     /// When `purpose` contains a zero byte: it would no longer be told apart from the message.
     pub fn sign(&self, purpose: &'static str, message: &[u8]) -> [u8; 64] {
         let signature = self.key_pair.sign(&signed_message(purpose, message));
-        signature
-            .as_ref()
-            .try_into()
-            .expect("Ed25519 signatures have 64 bytes")
+        signature.as_ref().try_into().expect("Ed25519 signatures have 64 bytes")
     }
 
     /// The private key as PKCS#8.
@@ -123,22 +116,19 @@ impl std::error::Error for IdentityError {}
 
 /// What is signed for `purpose`, on both sides.
 fn signed_message(purpose: &'static str, message: &[u8]) -> Vec<u8> {
-    assert!(
-        !purpose.contains('\0'),
-        "a purpose is text without zero bytes"
-    );
+    assert!(!purpose.contains('\0'), "a purpose is text without zero bytes");
     [SIGNED_PREFIX, purpose.as_bytes(), b"\0", message].concat()
 }
 
 const SIGNED_PREFIX: &[u8] = b"cubed/1 ";
 /// PKCS#8 version 1 of an Ed25519 seed (RFC 8410, section 7), all but the seed.
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
-];
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 #[cfg(test)]
 mod tests {
-    //! Goal: identities are reproducible from a seed, tell nothing, and signatures hold for one purpose only.
+    //! Goal: identities are reproducible from a seed, tell nothing, and signatures hold for one
+    //! purpose only.
 
     use super::*;
 
@@ -150,10 +140,7 @@ mod tests {
             0x1c, 0xae, 0x7f, 0x60,
         ];
         let public = Identity::from_seed(&seed).public_key();
-        assert_eq!(
-            public.as_bytes()[..8],
-            [0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7]
-        );
+        assert_eq!(public.as_bytes()[..8], [0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7]);
         assert_eq!(public.as_bytes()[28..], [0xf7, 0x07, 0x51, 0x1a]);
     }
 
@@ -162,14 +149,8 @@ mod tests {
         let one = Identity::generate().unwrap();
         let two = Identity::generate().unwrap();
         assert_ne!(one.public_key(), two.public_key());
-        assert_eq!(
-            Identity::from_pkcs8(one.pkcs8()).unwrap().public_key(),
-            one.public_key()
-        );
-        assert_eq!(
-            Identity::from_pkcs8(&one.pkcs8()[1..]).unwrap_err(),
-            IdentityError::Pkcs8
-        );
+        assert_eq!(Identity::from_pkcs8(one.pkcs8()).unwrap().public_key(), one.public_key());
+        assert_eq!(Identity::from_pkcs8(&one.pkcs8()[1..]).unwrap_err(), IdentityError::Pkcs8);
     }
 
     #[test]
@@ -177,26 +158,10 @@ mod tests {
         let identity = Identity::from_seed(&[1; 32]);
         let other = Identity::from_seed(&[2; 32]);
         let signature = identity.sign("group", b"message");
-        assert!(
-            identity
-                .public_key()
-                .verify("group", b"message", &signature)
-        );
-        assert!(
-            !identity
-                .public_key()
-                .verify("grou", b"pmessage", &signature)
-        );
-        assert!(
-            !identity
-                .public_key()
-                .verify("group", b"massage", &signature)
-        );
-        assert!(
-            !identity
-                .public_key()
-                .verify("group", b"message", &signature[1..])
-        );
+        assert!(identity.public_key().verify("group", b"message", &signature));
+        assert!(!identity.public_key().verify("grou", b"pmessage", &signature));
+        assert!(!identity.public_key().verify("group", b"massage", &signature));
+        assert!(!identity.public_key().verify("group", b"message", &signature[1..]));
         assert!(!other.public_key().verify("group", b"message", &signature));
     }
 

@@ -1,6 +1,7 @@
-//! Lane keys: the AEAD that protects one direction of one pair of shards, and how an association's secret
-//! becomes such keys. Each (association, sender's role, sender's shard, receiver's shard) has its own key,
-//! so a packet number is used once per key as long as each lane counts its own packets.
+//! Lane keys: the AEAD that protects one direction of one pair of shards, and how an association's
+//! secret becomes such keys. Each (association, sender's role, sender's shard, receiver's shard)
+//! has its own key, so a packet number is used once per key as long as each lane counts its own
+//! packets.
 //!
 //! ```text
 //! direction secret = HKDF-Expand-SHA256(association secret,
@@ -69,13 +70,15 @@ impl Role {
 pub struct AssociationSecret([u8; 32]);
 
 impl AssociationSecret {
-    /// The secret with these bytes, which must be uniformly random: they are used as an HKDF key as they are.
+    /// The secret with these bytes, which must be uniformly random: they are used as an HKDF key as
+    /// they are.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The keys of the lane between our shard `local_shard` and the peer's `remote_shard`: for what we send and
-    /// for what we receive. `role` is ours. Costs a few microseconds; done once per lane.
+    /// The keys of the lane between our shard `local_shard` and the peer's `remote_shard`: for what
+    /// we send and for what we receive. `role` is ours. Costs a few microseconds; done once per
+    /// lane.
     pub fn lane_keys(
         &self,
         suite: Suite,
@@ -108,9 +111,11 @@ impl fmt::Debug for AssociationSecret {
 pub struct SealingKey(Key);
 
 impl SealingKey {
-    /// Encrypts `payload` in place, binds `header` to it, and returns the tag that follows the payload.
+    /// Encrypts `payload` in place, binds `header` to it, and returns the tag that follows the
+    /// payload.
     ///
-    /// A packet number must never be used twice with one key, even for the same bytes: the caller counts.
+    /// A packet number must never be used twice with one key, even for the same bytes: the caller
+    /// counts.
     ///
     /// # Panics
     ///
@@ -118,14 +123,9 @@ impl SealingKey {
     #[inline]
     pub fn seal(&self, packet_number: u64, header: &[u8], payload: &mut [u8]) -> [u8; TAG_BYTES] {
         let nonce = self.0.nonce(packet_number);
-        let tag = self
-            .0
-            .key
-            .seal_in_place_separate_tag(nonce, aead::Aad::from(header), payload);
+        let tag = self.0.key.seal_in_place_separate_tag(nonce, aead::Aad::from(header), payload);
         let tag = tag.expect("a datagram is shorter than the AEAD's limit");
-        tag.as_ref()
-            .try_into()
-            .expect("all suites have tags of 16 bytes")
+        tag.as_ref().try_into().expect("all suites have tags of 16 bytes")
     }
 }
 
@@ -133,8 +133,9 @@ impl SealingKey {
 pub struct OpeningKey(Key);
 
 impl OpeningKey {
-    /// Decrypts `sealed`, a payload followed by its tag, in place and returns the payload; `None` when payload,
-    /// tag, header or packet number are not those that were sealed. `sealed` is then garbage.
+    /// Decrypts `sealed`, a payload followed by its tag, in place and returns the payload; `None`
+    /// when payload, tag, header or packet number are not those that were sealed. `sealed` is then
+    /// garbage.
     #[inline]
     pub fn open<'a>(
         &self,
@@ -143,10 +144,7 @@ impl OpeningKey {
         sealed: &'a mut [u8],
     ) -> Option<&'a mut [u8]> {
         let nonce = self.0.nonce(packet_number);
-        self.0
-            .key
-            .open_in_place(nonce, aead::Aad::from(header), sealed)
-            .ok()
+        self.0.key.open_in_place(nonce, aead::Aad::from(header), sealed).ok()
     }
 }
 
@@ -177,10 +175,7 @@ impl Key {
         let mut iv = [0; aead::NONCE_LEN];
         expand(secret, &[label_iv], &mut iv);
         let key = aead::UnboundKey::new(algorithm, bytes).expect("the key has the suite's length");
-        Self {
-            key: aead::LessSafeKey::new(key),
-            iv,
-        }
+        Self { key: aead::LessSafeKey::new(key), iv }
     }
 
     #[inline]

@@ -57,29 +57,17 @@ pub enum PolicyFault {
 
 impl PolicyError {
     pub(super) fn in_file(path: &Path, fault: PolicyFault) -> Self {
-        Self {
-            file: Some(path.to_owned()),
-            line: None,
-            fault,
-        }
+        Self { file: Some(path.to_owned()), line: None, fault }
     }
 
     pub(super) fn at(text: &str, start: usize, fault: PolicyFault) -> Self {
-        Self {
-            file: None,
-            line: Some(line_of(text, start)),
-            fault,
-        }
+        Self { file: None, line: Some(line_of(text, start)), fault }
     }
 
     pub(super) fn from_toml(text: &str, error: &toml::de::Error) -> Self {
         let line = error.span().map(|span| line_of(text, span.start));
         let reason = error.message().to_owned();
-        Self {
-            file: None,
-            line,
-            fault: PolicyFault::Syntax { reason },
-        }
+        Self { file: None, line, fault: PolicyFault::Syntax { reason } }
     }
 
     pub(super) fn with_file(mut self, path: &Path) -> Self {
@@ -121,10 +109,9 @@ impl fmt::Display for PolicyFault {
         match self {
             Self::Syntax { reason } => write!(formatter, "{reason}"),
             Self::Key { reason } => write!(formatter, "key: {reason}"),
-            Self::Flow { pattern, error } => write!(
-                formatter,
-                "flow {pattern:?} {error}; '*' may only be the last segment"
-            ),
+            Self::Flow { pattern, error } => {
+                write!(formatter, "flow {pattern:?} {error}; '*' may only be the last segment")
+            }
             Self::Verb { word } => {
                 write!(formatter, "{word:?} is not a verb; use one of")?;
                 for (index, verb) in Verb::ALL.into_iter().enumerate() {

@@ -8,13 +8,9 @@ pub(crate) fn key(byte: u8) -> PublicKey {
 }
 
 fn text_for(keys: &[(u8, &str, &str)]) -> String {
-    keys.iter()
-        .fold(String::new(), |text, (byte, flow, verbs)| {
-            format!(
-                "{text}[[rule]]\nkey = \"{}\"\nflow = \"{flow}\"\nverbs = {verbs}\n",
-                key(*byte)
-            )
-        })
+    keys.iter().fold(String::new(), |text, (byte, flow, verbs)| {
+        format!("{text}[[rule]]\nkey = \"{}\"\nflow = \"{flow}\"\nverbs = {verbs}\n", key(*byte))
+    })
 }
 
 #[test]
@@ -31,10 +27,8 @@ fn the_default_denies_and_open_allows() {
 
 #[test]
 fn a_rule_allows_its_key_its_flows_and_its_verbs_only() {
-    let text = text_for(&[
-        (1, "orders.*", "[\"send\", \"observe\"]"),
-        (2, "prices", "[\"request\"]"),
-    ]);
+    let text =
+        text_for(&[(1, "orders.*", "[\"send\", \"observe\"]"), (2, "prices", "[\"request\"]")]);
     let policy = Policy::from_toml(&text).unwrap();
     assert!(policy.admits(&key(1)) && policy.admits(&key(2)) && !policy.admits(&key(3)));
     assert_eq!(policy.rules_count(), 2);
@@ -92,38 +86,23 @@ fn errors_name_the_line() {
             8,
             "\"snd\" is not a verb; use one of send, request, publish, subscribe, observe",
         ),
-        (
-            text_for(&[(1, "a.*.b", "[\"send\"]")]),
-            3,
-            "'*' may only be the last segment",
-        ),
+        (text_for(&[(1, "a.*.b", "[\"send\"]")]), 3, "'*' may only be the last segment"),
         (text_for(&[(1, "a", "[]")]), 4, "verbs is empty"),
         (
             format!("{good}[[rule]]\nkey = \"nonsense\"\nflow = \"a\"\nverbs = [\"send\"]\n"),
             6,
             "key: ",
         ),
-        (
-            format!("{good}verb = [\"send\"]\n"),
-            5,
-            "unknown field `verb`",
-        ),
+        (format!("{good}verb = [\"send\"]\n"), 5, "unknown field `verb`"),
         (format!("{good}[[rule]]\nkey = 7\n"), 6, "invalid type"),
         (format!("{good}[[rule\n"), 5, ""),
-        (
-            format!("{good}[[rule]]\nflow = \"a\"\nverbs = [\"send\"]\n"),
-            5,
-            "missing field `key`",
-        ),
+        (format!("{good}[[rule]]\nflow = \"a\"\nverbs = [\"send\"]\n"), 5, "missing field `key`"),
     ];
     for (text, line, words) in cases {
         let error = Policy::from_toml(&text).unwrap_err();
         assert_eq!(error.line(), Some(line), "{error}\n{text}");
         let message = error.to_string();
-        assert!(
-            message.starts_with(&format!("policy:{line}: ")),
-            "{message}"
-        );
+        assert!(message.starts_with(&format!("policy:{line}: ")), "{message}");
         assert!(message.contains(words), "{message}");
     }
 }
@@ -134,38 +113,22 @@ fn a_file_that_is_wrong_is_named() {
     let path = folder.path().join("policy.toml");
     let missing = Policy::load(&path).unwrap_err();
     assert!(matches!(missing.fault(), PolicyFault::Unreadable(_)));
-    assert!(
-        missing.to_string().starts_with(path.to_str().unwrap()),
-        "{missing}"
-    );
+    assert!(missing.to_string().starts_with(path.to_str().unwrap()), "{missing}");
 
     std::fs::write(&path, "\n\nrules = 3\n").unwrap();
     let wrong = Policy::load(&path).unwrap_err();
-    assert_eq!(
-        (wrong.file(), wrong.line()),
-        (Some(path.as_path()), Some(3))
-    );
-    assert!(
-        wrong.to_string().contains("policy.toml:3: unknown field"),
-        "{wrong}"
-    );
+    assert_eq!((wrong.file(), wrong.line()), (Some(path.as_path()), Some(3)));
+    assert!(wrong.to_string().contains("policy.toml:3: unknown field"), "{wrong}");
 
     std::fs::write(&path, text_for(&[(1, "*", "[\"send\"]")])).unwrap();
-    assert!(
-        Policy::load(&path)
-            .unwrap()
-            .allows(&key(1), Verb::Send, "any.flow")
-    );
+    assert!(Policy::load(&path).unwrap().allows(&key(1), Verb::Send, "any.flow"));
 }
 
 #[test]
 fn a_file_without_end_is_refused_unread() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("policy.toml");
-    std::fs::File::create(&path)
-        .unwrap()
-        .set_len(POLICY_BYTES_MAX + 1)
-        .unwrap();
+    std::fs::File::create(&path).unwrap().set_len(POLICY_BYTES_MAX + 1).unwrap();
     let error = Policy::load(&path).unwrap_err();
     assert!(
         matches!(error.fault(), PolicyFault::TooLong { bytes } if *bytes == POLICY_BYTES_MAX + 1)
@@ -178,9 +141,7 @@ fn every_change_has_its_own_generation() {
     let second = Policy::deny();
     assert_ne!(first.generation(), second.generation());
     assert_eq!(first.generation(), first.clone().generation());
-    let changed = first
-        .clone()
-        .with_rule(key(1), FlowPattern::All, &[Verb::Send]);
+    let changed = first.clone().with_rule(key(1), FlowPattern::All, &[Verb::Send]);
     assert_ne!(first.generation(), changed.generation());
     assert!(
         changed.allows(&key(1), Verb::Send, "a") && !changed.allows(&key(1), Verb::Publish, "a")

@@ -63,11 +63,7 @@ impl Switch {
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.clear();
         copy.extend_from_slice(bytes);
-        let batch = Batch {
-            bytes: copy,
-            segment_bytes,
-            from,
-        };
+        let batch = Batch { bytes: copy, segment_bytes, from };
         let charge_bytes = batch.charge_bytes();
         if queue.charged_bytes + charge_bytes > QUEUE_BYTES_MAX {
             queue.dropped_datagrams += batch.datagrams() as u64;
@@ -154,16 +150,8 @@ impl Driver for MemoryDriver {
             self.stats.recv_batches += 1;
             self.stats.recv_datagrams += batch.datagrams() as u64;
             self.stats.recv_bytes += batch.bytes.len() as u64;
-            let Batch {
-                bytes,
-                segment_bytes,
-                from,
-            } = &mut batch;
-            sink(Received {
-                bytes,
-                segment_bytes: *segment_bytes,
-                from: *from,
-            });
+            let Batch { bytes, segment_bytes, from } = &mut batch;
+            sink(Received { bytes, segment_bytes: *segment_bytes, from: *from });
             self.switch.borrow_mut().spare.push(batch.bytes);
         }
         Ok(batches)
@@ -176,11 +164,7 @@ impl Driver for MemoryDriver {
         bytes: &[u8],
         segment_bytes: usize,
     ) -> io::Result<SendStatus> {
-        let segment_bytes = if segment_bytes == 0 {
-            bytes.len()
-        } else {
-            segment_bytes
-        };
+        let segment_bytes = if segment_bytes == 0 { bytes.len() } else { segment_bytes };
         let segment_bytes = segment_bytes.min(bytes.len()).max(1);
         let datagrams = bytes.len().div_ceil(segment_bytes).max(1);
         if bytes.len() > SEND_RUN_BYTES_MAX || datagrams > SEND_RUN_SEGMENTS_MAX {
@@ -192,9 +176,7 @@ impl Driver for MemoryDriver {
         self.stats.send_calls += 1;
         self.stats.send_datagrams += datagrams as u64;
         self.stats.send_bytes += bytes.len() as u64;
-        self.switch
-            .borrow_mut()
-            .deliver(self.local, to, bytes, segment_bytes);
+        self.switch.borrow_mut().deliver(self.local, to, bytes, segment_bytes);
         Ok(SendStatus::Sent)
     }
 
@@ -215,14 +197,9 @@ impl Driver for MemoryDriver {
 
     fn stats(&self) -> DriverStats {
         let switch = self.switch.borrow();
-        let kernel_drops = switch
-            .queues
-            .get(&self.local)
-            .map_or(0, |queue| queue.dropped_datagrams);
-        DriverStats {
-            kernel_drops,
-            ..self.stats
-        }
+        let kernel_drops =
+            switch.queues.get(&self.local).map_or(0, |queue| queue.dropped_datagrams);
+        DriverStats { kernel_drops, ..self.stats }
     }
 
     fn buffers(&self) -> SocketBuffers {
@@ -249,21 +226,15 @@ mod tests {
 
     fn pair() -> (MemoryNetwork, MemoryDriver, MemoryDriver) {
         let network = MemoryNetwork::new();
-        let first = network
-            .bind("192.0.2.1:1".parse().expect("address"))
-            .expect("free");
-        let second = network
-            .bind("192.0.2.2:0".parse().expect("address"))
-            .expect("free");
+        let first = network.bind("192.0.2.1:1".parse().expect("address")).expect("free");
+        let second = network.bind("192.0.2.2:0".parse().expect("address")).expect("free");
         (network, first, second)
     }
 
     #[test]
     fn a_run_arrives_with_its_segment_size_and_sender() {
         let (_network, mut first, mut second) = pair();
-        let sent = first
-            .send(second.local_addr(), &[7; 250], 100)
-            .expect("send");
+        let sent = first.send(second.local_addr(), &[7; 250], 100).expect("send");
         assert_eq!(sent, SendStatus::Sent);
         let mut seen = Vec::new();
         let batches = second
@@ -279,9 +250,7 @@ mod tests {
     fn a_full_queue_drops_and_counts() {
         let (_network, mut first, mut second) = pair();
         for _ in 0..200 {
-            let _ = first
-                .send(second.local_addr(), &vec![0; 60_000], 0)
-                .expect("send");
+            let _ = first.send(second.local_addr(), &vec![0; 60_000], 0).expect("send");
         }
         let received = second.recv(usize::MAX, &mut |_| {}).expect("recv") as u64;
         assert!(received > 0 && second.stats().kernel_drops > 0);
@@ -292,15 +261,9 @@ mod tests {
     fn an_address_is_held_until_its_driver_is_dropped() {
         let (network, first, _second) = pair();
         let address = first.local_addr();
-        assert!(matches!(
-            network.bind(address),
-            Err(BindError::AddressInUse { .. })
-        ));
+        assert!(matches!(network.bind(address), Err(BindError::AddressInUse { .. })));
         drop(first);
-        assert_eq!(
-            network.bind(address).expect("free again").local_addr(),
-            address
-        );
+        assert_eq!(network.bind(address).expect("free again").local_addr(), address);
     }
 
     #[test]

@@ -58,15 +58,7 @@ impl BufferPool {
         }
         let base =
             NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Self {
-            base,
-            mapped_bytes,
-            capacity,
-            tail: 0,
-            taken: 0,
-            given: 0,
-            leaked: false,
-        })
+        Ok(Self { base, mapped_bytes, capacity, tail: 0, taken: 0, given: 0, leaked: false })
     }
 
     /// Address of the ring of entries, page aligned, for registration.
@@ -103,10 +95,7 @@ impl BufferPool {
             return None;
         }
         self.taken += 1;
-        debug_assert!(
-            self.taken + self.capacity as u64 >= self.given,
-            "a buffer was given twice"
-        );
+        debug_assert!(self.taken + self.capacity as u64 >= self.given, "a buffer was given twice");
         // SAFETY: the offset lies inside the mapping (index < capacity), whose bytes are initialised
         // (zero at first). The completion made the buffer ours until `give`, so the kernel does not
         // write it; the borrow of `self` keeps us from giving it or making a second slice meanwhile.
@@ -188,10 +177,7 @@ mod tests {
         // Neighbours did not overwrite each other.
         for index in 0..4 {
             assert!(
-                pool.take(index)
-                    .expect("a buffer")
-                    .iter()
-                    .all(|byte| *byte == index as u8 + 1)
+                pool.take(index).expect("a buffer").iter().all(|byte| *byte == index as u8 + 1)
             );
         }
     }

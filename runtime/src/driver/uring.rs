@@ -94,15 +94,10 @@ impl UringDriver {
     /// # Errors
     /// [`RingError`] when the kernel refuses; its text names cause and remedy.
     pub fn new(socket: UdpSocket, options: UringOptions) -> Result<Self, RingError> {
-        let capacity = options
-            .ring_buffers
-            .clamp(1, POOL_BUFFERS_MAX)
-            .next_power_of_two();
+        let capacity = options.ring_buffers.clamp(1, POOL_BUFFERS_MAX).next_power_of_two();
         let ring = build_ring().map_err(RingError::at("io_uring_setup"))?;
         if !ring.params().is_feature_ext_arg() {
-            return Err(RingError::NotSupported {
-                step: "waiting with a timeout",
-            });
+            return Err(RingError::NotSupported { step: "waiting with a timeout" });
         }
         let wake = WakeState::with_event().map_err(RingError::at("eventfd"))?;
         let event_fd = wake.event_fd().unwrap_or(-1);
@@ -156,11 +151,7 @@ impl UringDriver {
             opcode::RecvMsgMulti::new(EVENT_FILE, &raw const *self.header, BUFFER_GROUP).build();
         self.push(&entry);
         self.ring.submit_and_wait(1).map_err(RingError::at(step))?;
-        let result = self
-            .ring
-            .completion()
-            .next()
-            .map_or(0, |entry| -entry.result());
+        let result = self.ring.completion().next().map_or(0, |entry| -entry.result());
         match result {
             libc::ENOTSOCK => Ok(()),
             errno => Err(RingError::new(step, io::Error::from_raw_os_error(errno))),
@@ -192,10 +183,7 @@ impl UringDriver {
         // SAFETY: the entry names registered files, a buffer group whose memory the driver keeps until
         // it has unregistered it, and `header`, which lives in a box as long as the ring.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        assert!(
-            pushed.is_ok(),
-            "two requests fit a submission queue of {RING_ENTRIES}"
-        );
+        assert!(pushed.is_ok(), "two requests fit a submission queue of {RING_ENTRIES}");
     }
 
     /// Sleeps in the ring until a completion or the deadline; an interrupted sleep just ends.
@@ -203,9 +191,7 @@ impl UringDriver {
         self.arm();
         let left = deadline_nanos.map(|deadline| {
             let nanos = deadline.saturating_sub(self.clock.now_nanos());
-            Timespec::new()
-                .sec(nanos / 1_000_000_000)
-                .nsec((nanos % 1_000_000_000) as u32)
+            Timespec::new().sec(nanos / 1_000_000_000).nsec((nanos % 1_000_000_000) as u32)
         });
         let arguments = match &left {
             Some(left) => SubmitArgs::new().timespec(left),
@@ -238,11 +224,7 @@ impl UringDriver {
                 Err(error) => failure = Err(error),
             }
         }
-        assert_eq!(
-            self.pool.lent(),
-            self.pool.returned(),
-            "receive buffers outlived their turn"
-        );
+        assert_eq!(self.pool.lent(), self.pool.returned(), "receive buffers outlived their turn");
         failure.map(|()| batches)
     }
 
@@ -258,9 +240,7 @@ impl UringDriver {
         if let Some(index) = cqueue::buffer_select(entry.flags())
             && let Some(buffer) = self.pool.take(index)
         {
-            let filled = usize::try_from(entry.result())
-                .unwrap_or(0)
-                .min(buffer.len());
+            let filled = usize::try_from(entry.result()).unwrap_or(0).min(buffer.len());
             if hand_over(&self.socket, &self.header, &mut buffer[..filled], sink) {
                 batches = 1;
             }
@@ -291,11 +271,7 @@ impl UringDriver {
     /// holds its file until its last completion was made, which takes an entry to the ring.
     fn release(&mut self) -> io::Result<()> {
         let everything = CancelBuilder::any();
-        match self
-            .ring
-            .submitter()
-            .register_sync_cancel(Some(RELEASE_PATIENCE), everything)
-        {
+        match self.ring.submitter().register_sync_cancel(Some(RELEASE_PATIENCE), everything) {
             Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
             _ => {}
         }
@@ -461,20 +437,10 @@ fn hand_over(
     }) else {
         return false;
     };
-    let RecvMeta {
-        len,
-        segment_bytes,
-        from,
-        truncated,
-        ..
-    } = meta;
+    let RecvMeta { len, segment_bytes, from, truncated, .. } = meta;
     if !truncated {
         let bytes = &mut buffer[PAYLOAD_OFFSET..PAYLOAD_OFFSET + len];
-        sink(Received {
-            bytes,
-            segment_bytes,
-            from,
-        });
+        sink(Received { bytes, segment_bytes, from });
     }
     !truncated
 }

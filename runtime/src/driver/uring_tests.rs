@@ -13,11 +13,7 @@ use std::time::Duration;
 const SECOND: u64 = 1_000_000_000;
 
 fn socket(address: &str) -> UdpSocket {
-    UdpSocket::bind(
-        address.parse().expect("an address"),
-        &SocketOptions::default(),
-    )
-    .expect("bind")
+    UdpSocket::bind(address.parse().expect("an address"), &SocketOptions::default()).expect("bind")
 }
 
 fn driver(address: &str) -> UringDriver {
@@ -25,10 +21,7 @@ fn driver(address: &str) -> UringDriver {
 }
 
 fn send(from: &UdpSocket, to: SocketAddr, bytes: &[u8], segment_bytes: usize) {
-    assert_eq!(
-        from.send(to, bytes, segment_bytes).expect("send"),
-        SendStatus::Sent
-    );
+    assert_eq!(from.send(to, bytes, segment_bytes).expect("send"), SendStatus::Sent);
 }
 
 /// Waits until `datagrams` have come, for at most a second each time, and returns them.
@@ -38,19 +31,11 @@ fn collect(driver: &mut UringDriver, datagrams: usize) -> Vec<Vec<u8>> {
         let deadline = Clock::new().now_nanos() + SECOND;
         let before = seen.len();
         let mut sink = |received: Received<'_>| {
-            seen.extend(
-                received
-                    .bytes
-                    .chunks(received.segment_bytes)
-                    .map(<[u8]>::to_vec),
-            );
+            seen.extend(received.bytes.chunks(received.segment_bytes).map(<[u8]>::to_vec));
         };
         driver.wait(Some(deadline), &mut sink).expect("wait");
         driver.recv(64, &mut sink).expect("recv");
-        assert!(
-            seen.len() > before,
-            "nothing in a second after {before} of {datagrams}"
-        );
+        assert!(seen.len() > before, "nothing in a second after {before} of {datagrams}");
     }
     seen
 }
@@ -120,12 +105,7 @@ fn more_batches_than_buffers_lose_nothing() {
     let senders = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
     // Alternating senders cannot be joined to batches, so each datagram takes a buffer.
     for round in 0..40u8 {
-        send(
-            &senders[usize::from(round % 2)],
-            driver.local_addr(),
-            &[round],
-            0,
-        );
+        send(&senders[usize::from(round % 2)], driver.local_addr(), &[round], 0);
     }
     let mut seen = Vec::new();
     while seen.len() < 40 {
@@ -147,10 +127,7 @@ fn a_wait_ends_at_its_deadline() {
     for millis in [1, 20] {
         let deadline = clock.now_nanos() + millis * 1_000_000;
         assert_eq!(driver.wait(Some(deadline), &mut |_| {}).expect("wait"), 0);
-        let late = clock
-            .now_nanos()
-            .checked_sub(deadline)
-            .expect("not before the deadline");
+        let late = clock.now_nanos().checked_sub(deadline).expect("not before the deadline");
         assert!(late < SECOND / 2, "late by {late} ns");
     }
     assert_eq!(driver.wait(Some(0), &mut |_| {}).expect("wait"), 0);
@@ -164,13 +141,8 @@ fn a_wake_before_the_wait_ends_it_and_only_it() {
     let clock = Clock::new();
     assert_eq!(driver.wait(None, &mut |_| {}).expect("wait"), 0);
     let begin = clock.now_nanos();
-    driver
-        .wait(Some(begin + 10_000_000), &mut |_| {})
-        .expect("wait");
-    assert!(
-        clock.now_nanos() - begin >= 10_000_000,
-        "a stale wake ended a later wait"
-    );
+    driver.wait(Some(begin + 10_000_000), &mut |_| {}).expect("wait");
+    assert!(clock.now_nanos() - begin >= 10_000_000, "a stale wake ended a later wait");
     assert_eq!((driver.stats().waits, driver.stats().wakes), (2, 1));
 }
 
@@ -214,9 +186,7 @@ fn a_dropped_driver_frees_its_port_at_once() {
         } else {
             driver("127.0.0.1:0")
         };
-        driver
-            .wait(Some(Clock::new().now_nanos() + 100_000), &mut |_| {})
-            .expect("wait");
+        driver.wait(Some(Clock::new().now_nanos() + 100_000), &mut |_| {}).expect("wait");
         let address = driver.local_addr();
         drop(driver);
         let again = UdpSocket::bind(address, &SocketOptions::default());

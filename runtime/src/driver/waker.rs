@@ -73,18 +73,11 @@ impl WakeState {
     }
 
     fn new(event: Option<OwnedFd>) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                state: AtomicU32::new(RUNNING),
-                event,
-            }),
-        }
+        Self { shared: Arc::new(Shared { state: AtomicU32::new(RUNNING), event }) }
     }
 
     pub(crate) fn waker(&self) -> DriverWaker {
-        DriverWaker {
-            shared: Arc::clone(&self.shared),
-        }
+        DriverWaker { shared: Arc::clone(&self.shared) }
     }
 
     /// The descriptor to sleep on; becomes readable when the first wake of a sleep comes.
@@ -95,10 +88,7 @@ impl WakeState {
     /// Announces sleep. False: a wake came since the last wait, is taken, and there is to be no sleep.
     pub(crate) fn park(&self) -> bool {
         let state = &self.shared.state;
-        if state
-            .compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
+        if state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return true;
         }
         self.unpark();
@@ -126,13 +116,7 @@ mod tests {
 
     /// How often the eventfd was written since it was last asked.
     fn writes(state: &WakeState) -> u64 {
-        let event = state
-            .shared
-            .event
-            .as_ref()
-            .expect("an event")
-            .try_clone()
-            .expect("dup");
+        let event = state.shared.event.as_ref().expect("an event").try_clone().expect("dup");
         let mut count = [0; 8];
         match std::fs::File::from(event).read_exact(&mut count) {
             Ok(()) => u64::from_ne_bytes(count),

@@ -38,10 +38,7 @@ impl fmt::Display for ExecutorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Affinity(error) => error.fmt(f),
-            Self::MemlockTooLow {
-                limit_bytes,
-                needed_bytes,
-            } => write!(
+            Self::MemlockTooLow { limit_bytes, needed_bytes } => write!(
                 f,
                 "the limit on locked memory is {limit_bytes} bytes and each executor needs \
                  {needed_bytes}: raise it (`ulimit -l {}`, LimitMEMLOCK= in systemd, \

@@ -72,14 +72,10 @@ where
     let executor = make()?;
     // If nobody listens, whoever launched us is gone, and this thread is on its own anyway.
     let _ = report.send(());
-    executor
-        .run(Counted::new(async move { start().await }))
-        .map_err(|error| match error {
-            TaskError::Panicked { message } => ExecutorError::Panicked { message },
-            TaskError::Cancelled => ExecutorError::Other {
-                message: error.to_string(),
-            },
-        })
+    executor.run(Counted::new(async move { start().await })).map_err(|error| match error {
+        TaskError::Panicked { message } => ExecutorError::Panicked { message },
+        TaskError::Cancelled => ExecutorError::Other { message: error.to_string() },
+    })
 }
 
 fn make() -> Result<LocalExecutor, ExecutorError> {
@@ -93,17 +89,12 @@ fn make() -> Result<LocalExecutor, ExecutorError> {
 fn explain(error: GlommioError<()>) -> ExecutorError {
     match error {
         GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit_bytes, needed_bytes)) => {
-            ExecutorError::MemlockTooLow {
-                limit_bytes,
-                needed_bytes,
-            }
+            ExecutorError::MemlockTooLow { limit_bytes, needed_bytes }
         }
         GlommioError::IoError(source) | GlommioError::EnhancedIoError { source, .. } => {
             ExecutorError::Ring(RingError::new("the executor's rings", source))
         }
-        other => ExecutorError::Other {
-            message: other.to_string(),
-        },
+        other => ExecutorError::Other { message: other.to_string() },
     }
 }
 
@@ -116,10 +107,7 @@ mod tests {
     fn refusals_name_their_remedies() {
         let kind = ReactorErrorKind::MemLockLimit(65_536, 524_288);
         let text = explain(GlommioError::ReactorError(kind)).to_string();
-        assert!(
-            text.contains("is 65536 bytes") && text.contains("ulimit -l 512"),
-            "{text}"
-        );
+        assert!(text.contains("is 65536 bytes") && text.contains("ulimit -l 512"), "{text}");
         let refused = io::Error::from_raw_os_error(libc::EPERM);
         let text = explain(GlommioError::IoError(refused)).to_string();
         assert!(text.contains("seccomp"), "{text}");

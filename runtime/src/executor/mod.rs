@@ -59,9 +59,7 @@ impl ExecutorThread {
     pub fn join(self) -> Result<(), ExecutorError> {
         match self.thread.join() {
             Ok(result) => result,
-            Err(panic) => Err(ExecutorError::Panicked {
-                message: task::panic_message(&*panic),
-            }),
+            Err(panic) => Err(ExecutorError::Panicked { message: task::panic_message(&*panic) }),
         }
     }
 

@@ -55,9 +55,7 @@ pub(crate) struct Counted<F> {
 
 impl<F: Future> Counted<F> {
     pub(crate) fn new(future: F) -> Self {
-        Self {
-            future: Some(Box::pin(future)),
-        }
+        Self { future: Some(Box::pin(future)) }
     }
 }
 
@@ -117,14 +115,8 @@ impl<T> Drop for Finisher<T> {
 
 /// Splits a future into the task to run and the handle to await.
 pub(crate) fn joinable<F: Future>(future: F) -> (impl Future<Output = ()>, JoinHandle<F::Output>) {
-    let slot = Rc::new(RefCell::new(Slot {
-        result: None,
-        joiner: None,
-        finished: false,
-    }));
-    let finisher = Finisher {
-        slot: Rc::clone(&slot),
-    };
+    let slot = Rc::new(RefCell::new(Slot { result: None, joiner: None, finished: false }));
+    let finisher = Finisher { slot: Rc::clone(&slot) };
     let counted = Counted::new(future);
     let task = async move { finisher.finish(counted.await) };
     (task, JoinHandle { slot })
@@ -144,9 +136,7 @@ impl<T> JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("is_finished", &self.is_finished())
-            .finish()
+        f.debug_struct("JoinHandle").field("is_finished", &self.is_finished()).finish()
     }
 }
 
@@ -160,10 +150,7 @@ impl<T> Future for JoinHandle<T> {
         if let Some(result) = slot.result.take() {
             return Poll::Ready(result);
         }
-        assert!(
-            !slot.finished,
-            "a join handle was polled after it gave the task's result"
-        );
+        assert!(!slot.finished, "a join handle was polled after it gave the task's result");
         slot.joiner = Some(context.waker().clone());
         Poll::Pending
     }

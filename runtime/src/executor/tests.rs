@@ -19,10 +19,7 @@ where
     Fut: Future<Output = T> + 'static,
 {
     let (sender, receiver) = channel();
-    let options = ExecutorOptions {
-        name: "test".to_owned(),
-        core: None,
-    };
+    let options = ExecutorOptions { name: "test".to_owned(), core: None };
     let executor = GlommioExecutor
         .launch(options, || async move {
             sender.send(body().await).expect("the test listens");
@@ -41,10 +38,7 @@ fn a_task_gives_its_result_to_the_joiner() {
 fn an_executor_runs_on_its_core_under_its_name() {
     let core = *cores().last().expect("a core");
     let (sender, receiver) = channel();
-    let options = ExecutorOptions {
-        name: "shard-3".to_owned(),
-        core: Some(core),
-    };
+    let options = ExecutorOptions { name: "shard-3".to_owned(), core: Some(core) };
     let executor = GlommioExecutor
         .launch(options, move || async move {
             let name = thread::current().name().map(str::to_owned);
@@ -52,21 +46,13 @@ fn an_executor_runs_on_its_core_under_its_name() {
         })
         .expect("an executor");
     executor.join().expect("no panic");
-    assert_eq!(
-        receiver.recv(),
-        Ok((vec![core], Some("shard-3".to_owned())))
-    );
+    assert_eq!(receiver.recv(), Ok((vec![core], Some("shard-3".to_owned()))));
 }
 
 #[test]
 fn a_core_that_does_not_exist_fails_the_launch() {
-    let options = ExecutorOptions {
-        name: "test".to_owned(),
-        core: Some(1_000),
-    };
-    let error = GlommioExecutor
-        .launch(options, || async {})
-        .expect_err("no such core");
+    let options = ExecutorOptions { name: "test".to_owned(), core: Some(1_000) };
+    let error = GlommioExecutor.launch(options, || async {}).expect_err("no such core");
     assert!(matches!(error, ExecutorError::Affinity(_)), "{error}");
 }
 
@@ -129,18 +115,13 @@ fn a_panic_in_a_task_reaches_its_joiner_and_nobody_else() {
         (failing.await, fine.await)
     });
     assert_eq!(fine, Ok(5));
-    let Err(TaskError::Panicked { message }) = failed else {
-        panic!("{failed:?}")
-    };
+    let Err(TaskError::Panicked { message }) = failed else { panic!("{failed:?}") };
     assert!(message.contains("the worm has turned"), "{message}");
 }
 
 #[test]
 fn a_panic_in_the_first_future_reaches_the_thread_s_joiner() {
-    let options = ExecutorOptions {
-        name: "test".to_owned(),
-        core: None,
-    };
+    let options = ExecutorOptions { name: "test".to_owned(), core: None };
     let executor = GlommioExecutor
         .launch(options, || async {
             yield_now().await;

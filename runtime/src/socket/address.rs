@@ -20,11 +20,7 @@ pub(crate) enum Family {
 
 impl Family {
     pub(crate) fn of(address: SocketAddr) -> Self {
-        if address.is_ipv4() {
-            Self::V4
-        } else {
-            Self::V6
-        }
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 }
 
@@ -39,10 +35,7 @@ pub(crate) struct RawAddress {
 impl RawAddress {
     /// Room for the kernel to write an address into.
     pub(crate) const fn empty() -> Self {
-        Self {
-            bytes: [0; RAW_ADDRESS_BYTES],
-            length: RAW_ADDRESS_BYTES as libc::socklen_t,
-        }
+        Self { bytes: [0; RAW_ADDRESS_BYTES], length: RAW_ADDRESS_BYTES as libc::socklen_t }
     }
 
     /// `address` as a socket of `family` wants it; `None` for an IPv6 address on an IPv4 socket.
@@ -53,12 +46,9 @@ impl RawAddress {
             (SocketAddr::V4(v4), Family::V6) => {
                 Some(Self::encode_v6(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0))
             }
-            (SocketAddr::V6(v6), Family::V6) => Some(Self::encode_v6(
-                *v6.ip(),
-                v6.port(),
-                v6.flowinfo(),
-                v6.scope_id(),
-            )),
+            (SocketAddr::V6(v6), Family::V6) => {
+                Some(Self::encode_v6(*v6.ip(), v6.port(), v6.flowinfo(), v6.scope_id()))
+            }
             (SocketAddr::V6(_), Family::V4) => None,
         }
     }
@@ -126,9 +116,7 @@ fn decode_v6(rest: &[u8; 24], port: u16) -> Option<SocketAddr> {
     }
     let scope_id = u32::from_ne_bytes(*rest.first_chunk::<4>()?);
     let flow_info = u32::from_be_bytes(*flow_info);
-    Some(SocketAddr::V6(SocketAddrV6::new(
-        ip, port, flow_info, scope_id,
-    )))
+    Some(SocketAddr::V6(SocketAddrV6::new(ip, port, flow_info, scope_id)))
 }
 
 #[cfg(test)]
@@ -149,10 +137,7 @@ mod tests {
             ("[2001:db8::7]:65535", Family::V6),
             ("[fe80::1%3]:1", Family::V6),
         ] {
-            assert_eq!(
-                round_trip(text, family),
-                Some(text.parse().expect("an address"))
-            );
+            assert_eq!(round_trip(text, family), Some(text.parse().expect("an address")));
         }
     }
 

@@ -76,8 +76,7 @@ fn split_message(bytes: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
 }
 
 fn read_u32(data: &[u8]) -> Option<u32> {
-    data.first_chunk::<4>()
-        .map(|bytes| u32::from_ne_bytes(*bytes))
+    data.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -99,13 +98,7 @@ mod tests {
         bytes.extend(message(libc::SOL_UDP, libc::UDP_GRO, 1_452));
         bytes.extend(message(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 7));
         let facts = ControlFacts::parse(&bytes);
-        assert_eq!(
-            facts,
-            ControlFacts {
-                segment_bytes: Some(1_452),
-                kernel_drops: Some(7)
-            }
-        );
+        assert_eq!(facts, ControlFacts { segment_bytes: Some(1_452), kernel_drops: Some(7) });
     }
 
     #[test]
@@ -116,10 +109,7 @@ mod tests {
             bytes[0..8].copy_from_slice(&length.to_ne_bytes());
             bytes.extend(&good);
             let facts = ControlFacts::parse(&bytes);
-            assert!(
-                facts.segment_bytes.is_none() || length == 25,
-                "length {length}"
-            );
+            assert!(facts.segment_bytes.is_none() || length == 25, "length {length}");
         }
         for cut in 0..20 {
             assert_eq!(ControlFacts::parse(&good[..cut]), ControlFacts::default());

@@ -73,38 +73,24 @@ impl UdpSocket {
     /// [`BindError`], whose text says what to do.
     pub fn bind(address: SocketAddr, options: &SocketOptions) -> Result<Self, BindError> {
         let refused = |option| move |source| BindError::OptionRefused { option, source };
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM,
-            Some(Protocol::UDP),
-        )
-        .map_err(|source| BindError::new(address, source))?;
-        socket
-            .set_nonblocking(true)
-            .map_err(refused("O_NONBLOCK"))?;
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))
+            .map_err(|source| BindError::new(address, source))?;
+        socket.set_nonblocking(true).map_err(refused("O_NONBLOCK"))?;
         if address.is_ipv6() {
             socket.set_only_v6(false).map_err(refused("IPV6_V6ONLY"))?;
         }
         if options.reuse_port {
-            socket
-                .set_reuse_port(true)
-                .map_err(refused("SO_REUSEPORT"))?;
+            socket.set_reuse_port(true).map_err(refused("SO_REUSEPORT"))?;
         }
-        socket
-            .set_recv_buffer_size(options.recv_buffer_bytes)
-            .map_err(refused("SO_RCVBUF"))?;
-        socket
-            .set_send_buffer_size(options.send_buffer_bytes)
-            .map_err(refused("SO_SNDBUF"))?;
+        socket.set_recv_buffer_size(options.recv_buffer_bytes).map_err(refused("SO_RCVBUF"))?;
+        socket.set_send_buffer_size(options.send_buffer_bytes).map_err(refused("SO_SNDBUF"))?;
         forbid_fragments(&socket, address).map_err(refused("IP_MTU_DISCOVER"))?;
         set_option(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
             .map_err(refused("SO_RXQ_OVFL"))?;
         let gro = options.gro && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
         // Setting "no segmentation by default" changes nothing and fails where GSO is unknown.
         let gso = set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
-        socket
-            .bind(&address.into())
-            .map_err(|source| BindError::new(address, source))?;
+        socket.bind(&address.into()).map_err(|source| BindError::new(address, source))?;
         let local = socket
             .local_addr()
             .map_err(|source| BindError::new(address, source))?
@@ -138,10 +124,7 @@ impl UdpSocket {
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<RecvMeta>> {
         let mut from = RawAddress::empty();
         let mut control = ControlSpace([0; RECV_CONTROL_BYTES]);
-        let mut part = libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: buffer.len(),
-        };
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         let mut header = empty_header();
         let received = self.retry_icmp(|| {
             header.msg_name = from.as_mut_ptr().cast();
@@ -182,11 +165,8 @@ impl UdpSocket {
     pub fn wait_readable(&self, timeout_nanos: Option<u64>) -> io::Result<bool> {
         let clock = Clock::new();
         let deadline = timeout_nanos.map(|nanos| clock.now_nanos().saturating_add(nanos));
-        let mut wanted = libc::pollfd {
-            fd: self.socket.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let mut wanted =
+            libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         loop {
             let left =
                 deadline.map(|deadline| timespec(deadline.saturating_sub(clock.now_nanos())));
@@ -250,13 +230,7 @@ impl UdpSocket {
             stats.recv_truncated += u64::from(truncated);
             stats.kernel_drops += u64::from(new_drops);
         });
-        RecvMeta {
-            len,
-            segment_bytes,
-            from,
-            kernel_drops,
-            truncated,
-        }
+        RecvMeta { len, segment_bytes, from, kernel_drops, truncated }
     }
 
     /// Whether `errno` is what an ICMP answer to an earlier datagram leaves for the next call to find.
@@ -351,12 +325,7 @@ fn forbid_fragments(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         let probe = libc::IPV6_PMTUDISC_PROBE;
         set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
     }
-    set_option(
-        socket,
-        libc::IPPROTO_IP,
-        libc::IP_MTU_DISCOVER,
-        libc::IP_PMTUDISC_PROBE,
-    )
+    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
 }
 
 fn set_option(socket: &Socket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
@@ -370,9 +339,5 @@ fn set_option(socket: &Socket, level: i32, name: i32, value: libc::c_int) -> io:
             mem::size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -148,10 +148,8 @@ impl UdpSocket {
     ) -> io::Result<usize> {
         // A run is at most 65,507 bytes and longer than a segment, so a segment's length fits.
         let mut control = ControlSpace::segment(segment_bytes as u16);
-        let mut part = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
+        let mut part =
+            libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let mut header = empty_header();
         header.msg_name = to.as_ptr().cast_mut().cast();
         header.msg_namelen = to.length();
@@ -163,11 +161,7 @@ impl UdpSocket {
         // SAFETY: `header` names `to`, `part`, `control` and `bytes`, all alive for the length of the
         // call with the lengths stated; sendmsg only reads through them and keeps none.
         let result = unsafe {
-            libc::sendmsg(
-                self.socket.as_raw_fd(),
-                &raw const header,
-                libc::MSG_DONTWAIT,
-            )
+            libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT)
         };
         usize::try_from(result).map_err(|_| io::Error::last_os_error())
     }

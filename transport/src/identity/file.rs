@@ -1,5 +1,5 @@
-//! Identity files: one Ed25519 private key as PKCS#8 PEM, readable by its owner alone. A file is never
-//! overwritten, and one that others could have read is never used.
+//! Identity files: one Ed25519 private key as PKCS#8 PEM, readable by its owner alone. A file is
+//! never overwritten, and one that others could have read is never used.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,21 +19,20 @@ impl Identity {
     /// As [`Identity::generate`] and [`Identity::save`].
     pub fn create(path: impl AsRef<Path>) -> Result<Self, IdentityFileError> {
         let path = path.as_ref();
-        let identity = Self::generate().map_err(|source| IdentityFileError::Generate {
-            path: path.into(),
-            source,
-        })?;
+        let identity = Self::generate()
+            .map_err(|source| IdentityFileError::Generate { path: path.into(), source })?;
         identity.save(path)?;
         Ok(identity)
     }
 
-    /// Writes this identity to the new file `path` as PKCS#8 PEM, mode 0600, and waits until the disk
-    /// has it.
+    /// Writes this identity to the new file `path` as PKCS#8 PEM, mode 0600, and waits until the
+    /// disk has it.
     ///
     /// # Errors
     ///
-    /// [`IdentityFileError::Exists`] when anything has that name already; [`IdentityFileError::Write`] when
-    /// the file cannot be made or written, in which case nothing is left behind.
+    /// [`IdentityFileError::Exists`] when anything has that name already;
+    /// [`IdentityFileError::Write`] when the file cannot be made or written, in which case nothing
+    /// is left behind.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), IdentityFileError> {
         let path = path.as_ref();
         let mut file = OpenOptions::new()
@@ -46,16 +45,11 @@ impl Identity {
             &pem::Pem::new(PEM_TAG, self.pkcs8()),
             pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
         ));
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all());
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(|source| {
             // The half-written file is ours; without it the next attempt can succeed.
             let _ = std::fs::remove_file(path);
-            IdentityFileError::Write {
-                path: path.into(),
-                source,
-            }
+            IdentityFileError::Write { path: path.into(), source }
         })
     }
 
@@ -63,50 +57,37 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`IdentityFileError`] says which of these it is and what to do: the file cannot be read, group or
-    /// others may read or write it, it is not PEM, it is not an Ed25519 private key in PKCS#8.
+    /// [`IdentityFileError`] says which of these it is and what to do: the file cannot be read,
+    /// group or others may read or write it, it is not PEM, it is not an Ed25519 private key in
+    /// PKCS#8.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityFileError> {
         let path = path.as_ref();
         let text = read_private(path)?;
-        let parsed = pem::parse(text.as_slice()).map_err(|source| IdentityFileError::NotPem {
-            path: path.into(),
-            source,
-        })?;
+        let parsed = pem::parse(text.as_slice())
+            .map_err(|source| IdentityFileError::NotPem { path: path.into(), source })?;
         if parsed.tag() != PEM_TAG {
             let tag = parsed.tag().to_owned();
-            return Err(IdentityFileError::NotPrivateKey {
-                path: path.into(),
-                tag,
-            });
+            return Err(IdentityFileError::NotPrivateKey { path: path.into(), tag });
         }
         let pkcs8 = Zeroizing::new(parsed.into_contents());
-        Self::from_pkcs8(&pkcs8).map_err(|source| IdentityFileError::NotEd25519 {
-            path: path.into(),
-            source,
-        })
+        Self::from_pkcs8(&pkcs8)
+            .map_err(|source| IdentityFileError::NotEd25519 { path: path.into(), source })
     }
 }
 
-/// Reads the file after checking the mode of what was opened, so that no one can swap it in between.
+/// Reads the file after checking the mode of what was opened, so that no one can swap it in
+/// between.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityFileError> {
-    let unreadable = |source| IdentityFileError::Read {
-        path: path.into(),
-        source,
-    };
+    let unreadable = |source| IdentityFileError::Read { path: path.into(), source };
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(IdentityFileError::Exposed {
-            path: path.into(),
-            mode,
-        });
+        return Err(IdentityFileError::Exposed { path: path.into(), mode });
     }
     // The whole capacity at once: a growing vector would leave copies of the key behind.
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
     let limit = FILE_BYTES_MAX as u64 + 1;
-    file.take(limit)
-        .read_to_end(&mut text)
-        .map_err(unreadable)?;
+    file.take(limit).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() > FILE_BYTES_MAX {
         let source = io::Error::new(io::ErrorKind::FileTooLarge, "longer than any identity file");
         return Err(unreadable(source));
@@ -178,10 +159,7 @@ impl IdentityFileError {
         if source.kind() == io::ErrorKind::AlreadyExists {
             Self::Exists { path: path.into() }
         } else {
-            Self::Write {
-                path: path.into(),
-                source,
-            }
+            Self::Write { path: path.into(), source }
         }
     }
 }
@@ -198,8 +176,8 @@ impl fmt::Display for IdentityFileError {
             }
             Self::Exposed { path, mode } => write!(
                 f,
-                "{0} has mode {mode:04o}, so others than its owner may use the key: run `chmod 600 {0}`, \
-                 and make a new key if anybody could have read this one",
+                "{0} has mode {mode:04o}, so others than its owner may use the key: \
+                 run `chmod 600 {0}`, and make a new key if anybody could have read this one",
                 path.display()
             ),
             Self::NotPem { path, source } => write!(
@@ -209,8 +187,8 @@ impl fmt::Display for IdentityFileError {
             ),
             Self::NotPrivateKey { path, tag } => write!(
                 f,
-                "{} holds a {tag:?}, not a {PEM_TAG:?}: give the file that `cubed keygen` wrote, or convert \
-                 the key with `openssl pkcs8 -topk8 -nocrypt`",
+                "{} holds a {tag:?}, not a {PEM_TAG:?}: give the file that `cubed keygen` \
+                 wrote, or convert the key with `openssl pkcs8 -topk8 -nocrypt`",
                 path.display()
             ),
             Self::NotEd25519 { path, source } => write!(f, "{}: {source}", path.display()),
@@ -222,7 +200,8 @@ impl fmt::Display for IdentityFileError {
             ),
             Self::Write { path, source } => write!(
                 f,
-                "cannot write {} ({source}): check that the folder exists, is writable and has room",
+                "cannot write {} ({source}): check that the folder exists, is writable and \
+                 has room",
                 path.display()
             ),
         }
@@ -267,14 +246,8 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("node.key");
         let created = Identity::create(&path).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-            0o600
-        );
-        assert_eq!(
-            Identity::load(&path).unwrap().public_key(),
-            created.public_key()
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(Identity::load(&path).unwrap().public_key(), created.public_key());
     }
 
     #[test]
@@ -296,10 +269,7 @@ mod tests {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             let error = Identity::load(&path).unwrap_err().to_string();
             assert!(error.contains(&format!("{mode:04o}")), "{error}");
-            assert!(
-                error.contains(&format!("chmod 600 {}", path.display())),
-                "{error}"
-            );
+            assert!(error.contains(&format!("chmod 600 {}", path.display())), "{error}");
         }
         for mode in [0o600, 0o400] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
@@ -315,24 +285,12 @@ mod tests {
             write(&path, text, 0o600);
             Identity::load(&path).unwrap_err()
         };
-        assert!(matches!(
-            load("not a key"),
-            IdentityFileError::NotPem { .. }
-        ));
-        assert!(matches!(
-            load(&"x".repeat(FILE_BYTES_MAX + 1)),
-            IdentityFileError::Read { .. }
-        ));
+        assert!(matches!(load("not a key"), IdentityFileError::NotPem { .. }));
+        assert!(matches!(load(&"x".repeat(FILE_BYTES_MAX + 1)), IdentityFileError::Read { .. }));
         let public = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
-        assert!(matches!(
-            load(public),
-            IdentityFileError::NotPrivateKey { .. }
-        ));
+        assert!(matches!(load(public), IdentityFileError::NotPrivateKey { .. }));
         let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-        assert!(matches!(
-            load(garbage),
-            IdentityFileError::NotEd25519 { .. }
-        ));
+        assert!(matches!(load(garbage), IdentityFileError::NotEd25519 { .. }));
         let missing = Identity::load(folder.path().join("none.key")).unwrap_err();
         assert!(matches!(missing, IdentityFileError::Read { .. }));
         let directory = folder.path().join("directory");

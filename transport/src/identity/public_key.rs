@@ -22,8 +22,8 @@ pub const PUBLIC_KEY_TEXT_CHARACTERS: usize = TEXT_BYTES * 8 / 5;
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// The key with these bytes. Any 32 bytes are taken: whether they are a point of the curve shows
-    /// when a signature is verified.
+    /// The key with these bytes. Any 32 bytes are taken: whether they are a point of the curve
+    /// shows when a signature is verified.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -46,9 +46,7 @@ impl PublicKey {
     /// When `purpose` contains a zero byte: it would no longer be told apart from the message.
     pub fn verify(&self, purpose: &'static str, message: &[u8], signature: &[u8]) -> bool {
         let signed = signed_message(purpose, message);
-        UnparsedPublicKey::new(&ED25519, &self.0)
-            .verify(&signed, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(&signed, signature).is_ok()
     }
 
     fn text_checksum(&self) -> [u8; TEXT_CHECKSUM_BYTES] {
@@ -80,11 +78,7 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, PublicKeyTextError> {
         let bytes = decode_base32(text)?;
         let key = Self(first_bytes_of(&bytes));
-        if key.text_checksum() == bytes[32..] {
-            Ok(key)
-        } else {
-            Err(PublicKeyTextError::Checksum)
-        }
+        if key.text_checksum() == bytes[32..] { Ok(key) } else { Err(PublicKeyTextError::Checksum) }
     }
 }
 
@@ -123,8 +117,8 @@ impl de::Visitor<'_> for TextVisitor {
     }
 }
 
-/// The first 8 bytes of BLAKE3 of a public key, shown like `ab12-cd34-ef56-7890`. For people to compare;
-/// never an address, and too short to prove that two keys are equal.
+/// The first 8 bytes of BLAKE3 of a public key, shown like `ab12-cd34-ef56-7890`. For people to
+/// compare; never an address, and too short to prove that two keys are equal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 8]);
 
@@ -167,8 +161,8 @@ impl fmt::Display for PublicKeyTextError {
         match self {
             Self::Length(bytes) => write!(
                 f,
-                "a public key has {PUBLIC_KEY_TEXT_CHARACTERS} characters, this text has {bytes} bytes; \
-                 copy the whole key"
+                "a public key has {PUBLIC_KEY_TEXT_CHARACTERS} characters, this text has \
+                 {bytes} bytes; copy the whole key"
             ),
             Self::Character(position) => write!(
                 f,
@@ -188,9 +182,7 @@ fn encode_base32(bytes: &[u8; TEXT_BYTES]) -> [u8; PUBLIC_KEY_TEXT_CHARACTERS] {
     let mut text = [0; PUBLIC_KEY_TEXT_CHARACTERS];
     // Five bytes are 40 bits are eight characters.
     for (group, characters) in bytes.chunks_exact(5).zip(text.chunks_exact_mut(8)) {
-        let bits = group
-            .iter()
-            .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+        let bits = group.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
         for (position, character) in characters.iter_mut().enumerate() {
             *character = ALPHABET[(bits >> (35 - 5 * position) & 31) as usize];
         }
@@ -228,23 +220,19 @@ fn first_bytes<const N: usize>(hash: &blake3::Hash) -> [u8; N] {
 }
 
 fn first_bytes_of<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    *bytes
-        .first_chunk()
-        .expect("both sides have a fixed length and the source is the longer one")
+    *bytes.first_chunk().expect("both sides have a fixed length and the source is the longer one")
 }
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const TEXT_CHECKSUM_LABEL: &[u8] = b"cubed/1 public key text";
 const TEXT_CHECKSUM_BYTES: usize = 3;
 const TEXT_BYTES: usize = 32 + TEXT_CHECKSUM_BYTES;
-const _: () = assert!(
-    TEXT_BYTES.is_multiple_of(5),
-    "base32 without padding needs whole groups"
-);
+const _: () = assert!(TEXT_BYTES.is_multiple_of(5), "base32 without padding needs whole groups");
 
 #[cfg(test)]
 mod tests {
-    //! Goal: one key has one text, every other text is refused with a reason, and the forms never drift.
+    //! Goal: one key has one text, every other text is refused with a reason, and the forms never
+    //! drift.
 
     use proptest::prelude::*;
 
@@ -253,10 +241,7 @@ mod tests {
     #[test]
     fn text_and_fingerprint_match_the_published_vectors() {
         let key = PublicKey([7; 32]);
-        assert_eq!(
-            key.to_string(),
-            "a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4d3uvds"
-        );
+        assert_eq!(key.to_string(), "a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4d3uvds");
         assert_eq!(key.fingerprint().to_string(), "ebaf-85b4-65a0-9de2");
     }
 
@@ -264,29 +249,13 @@ mod tests {
     fn wrong_texts_name_what_is_wrong() {
         let text = PublicKey([7; 32]).to_string();
         assert_eq!("".parse::<PublicKey>(), Err(PublicKeyTextError::Length(0)));
-        assert_eq!(
-            text[1..].parse::<PublicKey>(),
-            Err(PublicKeyTextError::Length(55))
-        );
+        assert_eq!(text[1..].parse::<PublicKey>(), Err(PublicKeyTextError::Length(55)));
         let upper = text.to_uppercase();
-        assert_eq!(
-            upper.parse::<PublicKey>(),
-            Err(PublicKeyTextError::Character(0))
-        );
+        assert_eq!(upper.parse::<PublicKey>(), Err(PublicKeyTextError::Character(0)));
         let foreign = format!("{}é", &text[..54]);
-        assert_eq!(
-            foreign.parse::<PublicKey>(),
-            Err(PublicKeyTextError::Character(54))
-        );
-        let swapped = format!(
-            "{}{}",
-            &text[..55],
-            if text.ends_with('a') { 'b' } else { 'a' }
-        );
-        assert_eq!(
-            swapped.parse::<PublicKey>(),
-            Err(PublicKeyTextError::Checksum)
-        );
+        assert_eq!(foreign.parse::<PublicKey>(), Err(PublicKeyTextError::Character(54)));
+        let swapped = format!("{}{}", &text[..55], if text.ends_with('a') { 'b' } else { 'a' });
+        assert_eq!(swapped.parse::<PublicKey>(), Err(PublicKeyTextError::Checksum));
     }
 
     #[test]
@@ -307,7 +276,11 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_character_is_refused(bytes: [u8; 32], position in 0usize..56, other in 0usize..32) {
+        fn one_changed_character_is_refused(
+            bytes: [u8; 32],
+            position in 0usize..56,
+            other in 0usize..32,
+        ) {
             let mut text = PublicKey(bytes).to_string().into_bytes();
             prop_assume!(text[position] != ALPHABET[other]);
             text[position] = ALPHABET[other];

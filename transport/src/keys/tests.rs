@@ -1,5 +1,5 @@
-//! Goal: two ends agree on each direction's key, no two directions share one, and the derivation never
-//! drifts from the published vectors.
+//! Goal: two ends agree on each direction's key, no two directions share one, and the derivation
+//! never drifts from the published vectors.
 
 use super::*;
 
@@ -18,19 +18,19 @@ fn sealed(key: &SealingKey, packet_number: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[test]
 fn both_ends_open_what_the_other_seals() {
     for suite in SUITES {
-        let (seal_here, open_here) = secret().lane_keys(suite, Role::Dialler, 3, 5);
-        let (seal_there, open_there) = secret().lane_keys(suite, Role::Responder, 5, 3);
+        let (seal, open_back) = secret().lane_keys(suite, Role::Dialler, 3, 5);
+        let (seal_back, open) = secret().lane_keys(suite, Role::Responder, 5, 3);
         for number in [0, 1, u64::from(u32::MAX) + 1, u64::MAX] {
-            let mut there = sealed(&seal_here, number, b"out");
-            assert_eq!(open_there.open(number, HEADER, &mut there).unwrap(), b"out");
-            let mut back = sealed(&seal_there, number, b"");
-            assert_eq!(open_here.open(number, HEADER, &mut back).unwrap(), b"");
+            let mut there = sealed(&seal, number, b"out");
+            assert_eq!(open.open(number, HEADER, &mut there).unwrap(), b"out");
+            let mut back = sealed(&seal_back, number, b"");
+            assert_eq!(open_back.open(number, HEADER, &mut back).unwrap(), b"");
         }
     }
 }
@@ -43,10 +43,7 @@ fn nothing_else_opens_it() {
         let refused = |key: &OpeningKey, number, header: &[u8]| {
             key.open(number, header, &mut good.clone()).is_none()
         };
-        assert!(
-            refused(&own_open, 7, HEADER),
-            "a packet sent back to its sender"
-        );
+        assert!(refused(&own_open, 7, HEADER), "a packet sent back to its sender");
         for (local, remote) in [(3, 5), (5, 4), (6, 3), (0, 0)] {
             let (_, open) = secret().lane_keys(suite, Role::Responder, local, remote);
             assert!(refused(&open, 7, HEADER), "shards {local} and {remote}");
@@ -57,10 +54,7 @@ fn nothing_else_opens_it() {
         let other = AssociationSecret::from_bytes([0x43; 32]);
         let (_, open) = other.lane_keys(suite, Role::Responder, 5, 3);
         assert!(refused(&open, 7, HEADER), "another association");
-        assert!(
-            open.open(7, HEADER, &mut [0; TAG_BYTES - 1]).is_none(),
-            "shorter than a tag"
-        );
+        assert!(open.open(7, HEADER, &mut [0; TAG_BYTES - 1]).is_none(), "shorter than a tag");
     }
 }
 
@@ -76,7 +70,8 @@ fn every_bit_counts() {
     }
 }
 
-/// The vectors of `docs/PROTOCOL.md`. After a change on purpose, copy the printed lines there and here.
+/// The vectors of `docs/PROTOCOL.md`. After a change on purpose, copy the printed lines there and
+/// here.
 #[test]
 fn derivation_matches_the_published_vectors() {
     let lines: Vec<String> = SUITES
@@ -84,11 +79,7 @@ fn derivation_matches_the_published_vectors() {
         .map(|suite| {
             let key = secret().direction_key(*suite, Role::Dialler, 3, 5);
             let iv = hex(&key.iv);
-            let packet = hex(&sealed(
-                &SealingKey(key),
-                0x0102_0304_0506_0708,
-                b"hello, lane",
-            ));
+            let packet = hex(&sealed(&SealingKey(key), 0x0102_0304_0506_0708, b"hello, lane"));
             format!("{suite:?} iv {iv} sealed {packet}")
         })
         .collect();

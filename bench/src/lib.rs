@@ -1,0 +1,35 @@
+//! Load generator for Cubed: throughput and latency, counted at the receiver, beside baselines
+//! measured in the same run on the same cores.
+//!
+//! Two baselines know nothing of Cubed: the [`ceiling`] (framing, sealing and UDP offload without
+//! reliability) and [`raw_echo`] (plain UDP echo). Anything that implements a trait of [`subject`]
+//! is measured in slices that alternate with its baseline ([`pairs`]); idle processes are blocked.
+//! Modules are listed leaf first; each imports only from those above it.
+
+pub mod error;
+
+pub mod tag;
+
+pub mod stats;
+
+pub mod subject;
+
+pub mod floor;
+
+pub mod pairs;
+
+pub mod control;
+
+pub mod peer;
+
+pub mod process;
+
+pub mod machine;
+
+pub mod ceiling;
+
+pub mod raw_echo;
+
+pub mod report;
+
+pub mod cli;

@@ -1,0 +1,89 @@
+//! The machine under test: which cores the two processes take, and what to print about it.
+
+use std::fs;
+
+use cubed::runtime::affinity;
+
+use crate::error::{BenchError, Result};
+
+/// The cores of the two processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cores {
+    /// Where the measuring process sends.
+    pub sender: usize,
+    /// Where the peer process receives or answers.
+    pub receiver: usize,
+}
+
+impl Cores {
+    /// The first two cores that this process may use; the only one twice when there is no second.
+    ///
+    /// # Errors
+    ///
+    /// When the system names no core.
+    pub fn choose() -> Result<Self> {
+        Self::from_allowed(&affinity::cores()).ok_or_else(|| {
+            BenchError::Machine("the system names no core that this process may use".into())
+        })
+    }
+
+    fn from_allowed(allowed: &[usize]) -> Option<Self> {
+        let sender = *allowed.first()?;
+        Some(Self { sender, receiver: *allowed.get(1).unwrap_or(&sender) })
+    }
+
+    /// True when both processes share one core: each must give way to the other, so rates and
+    /// latencies say little.
+    pub fn are_shared(&self) -> bool {
+        self.sender == self.receiver
+    }
+}
+
+/// Pins the calling thread to `core`.
+///
+/// # Errors
+///
+/// When the system refuses; the text says which core.
+pub fn pin(core: usize) -> Result<()> {
+    affinity::pin_current_thread(core).map_err(|error| BenchError::Machine(error.to_string()))
+}
+
+/// One line about the machine: CPU, kernel, cores used.
+pub fn describe(cores: Cores) -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = field(&cpu, "model name").unwrap_or("unknown CPU");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let shared = if cores.are_shared() {
+        "; ONE CORE for both processes, so the figures mean little"
+    } else {
+        ""
+    };
+    let Cores { sender, receiver } = cores;
+    let kernel = kernel.trim();
+    format!("{cpu}, Linux {kernel}, sender on core {sender}, receiver on core {receiver}{shared}")
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: two cores where there are two, and honesty where there is one.
+    use super::*;
+
+    #[test]
+    fn takes_the_first_two_allowed_cores() {
+        let cores = Cores::from_allowed(&[2, 5, 6]).unwrap();
+        assert_eq!((cores.sender, cores.receiver, cores.are_shared()), (2, 5, false));
+    }
+
+    #[test]
+    fn says_so_when_there_is_one_core() {
+        let cores = Cores::from_allowed(&[3]).unwrap();
+        assert!(cores.are_shared());
+        assert!(describe(cores).contains("ONE CORE"));
+        assert_eq!(Cores::from_allowed(&[]), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! The measured side of a peer process: take orders from stdin, run slices on a thread.
+//!
+//! Between slices the process is blocked in a read of stdin and uses no CPU. When stdin closes, it
+//! exits at once, in the middle of a slice too.
+
+use std::{
+    io::{self, BufRead, Write},
+    net::SocketAddr,
+    process,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    control::{Answer, Order},
+    error::{BenchError, Result},
+};
+
+/// What a peer process does in a slice.
+pub trait PeerRole: Send {
+    /// What it is told at the start of a slice.
+    type Begin: DeserializeOwned + Send;
+    /// What it reports at the end.
+    type Report: Serialize + Send;
+
+    /// Runs one slice until `stop` is true.
+    ///
+    /// # Errors
+    ///
+    /// Anything that makes the slice void; it is handed to the measuring process.
+    fn run(&mut self, begin: Self::Begin, stop: &AtomicBool) -> Result<Self::Report>;
+}
+
+/// Announces `address` and `key`, then serves orders until stdin closes.
+///
+/// # Errors
+///
+/// When an order is not understood, or stdin or stdout fail.
+pub fn serve<R: PeerRole>(role: &mut R, address: SocketAddr, key: Option<String>) -> Result<()> {
+    let mut orders = io::stdin().lock().lines();
+    answer(&Answer::<()>::Listening { address, key })?;
+    while let Some(order) = next_order(&mut orders)? {
+        match order {
+            Order::Begin(begin) => serve_slice(role, begin, &mut orders)?,
+            Order::End => answer(&Answer::<()>::Failed("no slice is running".into()))?,
+        }
+    }
+    Ok(())
+}
+
+/// Runs a slice on a thread of its own until the next order, which ends it.
+fn serve_slice<R: PeerRole>(
+    role: &mut R,
+    begin: R::Begin,
+    orders: &mut impl Iterator<Item = io::Result<String>>,
+) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let slice = scope.spawn(|| role.run(begin, &stop));
+        answer(&Answer::<()>::Begun)?;
+        if next_order::<R::Begin>(orders)?.is_none() {
+            process::exit(0);
+        }
+        stop.store(true, Ordering::Relaxed);
+        match slice.join() {
+            Ok(Ok(report)) => answer(&Answer::Report(report)),
+            Ok(Err(error)) => answer(&Answer::<()>::Failed(error.to_string())),
+            Err(_) => answer(&Answer::<()>::Failed("panicked".into())),
+        }
+    })
+}
+
+fn next_order<B: DeserializeOwned>(
+    orders: &mut impl Iterator<Item = io::Result<String>>,
+) -> Result<Option<Order<B>>> {
+    let Some(line) = orders.next() else {
+        return Ok(None);
+    };
+    let line = line.map_err(BenchError::system("read orders from stdin"))?;
+    let order = serde_json::from_str(&line);
+    order
+        .map(Some)
+        .map_err(|error| BenchError::Peer(format!("order {line:?} not understood: {error}")))
+}
+
+fn answer<R: Serialize>(answer: &Answer<R>) -> Result<()> {
+    let line = serde_json::to_string(answer)
+        .map_err(|error| BenchError::Peer(format!("answer not encodable: {error}")))?;
+    let mut output = io::stdout().lock();
+    writeln!(output, "{line}")
+        .and_then(|()| output.flush())
+        .map_err(BenchError::system("answer on stdout"))
+}

@@ -1,0 +1,138 @@
+//! Goal: a reader of the JSON finds each promised field, and no ratio where none holds.
+use serde_json::Value;
+
+use super::*;
+use crate::stats::record_latency;
+
+const FIELDS: [&str; 19] = [
+    "schema",
+    "command",
+    "size_bytes",
+    "seconds",
+    "messages_per_second",
+    "goodput_gbps",
+    "sent",
+    "delivered",
+    "lost",
+    "duplicated",
+    "datagrams_per_send",
+    "messages_per_datagram",
+    "ceiling_messages_per_second",
+    "ratio_to_ceiling",
+    "ratio_spread",
+    "disturbed",
+    "latency_us",
+    "raw_latency_us",
+    "ratio_to_raw_p50",
+];
+
+fn slice(rate: f64) -> ThroughputSlice {
+    ThroughputSlice {
+        seconds: 1.0,
+        sent: rate as u64 + 3,
+        delivered: rate as u64,
+        duplicated: 0,
+        size_bytes: 64,
+        datagrams: 1000,
+        sends: 25,
+    }
+}
+
+fn run(subject: f64, ceiling: f64) -> ThroughputRun {
+    ThroughputRun { subject: vec![slice(subject); 5], baseline: vec![slice(ceiling); 5] }
+}
+
+fn round_trips(nanos: u64) -> LatencySlice {
+    let mut slice = LatencySlice::empty();
+    record_latency(&mut slice.histogram, nanos);
+    slice.sent = 1;
+    slice.seconds = 0.5;
+    slice
+}
+
+fn json(report: &Report) -> Value {
+    serde_json::to_value(report).unwrap()
+}
+
+#[test]
+fn every_report_has_exactly_the_promised_fields() {
+    let latency =
+        LatencyRun { subject: round_trips(9000), baseline: round_trips(6000), ratios: vec![1.5] };
+    for report in [
+        Report::unmeasured("throughput", 64),
+        Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
+        Report::of_ceiling(64, 1452, &run(20e6, 0.0)),
+        Report::of_latency("latency", 64, &latency),
+        Report::of_raw_latency(64, &round_trips(6000)),
+    ] {
+        let value = json(&report);
+        let mut fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut wanted = FIELDS.to_vec();
+        fields.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(fields, wanted);
+    }
+}
+
+#[test]
+fn what_was_not_measured_is_null() {
+    let value = json(&Report::unmeasured("throughput", 64));
+    for field in &FIELDS[4..] {
+        assert!(value[field].is_null() || *field == "disturbed", "{field}");
+    }
+}
+
+#[test]
+fn throughput_counts_and_ratio() {
+    let report = Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6));
+    let value = json(&report);
+    assert_eq!(value["delivered"], 50_000_000);
+    assert_eq!(value["lost"], 15);
+    assert_eq!(value["datagrams_per_send"], 40.0);
+    assert_eq!(value["ratio_to_ceiling"], 0.5);
+    assert_eq!(value["goodput_gbps"], 5.12);
+    assert_eq!(value["disturbed"], false);
+}
+
+#[test]
+fn under_the_floor_there_is_no_ratio_but_both_rates() {
+    let report = Report::of_throughput("throughput", 64, 1452, &run(10e6, 17e6));
+    let value = json(&report);
+    assert_eq!(value["disturbed"], true);
+    assert!(value["ratio_to_ceiling"].is_null() && value["ratio_spread"].is_null());
+    assert_eq!(value["ceiling_messages_per_second"], 17e6);
+    assert!(table(&[report]).contains("machine disturbed"));
+}
+
+#[test]
+fn the_ceiling_alone_is_disturbed_under_its_own_floor() {
+    let alone = |rate| ThroughputRun { subject: vec![slice(rate); 3], baseline: Vec::new() };
+    assert!(Report::of_ceiling(64, 1452, &alone(1e6)).disturbed);
+    let report = Report::of_ceiling(64, 1452, &alone(20e6));
+    assert!(!report.disturbed);
+    assert_eq!(report.ceiling_messages_per_second, Some(20e6));
+    assert_eq!(report.ratio_to_ceiling, None);
+}
+
+#[test]
+fn latencies_have_their_five_keys_in_microseconds() {
+    let value = json(&Report::of_raw_latency(64, &round_trips(6000)));
+    for key in ["p50", "p90", "p99", "p999", "max"] {
+        let micros = value["raw_latency_us"][key].as_f64().unwrap();
+        assert!((micros - 6.0).abs() < 0.01, "{key} {micros}");
+    }
+    assert!(value["latency_us"].is_null());
+}
+
+#[test]
+fn tables_have_a_line_per_result() {
+    let latency =
+        LatencyRun { subject: round_trips(9000), baseline: round_trips(6000), ratios: vec![1.5] };
+    let text = table(&[
+        Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
+        Report::of_latency("latency", 64, &latency),
+    ]);
+    let starts: Vec<&str> = text.lines().map(|line| line.get(..7).unwrap()).collect();
+    assert_eq!(starts, ["through", "through", "round t", "latency", "raw UDP"]);
+    assert!(text.contains("1.50"));
+}

@@ -1,0 +1,130 @@
+//! Goal: the real executable with its real peer process counts what was sent and nothing else, and
+//! leaves nothing behind. No timing is asserted.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_cubed-bench");
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(EXECUTABLE).args(arguments).output().expect("the executable starts")
+}
+
+fn measured(arguments: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    let mut arguments = arguments.to_vec();
+    arguments.extend(["--json", path.to_str().unwrap()]);
+    let output = bench(&arguments);
+    assert!(output.status.success(), "{output:?}");
+    read_json(&path)
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Sent = delivered + lost, and something arrived.
+fn assert_counts(report: &Value) {
+    let count = |field: &str| report[field].as_u64().unwrap();
+    assert!(count("delivered") > 0);
+    assert_eq!(count("sent"), count("delivered") + count("lost"));
+}
+
+#[test]
+fn the_ceiling_delivers_what_was_sent_in_order() {
+    // Tags are checked per message in the receiver; an invented or doubled one fails the command.
+    for size in ["64", "0", "3", "100000"] {
+        let report = measured(&["ceiling", "--size", size, "--seconds", "0.3"]);
+        assert_counts(&report);
+        assert_eq!(report["schema"], "cubed-bench/1");
+        assert_eq!(report["command"], "ceiling");
+        assert_eq!(report["duplicated"], 0);
+        assert!(report["ratio_to_ceiling"].is_null());
+    }
+}
+
+#[test]
+fn small_datagrams_carry_the_ceiling_too() {
+    let arguments = ["ceiling", "--size", "200", "--datagram", "64", "--seconds", "0.1"];
+    let report = measured(&arguments);
+    assert_counts(&report);
+    assert!(report["messages_per_datagram"].as_f64().unwrap() < 1.0);
+}
+
+#[test]
+fn raw_echo_answers_each_question() {
+    for mode in [&["--spin"][..], &[]] {
+        let report = measured(&[&["raw-latency", "--seconds", "0.1"], mode].concat());
+        assert_counts(&report);
+        assert!(report["raw_latency_us"]["p50"].as_f64().unwrap() > 0.0);
+        assert!(report["latency_us"].is_null());
+    }
+}
+
+#[test]
+fn a_peer_exits_when_its_stdin_closes() {
+    for arguments in [["peer-ceiling", "--core", "0"], ["peer-echo", "--core", "0"]] {
+        let mut peer = Command::new(EXECUTABLE)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(peer.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("127.0.0.1:"), "{line}");
+        drop(peer.stdin.take());
+        assert!(peer.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_killed_measurement_leaves_no_peer_behind() {
+    let mut bench = Command::new(EXECUTABLE)
+        .args(["ceiling", "--seconds", "60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(bench.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("window")), "no slice began");
+    let children = format!("/proc/{0}/task/{0}/children", bench.id());
+    let peer = fs::read_to_string(children).unwrap().trim().to_owned();
+    assert!(!peer.is_empty());
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while is_running(&peer) {
+        assert!(Instant::now() < deadline, "process {peer} outlives its measurement");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether process `id` exists and is more than a zombie that nobody has waited for yet.
+fn is_running(id: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, None | Some('Z'))
+}
+
+#[test]
+fn bad_arguments_are_named_and_fail() {
+    for (arguments, wanted) in [
+        (&["ceiling", "--datagram", "63"][..], "--datagram 63"),
+        (&["ceiling", "--seconds", "0"], "--seconds 0"),
+        (&["ceiling", "--size", "99999999"], "--size 99999999"),
+        (&["raw-latency", "--size", "4"], "--size 4"),
+    ] {
+        let output = bench(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(wanted), "{text}");
+    }
+}

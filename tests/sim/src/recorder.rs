@@ -1,0 +1,139 @@
+//! The application of a simulated node: flows with their limits, and a record of what arrived.
+//!
+//! Owns what a datagram caused, until the world takes it and acts on it: an application must not
+//! call back into the endpoint that calls it.
+
+use std::time::Duration;
+
+use cubed_router::policy::{Policy, Verb};
+use cubed_transport::endpoint::{
+    Application, Binding, Body, Disposition, Incoming, Outcome, PeerId, Refusal, ReplyTo, Service,
+    Token,
+};
+use cubed_transport::identity::PublicKey;
+
+/// What a message costs of credit beyond its body, bytes.
+const CHARGE_PER_MESSAGE: u64 = 64;
+
+/// A flow of a simulated node.
+#[derive(Clone, Debug)]
+pub struct FlowSetup {
+    /// Its name.
+    pub name: &'static str,
+    /// Credit kept open to one sender, bytes.
+    pub window_bytes: u64,
+    /// Longest message.
+    pub message_bytes_max: u64,
+    /// How long a message keeps its credit, as in a queue; none: it is consumed at once.
+    pub hold: Option<Duration>,
+    /// Whether it answers requests.
+    pub answers: bool,
+}
+
+impl FlowSetup {
+    /// A flow that consumes at once, with 1 MiB of credit and no limit of its own, and answers.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, window_bytes: 1 << 20, message_bytes_max: 64 << 20, hold: None, answers: true }
+    }
+}
+
+/// One message that arrived.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The proven key of its sender.
+    pub sender: PublicKey,
+    /// The flow's name.
+    pub flow: &'static str,
+    /// Its service.
+    pub service: Service,
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// Where an answer goes.
+    pub request: Option<ReplyTo>,
+    /// The credit to give back later, and when.
+    pub held: Option<Held>,
+}
+
+/// Credit that a queued message holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// To be given back after this long.
+    pub after: Duration,
+    /// Its sender.
+    pub peer: PeerId,
+    /// Its session.
+    pub session: u32,
+    /// Its sender's alias.
+    pub alias: u32,
+    /// Bytes of credit.
+    pub charge: u64,
+}
+
+/// The application of one node.
+#[derive(Debug)]
+pub struct Recorder {
+    policy: Policy,
+    flows: Vec<FlowSetup>,
+    /// What arrived since the world last took it.
+    pub arrivals: Vec<Arrival>,
+    /// Requests of this node that ended since the world last took them.
+    pub replies: Vec<(Token, Result<Vec<u8>, Outcome>)>,
+    /// How often a binding was asked for.
+    pub binds: u64,
+}
+
+impl Recorder {
+    /// An application with these flows and this policy.
+    pub fn new(policy: Policy, flows: Vec<FlowSetup>) -> Self {
+        Self { policy, flows, arrivals: Vec::new(), replies: Vec::new(), binds: 0 }
+    }
+}
+
+impl Application for Recorder {
+    fn admit(&mut self, key: &PublicKey) -> bool {
+        self.policy.admits(key)
+    }
+
+    fn bind(&mut self, _: PeerId, key: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+        self.binds += 1;
+        let found = self.flows.iter().position(|setup| setup.name == flow);
+        let index = found.ok_or(Refusal::NoSuchFlow)?;
+        if !self.policy.allows(key, Verb::Send, flow) {
+            return Err(Refusal::Denied);
+        }
+        let setup = &self.flows[index];
+        Ok(Binding {
+            flow: index as u32,
+            window_bytes: setup.window_bytes,
+            message_bytes_max: setup.message_bytes_max,
+        })
+    }
+
+    fn generation(&self) -> u32 {
+        self.policy.generation()
+    }
+
+    fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
+        let setup = &self.flows[message.flow as usize];
+        if message.request.is_some() && !setup.answers {
+            return Err(Refusal::NotAServer);
+        }
+        let body = message.body.as_slice().to_vec();
+        let charge = body.len() as u64 + CHARGE_PER_MESSAGE;
+        let (peer, session, alias) = (message.peer, message.session, message.alias);
+        let held = setup.hold.map(|after| Held { after, peer, session, alias, charge });
+        self.arrivals.push(Arrival {
+            sender: *message.sender,
+            flow: setup.name,
+            service: message.service,
+            body,
+            request: message.request,
+            held,
+        });
+        Ok(if held.is_some() { Disposition::Held } else { Disposition::Consumed })
+    }
+
+    fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>) {
+        self.replies.push((token, result.map(|body| body.as_slice().to_vec())));
+    }
+}

@@ -1,0 +1,95 @@
+//! The words of a world: what a script does to it, what nodes see, and what is wrong.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use cubed_transport::endpoint::{DownCause, EndCause, Service};
+
+use crate::ledger::NodeIndex;
+use crate::link::LinkConfig;
+
+/// Something a script does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send a message.
+    Send {
+        /// Sender.
+        from: NodeIndex,
+        /// Receiver.
+        to: NodeIndex,
+        /// Flow at the receiver.
+        flow: &'static str,
+        /// Length of the body.
+        bytes: usize,
+        /// Best effort or acknowledged.
+        service: Service,
+    },
+    /// Send a request.
+    Request {
+        /// Sender.
+        from: NodeIndex,
+        /// Receiver.
+        to: NodeIndex,
+        /// Flow at the receiver.
+        flow: &'static str,
+        /// Length of the body.
+        bytes: usize,
+        /// How long to wait for the reply.
+        deadline: Duration,
+    },
+    /// Begin a dial.
+    Connect {
+        /// Who dials.
+        from: NodeIndex,
+        /// Whom.
+        to: NodeIndex,
+    },
+    /// End a node's process as `kill -9` does.
+    Kill(NodeIndex),
+    /// Start a killed node again and introduce it to all others.
+    Restart(NodeIndex),
+    /// Close a node's sessions in order; the process goes on.
+    Close(NodeIndex),
+    /// Change one direction of a path.
+    SetLink {
+        /// Sending side.
+        from: NodeIndex,
+        /// Receiving side.
+        to: NodeIndex,
+        /// What the link does from now on.
+        config: LinkConfig,
+    },
+}
+
+/// A breach of the rules, or a world that does not come to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// When, since the world began.
+    pub at: Duration,
+    /// What.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "at {:.6} s: {}", self.at.as_secs_f64(), self.what)
+    }
+}
+
+impl Error for Fault {}
+
+/// An event of an endpoint, with the peer's node instead of the endpoint's number for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// A session began.
+    Connected,
+    /// No word for a while.
+    Down(DownCause),
+    /// A word again.
+    Up,
+    /// A dial ended; its words.
+    DialFailed(String),
+    /// A session ended.
+    SessionEnded(EndCause),
+}

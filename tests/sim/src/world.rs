@@ -1,0 +1,363 @@
+//! Everything at one virtual time: nodes, links, the agenda, and the rules that are checked all along.
+//!
+//! Owns time. Nothing happens but by an event on the agenda, and each event is followed by the same
+//! steps: outputs until there are none, then the application's work, then the checks. What a
+//! seed and a script decide is therefore decided for good, and the [`Trace`] shows it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cubed_transport::endpoint::{SendError, Service, Token};
+use cubed_transport::random::SeededEntropy;
+use cubed_transport::time::Instant;
+
+use crate::agenda::Agenda;
+use crate::ledger::{Entry, Kind, Ledger, NodeIndex};
+use crate::link::{Link, LinkConfig};
+use crate::node::{Node, NodeSetup, Start};
+use crate::recorder::Held;
+use crate::script::{Action, Fault, Seen};
+use crate::trace::Trace;
+
+/// The world does not begin at the clock's origin: code that took zero for "never" would hide there.
+const BEGUN: Instant = Instant::from_nanos(10_000_000_000);
+/// More events than any scenario has: reaching it means that something runs in circles.
+const EVENTS_MAX: u64 = 20_000_000;
+/// Timeouts of one node at one time: reaching it means that a timeout does not move its deadline.
+const TIMEOUTS_AT_ONCE_MAX: u32 = 1_000;
+
+enum Happening {
+    Arrival { from: SocketAddr, to: NodeIndex, datagram: Vec<u8> },
+    Timeout { node: NodeIndex, start: u32 },
+    Release { node: NodeIndex, start: u32, held: Held },
+    Act(Action),
+}
+
+mod look;
+mod settle;
+
+/// Nodes and links at one virtual time.
+pub struct World {
+    /// Every message, and how it ended.
+    pub ledger: Ledger,
+    /// What happened, as one hash.
+    pub trace: Trace,
+    /// Events of endpoints about peers: when, at which node, about which.
+    pub seen: Vec<(Duration, NodeIndex, NodeIndex, Seen)>,
+    seed: u64,
+    now: Instant,
+    agenda: Agenda<Happening>,
+    nodes: Vec<Node>,
+    links: BTreeMap<(NodeIndex, NodeIndex), Link>,
+    chance: SeededEntropy,
+    events: u64,
+    timeouts_at_once: u32,
+    run: Vec<u8>,
+}
+
+impl World {
+    /// A world in which nothing exists yet.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            ledger: Ledger::default(),
+            trace: Trace::new(),
+            seen: Vec::new(),
+            seed,
+            now: BEGUN,
+            agenda: Agenda::new(),
+            nodes: Vec::new(),
+            links: BTreeMap::new(),
+            chance: SeededEntropy::new(seed ^ 0x11_4b5),
+            events: 0,
+            timeouts_at_once: 0,
+            run: Vec::new(),
+        }
+    }
+
+    /// Adds a running node.
+    ///
+    /// # Errors
+    ///
+    /// Its endpoint refuses the setup.
+    pub fn add_node(&mut self, setup: NodeSetup) -> Result<NodeIndex, Fault> {
+        let index = self.nodes.len();
+        let seed = self.seed ^ (index as u64 + 1).wrapping_mul(0x5851_f42d_4c95_7f2d);
+        let mut node = Node::new(index, seed, setup);
+        node.start().map_err(|what| self.fault(what))?;
+        self.nodes.push(node);
+        Ok(index)
+    }
+
+    /// Lays a path with the same faults both ways and tells both nodes about each other.
+    ///
+    /// # Errors
+    ///
+    /// An endpoint refuses the peer.
+    pub fn join(&mut self, a: NodeIndex, b: NodeIndex, config: &LinkConfig) -> Result<(), Fault> {
+        for (from, to) in [(a, b), (b, a)] {
+            self.links.insert((from, to), Link::new(config.clone()));
+            self.introduce(from, to)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an action on the agenda, `after` the world's beginning.
+    pub fn at(&mut self, after: Duration, action: Action) {
+        self.agenda.put(BEGUN + after, Happening::Act(action));
+    }
+
+    /// Lets time pass until `after` the world's beginning.
+    ///
+    /// # Errors
+    ///
+    /// The first breach.
+    pub fn run_until(&mut self, after: Duration) -> Result<(), Fault> {
+        let until = BEGUN + after;
+        while self.step(until)? {}
+        self.now = until;
+        Ok(())
+    }
+
+    /// Lets time pass until every message ended and nothing more is planned, at most until `after`.
+    ///
+    /// # Errors
+    ///
+    /// The first breach, or messages that have not ended by then.
+    pub fn run_until_settled(&mut self, planned: Duration, after: Duration) -> Result<(), Fault> {
+        self.run_until(planned)?;
+        let mut until = planned;
+        while self.open() > 0 {
+            if until >= after {
+                let starts = self.starts();
+                let some: Vec<_> = self.ledger.open(&starts).take(5).collect();
+                let entries: Vec<_> =
+                    some.iter().map(|number| (number, &self.ledger.entries()[*number])).collect();
+                let what = format!("{} messages have not ended, such as {entries:?}", self.open());
+                return Err(self.fault(what));
+            }
+            until += Duration::from_millis(50);
+            self.run_until(until)?;
+        }
+        Ok(())
+    }
+
+    /// Checks what must hold at the end, when all messages have ended.
+    ///
+    /// # Errors
+    ///
+    /// Arrivals contradict outcomes, or a running endpoint still counts messages as pending.
+    pub fn verify(&mut self) -> Result<(), Fault> {
+        self.ledger.verify().map_err(|what| self.fault(what))?;
+        for index in 0..self.nodes.len() {
+            if let Some(tally) = self.tally(index)
+                && tally.pending > 0
+            {
+                return Err(self.fault(format!("node {index} ends with {tally:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn starts(&self) -> Vec<Option<u32>> {
+        self.nodes.iter().map(|node| node.start.as_ref().map(|start| start.number)).collect()
+    }
+
+    fn fault(&self, what: String) -> Fault {
+        Fault { at: self.age(), what }
+    }
+
+    fn introduce(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
+        let (key, address) = (self.nodes[to].key, self.nodes[to].address);
+        let result = match &mut self.nodes[from].start {
+            Some(start) => start.meet(to, key, Some(address)).map(|_| ()),
+            None => Ok(()),
+        };
+        result.map_err(|what| self.fault(what))
+    }
+
+    /// One event; false when none is left until then.
+    fn step(&mut self, until: Instant) -> Result<bool, Fault> {
+        let Some((at, happening)) = self.agenda.take(until) else {
+            return Ok(false);
+        };
+        if at > self.now {
+            self.timeouts_at_once = 0;
+        }
+        self.now = at;
+        self.events += 1;
+        if self.events > EVENTS_MAX {
+            return Err(self.fault(format!("{EVENTS_MAX} events: something runs in circles")));
+        }
+        match happening {
+            Happening::Arrival { from, to, mut datagram } => {
+                self.on_arrival(from, to, &mut datagram)?;
+            }
+            Happening::Timeout { node, start } => self.on_timeout(node, start)?,
+            Happening::Release { node, start, held } => self.on_release(node, start, held)?,
+            Happening::Act(action) => self.act(action)?,
+        }
+        Ok(true)
+    }
+
+    fn on_arrival(
+        &mut self,
+        from: SocketAddr,
+        to: NodeIndex,
+        datagram: &mut [u8],
+    ) -> Result<(), Fault> {
+        let Some(start) = &mut self.nodes[to].start else {
+            return Ok(());
+        };
+        start.endpoint.handle_datagram(self.now, from, datagram, &mut start.recorder);
+        self.settle(to)
+    }
+
+    fn on_timeout(&mut self, node: NodeIndex, number: u32) -> Result<(), Fault> {
+        let Some(start) = self.nodes[node].start.as_mut().filter(|start| start.number == number)
+        else {
+            return Ok(());
+        };
+        if start.timer.is_none_or(|timer| timer > self.now) {
+            return Ok(());
+        }
+        start.timer = None;
+        start.endpoint.handle_timeout(self.now, &mut start.recorder);
+        self.timeouts_at_once += 1;
+        if self.timeouts_at_once > TIMEOUTS_AT_ONCE_MAX {
+            let what = format!("node {node}: handle_timeout does not move poll_timeout past now");
+            return Err(self.fault(what));
+        }
+        self.settle(node)
+    }
+
+    fn on_release(&mut self, node: NodeIndex, number: u32, held: Held) -> Result<(), Fault> {
+        let Some(start) = self.nodes[node].start.as_mut().filter(|start| start.number == number)
+        else {
+            return Ok(());
+        };
+        start.endpoint.release(held.peer, held.session, held.alias, held.charge);
+        self.settle(node)
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Fault> {
+        match action {
+            Action::Send { from, to, flow, bytes, service } => {
+                let kind = Kind::seen(service, false);
+                self.submit(Entry::new(from, to, flow, kind, bytes), None)
+            }
+            Action::Request { from, to, flow, bytes, deadline } => {
+                let deadline = self.now + deadline;
+                self.submit(Entry::new(from, to, flow, Kind::Request, bytes), Some(deadline))
+            }
+            Action::Connect { from, to } => self.connect(from, to),
+            Action::Kill(node) => {
+                self.nodes[node].start = None;
+                Ok(())
+            }
+            Action::Restart(node) => self.restart(node),
+            Action::Close(node) => {
+                if let Some(start) = &mut self.nodes[node].start {
+                    start.endpoint.close(self.now);
+                }
+                self.settle(node)
+            }
+            Action::SetLink { from, to, config } => {
+                self.links
+                    .entry((from, to))
+                    .or_insert_with(|| Link::new(config.clone()))
+                    .set(config);
+                Ok(())
+            }
+        }
+    }
+
+    fn connect(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
+        let Some(start) = &mut self.nodes[from].start else {
+            return Ok(());
+        };
+        let peer = start.peer(to).ok_or(SendError::UnknownPeer);
+        let result = peer.and_then(|peer| start.endpoint.connect(self.now, peer));
+        result.map_err(|error| self.fault(format!("node {from} cannot dial {to}: {error:?}")))?;
+        self.settle(from)
+    }
+
+    fn restart(&mut self, node: NodeIndex) -> Result<(), Fault> {
+        self.nodes[node].start().map_err(|what| self.fault(what))?;
+        for other in 0..self.nodes.len() {
+            if self.links.contains_key(&(node, other)) {
+                self.introduce(node, other)?;
+            }
+        }
+        self.settle(node)
+    }
+
+    /// Writes an entry down and hands it over, or queues it behind those that wait for room.
+    fn submit(&mut self, entry: Entry, deadline: Option<Instant>) -> Result<(), Fault> {
+        let (from, to, kind) = (entry.from, entry.to, entry.kind);
+        let (token, _) = self.ledger.write(entry);
+        let Some(start) = &mut self.nodes[from].start else {
+            self.ledger.rejected(token, SendError::Closing);
+            return Ok(());
+        };
+        let queue = start.waiting.entry(to).or_default();
+        if kind == Kind::Acknowledged && !queue.is_empty() {
+            queue.push_back(token);
+            return Ok(());
+        }
+        let start = start.number;
+        if self.hand_over(token, deadline)? == Err(SendError::Full) {
+            if kind == Kind::Acknowledged {
+                self.wait_for_room(from, to, start, token);
+            } else {
+                self.ledger.rejected(token, SendError::Full);
+            }
+        }
+        self.settle(from)
+    }
+
+    fn wait_for_room(&mut self, from: NodeIndex, to: NodeIndex, number: u32, token: Token) {
+        if let Some(start) = self.nodes[from].start.as_mut().filter(|start| start.number == number)
+        {
+            start.waiting.entry(to).or_default().push_front(token);
+        }
+    }
+
+    /// Hands one entry to its endpoint and writes down what it said.
+    fn hand_over(
+        &mut self,
+        token: Token,
+        deadline: Option<Instant>,
+    ) -> Result<Result<(), SendError>, Fault> {
+        let entry = self.ledger.entry(token).clone();
+        let body = crate::ledger::body(token.0, entry.bytes);
+        let now = self.now;
+        let start = self.nodes[entry.from].start.as_mut().expect("the caller found it running");
+        let number = start.number;
+        let flow = start.flow(entry.to, entry.flow);
+        let flow = flow.map_err(|what| Fault { at: now.saturating_duration_since(BEGUN), what })?;
+        let endpoint = &mut start.endpoint;
+        let acknowledged = Service::Acknowledged;
+        let result = match (entry.kind, deadline) {
+            (Kind::Request, deadline) => {
+                endpoint.request(now, flow, body.into(), token, deadline.unwrap_or(now))
+            }
+            (Kind::BestEffort, _) => endpoint.send(now, flow, &body, Service::BestEffort, None),
+            // Both ways in are used, by turns.
+            (Kind::Acknowledged, _) if token.0.is_multiple_of(2) => {
+                endpoint.send_owned(now, flow, body.into(), acknowledged, Some(token))
+            }
+            (Kind::Acknowledged, _) => endpoint.send(now, flow, &body, acknowledged, Some(token)),
+        };
+        match result {
+            Ok(()) => self.ledger.taken(token, number),
+            Err(SendError::Full) => {}
+            Err(error) => self.ledger.rejected(token, error),
+        }
+        Ok(result)
+    }
+
+    fn running(&mut self, node: NodeIndex) -> &mut Start {
+        self.nodes[node].start.as_mut().expect("the caller found it running")
+    }
+}

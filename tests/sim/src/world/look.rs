@@ -1,0 +1,69 @@
+//! What a script may ask a world: time, counters, and what nodes saw. Changes nothing.
+
+use std::time::Duration;
+
+use cubed_transport::endpoint::{Counters, Tally};
+use cubed_transport::identity::PublicKey;
+
+use super::{BEGUN, World};
+use crate::ledger::NodeIndex;
+use crate::link::{Link, LinkCounters};
+use crate::script::Seen;
+
+impl World {
+    /// Time since the world began.
+    pub fn age(&self) -> Duration {
+        self.now.saturating_duration_since(BEGUN)
+    }
+
+    /// The public key of a node.
+    pub fn key(&self, node: NodeIndex) -> PublicKey {
+        self.nodes[node].key
+    }
+
+    /// How the messages of a running node stand.
+    pub fn tally(&self, node: NodeIndex) -> Option<Tally> {
+        self.nodes[node].start.as_ref().map(|start| start.endpoint.tally())
+    }
+
+    /// The counters of a running node.
+    pub fn counters(&self, node: NodeIndex) -> Option<Counters> {
+        self.nodes[node].start.as_ref().map(|start| start.endpoint.counters())
+    }
+
+    /// How often a running node's application was asked to bind a flow.
+    pub fn binds(&self, node: NodeIndex) -> Option<u64> {
+        self.nodes[node].start.as_ref().map(|start| start.recorder.binds)
+    }
+
+    /// What became of the datagrams from one node to another.
+    pub fn link_counters(&self, from: NodeIndex, to: NodeIndex) -> Option<LinkCounters> {
+        self.links.get(&(from, to)).map(Link::counters)
+    }
+
+    /// Whether one running node has a session with another.
+    pub fn is_connected(&self, from: NodeIndex, to: NodeIndex) -> bool {
+        self.nodes[from].start.as_ref().is_some_and(|start| {
+            start.peer(to).is_some_and(|peer| start.endpoint.is_connected(peer))
+        })
+    }
+
+    /// When `node` first saw this about `other`, at or after `from`.
+    pub fn first_seen(
+        &self,
+        from: Duration,
+        node: NodeIndex,
+        other: NodeIndex,
+        is: impl Fn(&Seen) -> bool,
+    ) -> Option<Duration> {
+        let found = self.seen.iter().find(|(at, seer, about, seen)| {
+            *at >= from && *seer == node && *about == other && is(seen)
+        });
+        found.map(|(at, ..)| *at)
+    }
+
+    /// Messages that wait for an end.
+    pub fn open(&self) -> usize {
+        self.ledger.open(&self.starts()).count()
+    }
+}

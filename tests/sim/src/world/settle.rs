@@ -1,0 +1,195 @@
+//! What follows every event: an endpoint's outputs, then its application's work, then the checks.
+//!
+//! The order is fixed, and repeated until neither outputs nor work are left; the sums of the tally are
+//! checked after every event of every node.
+
+use std::collections::VecDeque;
+
+use cubed_transport::endpoint::{Event, Outcome, PeerId, SendError, Token};
+
+use super::{BEGUN, Happening, World};
+use crate::ledger::{Digest, Kind, NodeIndex, answer_to};
+use crate::script::{Fault, Seen};
+
+impl World {
+    /// After any change of an endpoint: outputs, then the application's work, until neither is left.
+    pub(super) fn settle(&mut self, node: NodeIndex) -> Result<(), Fault> {
+        if self.nodes[node].start.is_none() {
+            return Ok(());
+        }
+        loop {
+            self.transmit(node);
+            let worked = self.take_events(node)? | self.take_arrivals(node)?;
+            if !worked {
+                break;
+            }
+        }
+        self.check_tally(node)?;
+        self.set_timer(node);
+        Ok(())
+    }
+
+    fn transmit(&mut self, node: NodeIndex) {
+        let mut run = std::mem::take(&mut self.run);
+        let now = self.now;
+        while let Some(transmit) = self.running(node).endpoint.poll_transmit(now, &mut run) {
+            let to = self.nodes.iter().find(|other| other.address == transmit.to);
+            let Some(to) = to.map(|other| other.index) else {
+                continue;
+            };
+            for datagram in run.chunks(transmit.segment_bytes.max(1)) {
+                self.carry(node, to, datagram);
+            }
+        }
+        self.run = run;
+    }
+
+    fn carry(&mut self, from: NodeIndex, to: NodeIndex, datagram: &[u8]) {
+        let Some(link) = self.links.get_mut(&(from, to)) else {
+            return;
+        };
+        let fate = link.decide(BEGUN, self.now, datagram.len(), &mut self.chance);
+        let address = self.nodes[from].address;
+        let mut arrive = |at, datagram| {
+            self.agenda.put(at, Happening::Arrival { from: address, to, datagram });
+        };
+        if let Some(at) = fate.arrival {
+            let mut datagram = datagram.to_vec();
+            if let Some(bit) = fate.flipped_bit {
+                datagram[bit / 8] ^= 1 << (bit % 8);
+            }
+            arrive(at, datagram);
+        }
+        if let Some(at) = fate.copy {
+            arrive(at, datagram.to_vec());
+        }
+    }
+
+    fn take_events(&mut self, node: NodeIndex) -> Result<bool, Fault> {
+        let mut worked = false;
+        while let Some(event) = self.running(node).endpoint.poll_event() {
+            worked = true;
+            match event {
+                Event::Outcome { token, outcome } => self.on_outcome(node, token, outcome)?,
+                Event::Writable { peer } => self.on_writable(node, peer)?,
+                Event::Connected { peer } => self.on_seen(node, peer, Seen::Connected),
+                Event::Down { peer, cause } => self.on_seen(node, peer, Seen::Down(cause)),
+                Event::Up { peer } => self.on_seen(node, peer, Seen::Up),
+                Event::DialFailed { peer, error } => {
+                    self.on_seen(node, peer, Seen::DialFailed(format!("{error:?}")));
+                }
+                Event::SessionEnded { peer, cause } => {
+                    self.on_seen(node, peer, Seen::SessionEnded(cause));
+                }
+            }
+        }
+        Ok(worked)
+    }
+
+    fn on_outcome(&mut self, node: NodeIndex, token: Token, outcome: Outcome) -> Result<(), Fault> {
+        self.trace.outcome(self.age(), node, token, outcome);
+        self.ledger.ended(node, token, outcome).map_err(|what| self.fault(what))
+    }
+
+    fn on_seen(&mut self, node: NodeIndex, peer: PeerId, seen: Seen) {
+        let key = self.running(node).endpoint.peer_key(peer);
+        let about = self.nodes.iter().find(|other| Some(other.key) == key);
+        let about = about.map_or(usize::MAX, |other| other.index);
+        self.trace.seen(self.age(), node, about, &seen);
+        self.seen.push((self.age(), node, about, seen));
+    }
+
+    /// Hands over what waited for room, in order, until there is none again.
+    fn on_writable(&mut self, node: NodeIndex, peer: PeerId) -> Result<(), Fault> {
+        let Some(to) = self.running(node).peers.get(&peer).copied() else {
+            return Ok(());
+        };
+        loop {
+            let start = self.running(node);
+            let number = start.number;
+            let Some(token) = start.waiting.get_mut(&to).and_then(VecDeque::pop_front) else {
+                return Ok(());
+            };
+            if self.hand_over(token, None)? == Err(SendError::Full) {
+                self.wait_for_room(node, to, number, token);
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_arrivals(&mut self, node: NodeIndex) -> Result<bool, Fault> {
+        let recorder = &mut self.running(node).recorder;
+        let arrivals = std::mem::take(&mut recorder.arrivals);
+        let replies = std::mem::take(&mut recorder.replies);
+        let worked = !arrivals.is_empty() || !replies.is_empty();
+        for arrival in arrivals {
+            let from = self.nodes.iter().find(|other| other.key == arrival.sender);
+            let Some(from) = from.map(|other| other.index) else {
+                return Err(
+                    self.fault(format!("node {node} heard a stranger: {:?}", arrival.sender))
+                );
+            };
+            let kind = Kind::seen(arrival.service, arrival.request.is_some());
+            self.trace.arrival(self.age(), node, from, arrival.flow, Digest::of(&arrival.body));
+            self.ledger
+                .arrived(from, node, arrival.flow, kind, &arrival.body)
+                .map_err(|what| self.fault(what))?;
+            let now = self.now;
+            let start = self.running(node);
+            if let Some(to) = arrival.request {
+                // A reply that finds no session any more is the asker's to time out.
+                let _ = start.endpoint.reply(now, to, &answer_to(&arrival.body));
+            }
+            if let Some(held) = arrival.held {
+                let start = start.number;
+                self.agenda.put(now + held.after, Happening::Release { node, start, held });
+            }
+        }
+        for (token, result) in replies {
+            self.on_reply(node, token, result)?;
+        }
+        Ok(worked)
+    }
+
+    fn on_reply(
+        &mut self,
+        node: NodeIndex,
+        token: Token,
+        result: Result<Vec<u8>, Outcome>,
+    ) -> Result<(), Fault> {
+        let outcome = match result {
+            Ok(body) if !self.ledger.is_answer(token, &body) => {
+                let what = format!("the reply to {token:?} has the wrong {} bytes", body.len());
+                return Err(self.fault(what));
+            }
+            Ok(_) => Outcome::Delivered,
+            Err(outcome) => outcome,
+        };
+        self.on_outcome(node, token, outcome)
+    }
+
+    /// The sums hold at all times, and count at least what this world handed over.
+    fn check_tally(&mut self, node: NodeIndex) -> Result<(), Fault> {
+        let tally = self.running(node).endpoint.tally();
+        let ended =
+            tally.delivered + tally.refused + tally.expired + tally.peer_lost + tally.unknown;
+        if tally.offered == ended + tally.pending {
+            return Ok(());
+        }
+        Err(self.fault(format!("node {node}: the sums do not hold: {tally:?}")))
+    }
+
+    fn set_timer(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let start = self.running(node);
+        let wanted = start.endpoint.poll_timeout().map(|at| at.max(now));
+        if wanted == start.timer {
+            return;
+        }
+        start.timer = wanted;
+        let start = start.number;
+        if let Some(at) = wanted {
+            self.agenda.put(at, Happening::Timeout { node, start });
+        }
+    }
+}

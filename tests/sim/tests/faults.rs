@@ -1,0 +1,56 @@
+//! Goal: restarts, deaths, cuts, damage and refusals end as documented, for every seed.
+
+use cubed_sim::scenario::{self, SCENARIOS};
+use cubed_sim::seeds::{check, check_repeats};
+
+#[test]
+fn restart() {
+    check(("faults", "restart"), scenario::restart, 50);
+}
+
+#[test]
+fn kill() {
+    check(("faults", "kill"), scenario::kill, 50);
+}
+
+#[test]
+fn simultaneous_dial() {
+    check(("faults", "simultaneous_dial"), scenario::simultaneous_dial, 100);
+}
+
+#[test]
+fn partition() {
+    check(("faults", "partition"), scenario::partition, 50);
+}
+
+#[test]
+fn refusals() {
+    check(("faults", "refusals"), scenario::refusals, 50);
+}
+
+#[test]
+fn corruption() {
+    check(("faults", "corruption"), scenario::corruption, 50);
+}
+
+#[test]
+fn replay() {
+    check(("faults", "replay"), scenario::replay, 30);
+}
+
+#[test]
+fn clean() {
+    check(("faults", "clean"), scenario::clean, 50);
+}
+
+#[test]
+fn mesh() {
+    check(("faults", "mesh"), scenario::mesh, 50);
+}
+
+#[test]
+fn every_scenario_repeats() {
+    for (_, scenario) in SCENARIOS {
+        check_repeats(*scenario, 3);
+    }
+}

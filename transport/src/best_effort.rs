@@ -1,0 +1,142 @@
+//! Owns best-effort messages of one lane between `send` and the datagram that takes them: a short queue of datagram-sized
+//! slots, kept by nobody afterwards.
+//!
+//! What always holds: at most [`SLOTS_MAX`] slots wait; a message up to one datagram is never split.
+
+use std::collections::VecDeque;
+
+use crate::frame::BEST_EFFORT;
+use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head};
+use crate::slots::SlotPool;
+
+/// Slots that may wait; about 360 KiB of full datagrams.
+const SLOTS_MAX: usize = 256;
+
+/// What became of a message offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Taken,
+    /// No room now.
+    Full,
+    /// Longer than the whole queue.
+    TooLong,
+}
+
+/// Queue of best-effort datagrams.
+#[derive(Debug)]
+pub(crate) struct BestEffortQueue {
+    slots: VecDeque<Slot>,
+    open: Slot,
+    /// Number of the next message in parts.
+    next: u64,
+    block_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    bytes: Vec<u8>,
+    /// Messages that end in it.
+    ends: u32,
+}
+
+impl BestEffortQueue {
+    pub(crate) fn new(block_bytes: usize) -> Self {
+        Self { slots: VecDeque::new(), open: Slot::default(), next: 1, block_bytes }
+    }
+
+    /// Longest message that could be taken.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        (SLOTS_MAX - 2) * (self.block_bytes - crate::limits::HEAD_SLACK)
+    }
+
+    /// Offers one message.
+    #[inline]
+    pub(crate) fn push(&mut self, pool: &mut SlotPool, head: &Head<'_>, body: &[u8]) -> Offer {
+        let whole = head.size() + body.len();
+        if !self.open.bytes.is_empty() && self.open.bytes.len() + whole > self.block_bytes {
+            self.close();
+        }
+        if self.open.bytes.is_empty() {
+            let slots = 1 + whole / (self.block_bytes - crate::limits::HEAD_SLACK);
+            if slots > SLOTS_MAX - 2 {
+                return Offer::TooLong;
+            }
+            if self.slots.len() + slots > SLOTS_MAX {
+                return Offer::Full;
+            }
+            self.open_slot(pool);
+        }
+        if 1 + whole > self.block_bytes {
+            self.push_in_parts(pool, head, body);
+            return Offer::Taken;
+        }
+        head.write(FORM_WHOLE, &mut self.open.bytes);
+        self.open.bytes.extend_from_slice(body);
+        self.open.ends += 1;
+        Offer::Taken
+    }
+
+    fn push_in_parts(&mut self, pool: &mut SlotPool, head: &Head<'_>, body: &[u8]) {
+        let number = self.next;
+        self.next += 1;
+        head.write(FORM_FIRST, &mut self.open.bytes);
+        crate::varint::write(number, &mut self.open.bytes);
+        let mut cut = (self.block_bytes - self.open.bytes.len()).min(body.len() - 1);
+        self.open.bytes.extend_from_slice(&body[..cut]);
+        while cut < body.len() {
+            self.close();
+            self.open_slot(pool);
+            let (offset, total) = (cut as u64, body.len() as u64);
+            Continue { origin: number, offset, total }.write(&mut self.open.bytes);
+            let taken = (self.block_bytes - self.open.bytes.len()).min(body.len() - cut);
+            self.open.bytes.extend_from_slice(&body[cut..cut + taken]);
+            cut += taken;
+        }
+        self.open.ends += 1;
+        self.close();
+    }
+
+    fn open_slot(&mut self, pool: &mut SlotPool) {
+        self.open = Slot { bytes: pool.take(), ends: 0 };
+        self.open.bytes.push(BEST_EFFORT);
+    }
+
+    fn close(&mut self) {
+        self.slots.push_back(std::mem::take(&mut self.open));
+    }
+
+    /// Bytes of the next datagram's content, if any.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Option<usize> {
+        if self.slots.is_empty() {
+            if self.open.bytes.is_empty() {
+                return None;
+            }
+            self.close();
+        }
+        self.slots.front().map(|slot| slot.bytes.len())
+    }
+
+    /// Appends the next content to a datagram; returns how many messages end in it.
+    #[inline]
+    pub(crate) fn write(&mut self, pool: &mut SlotPool, out: &mut Vec<u8>) -> u32 {
+        let Some(slot) = self.slots.pop_front() else {
+            return 0;
+        };
+        out.extend_from_slice(&slot.bytes);
+        pool.give(slot.bytes);
+        slot.ends
+    }
+
+    /// Whether anything waits.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.open.bytes.is_empty()
+    }
+
+    /// Forgets everything; returns how many messages had not left.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        self.close();
+        self.slots.drain(..).map(|slot| u64::from(slot.ends)).sum()
+    }
+}

@@ -1,0 +1,113 @@
+//! Owns which blocks of a lane have arrived: a floor below which all have, and a bitmap above it.
+//!
+//! What always holds: every block below `floor` was inserted once, none at or above `floor + BLOCK_WINDOW` ever was.
+
+use crate::limits::BLOCK_WINDOW;
+
+const WORDS: usize = (BLOCK_WINDOW / 64) as usize;
+
+/// What [`BlockWindow::insert`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// First arrival: take it.
+    New,
+    /// Seen before: acknowledge and ignore.
+    Duplicate,
+    /// Beyond the window: neither acknowledge nor take.
+    Beyond,
+}
+
+/// Receiver's record of blocks.
+#[derive(Debug)]
+pub(crate) struct BlockWindow {
+    floor: u64,
+    /// Bit `n % BLOCK_WINDOW` is block `n`, for `floor <= n < floor + BLOCK_WINDOW`. Allocated by the first gap.
+    bits: Option<Box<[u64; WORDS]>>,
+    /// Bits set.
+    above: u64,
+}
+
+impl BlockWindow {
+    pub(crate) fn new() -> Self {
+        Self { floor: 0, bits: None, above: 0 }
+    }
+
+    /// All blocks below this one have arrived.
+    #[inline]
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Records block `number`.
+    #[inline]
+    pub(crate) fn insert(&mut self, number: u64) -> Arrival {
+        if number == self.floor && self.above == 0 {
+            self.floor += 1;
+            return Arrival::New;
+        }
+        self.insert_out_of_order(number)
+    }
+
+    fn insert_out_of_order(&mut self, number: u64) -> Arrival {
+        if number < self.floor {
+            return Arrival::Duplicate;
+        }
+        if number - self.floor >= BLOCK_WINDOW {
+            return Arrival::Beyond;
+        }
+        let bits = self.bits.get_or_insert_with(|| Box::new([0; WORDS]));
+        let place = |n: u64| (((n % BLOCK_WINDOW) / 64) as usize, 1u64 << (n % 64));
+        let (word, bit) = place(number);
+        if bits[word] & bit != 0 {
+            return Arrival::Duplicate;
+        }
+        bits[word] |= bit;
+        self.above += 1;
+        loop {
+            let (word, bit) = place(self.floor);
+            if bits[word] & bit == 0 {
+                break;
+            }
+            bits[word] &= !bit;
+            self.above -= 1;
+            self.floor += 1;
+        }
+        if self.above == 0 {
+            self.bits = None;
+        }
+        Arrival::New
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: the window agrees with a set of all numbers ever inserted.
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set(steps in proptest::collection::vec(0u64..60, 1..400)) {
+            let mut window = BlockWindow::new();
+            let mut seen = BTreeSet::new();
+            for step in steps {
+                let number = (window.floor() + step).saturating_sub(20);
+                let expected = if seen.insert(number) { Arrival::New } else { Arrival::Duplicate };
+                prop_assert_eq!(window.insert(number), expected);
+                prop_assert!((0..window.floor()).all(|n| seen.contains(&n)));
+                prop_assert!(!seen.contains(&window.floor()));
+            }
+        }
+    }
+
+    #[test]
+    fn beyond_the_window_changes_nothing() {
+        let mut window = BlockWindow::new();
+        assert_eq!(window.insert(BLOCK_WINDOW), Arrival::Beyond);
+        assert_eq!(window.insert(BLOCK_WINDOW - 1), Arrival::New);
+        assert_eq!(window.insert(0), Arrival::New);
+        assert_eq!(window.floor(), 1);
+        assert_eq!(window.insert(BLOCK_WINDOW), Arrival::New);
+    }
+}

@@ -1,0 +1,99 @@
+//! Owns what all peers of one endpoint share: limits, counters, events, requests, slots, randomness.
+//!
+//! What always holds: peers never see each other; they meet only here, in sums and bounded tables.
+
+use std::collections::VecDeque;
+
+use crate::counters::Counters;
+use crate::endpoint::{Application, Event, Limits, Outcome, Tally, Token};
+use crate::identity::{Fingerprint, PublicKey};
+use crate::random::Entropy;
+use crate::requests::Requests;
+use crate::send_log::Waiter;
+use crate::slots::SlotPool;
+
+/// Why the content of an authentic datagram was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The peer broke the protocol; its session ends.
+    Violation(&'static str),
+    /// A block beyond the window: dropped, not acknowledged.
+    BlockWindow,
+    /// No room for its parts: dropped, not acknowledged.
+    AssemblyLimit,
+    /// Lane data before the greeting: dropped, not acknowledged.
+    BeforeGreeting,
+}
+
+/// Shared state of an endpoint's peers.
+pub(crate) struct Common {
+    pub(crate) limits: Limits,
+    pub(crate) shard: u8,
+    /// Our key.
+    pub(crate) key: PublicKey,
+    /// Fingerprint of our key, for messages to people.
+    pub(crate) local: Fingerprint,
+    pub(crate) counters: Counters,
+    pub(crate) ends: Ends,
+    pub(crate) pool: SlotPool,
+    pub(crate) entropy: Box<dyn Entropy>,
+    /// Settled acknowledged messages; `offered` and `pending` are filled in on demand.
+    pub(crate) tally: Tally,
+    /// Association indexes no longer in use.
+    pub(crate) retired: Vec<u32>,
+    /// Room for decoding SETTLED frames.
+    pub(crate) refusals: Vec<crate::frame::RefusedMessage>,
+    /// The GREETING record, encoded.
+    pub(crate) greeting: Vec<u8>,
+}
+
+/// How messages and requests end: who is told, and through what.
+pub(crate) struct Ends {
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) requests: Requests,
+    /// Requests that ended without an answer, to be told to the application.
+    pub(crate) ended_requests: VecDeque<(Token, Outcome)>,
+}
+
+impl Ends {
+    /// Tells whoever waited for a message how it ended. Returns whether it was a request that thereby ended.
+    pub(crate) fn tell(&mut self, waiter: Waiter, outcome: Outcome, peer: u32) -> bool {
+        match waiter {
+            Waiter::Message(token) => {
+                self.events.push_back(Event::Outcome { token, outcome });
+                false
+            }
+            Waiter::Request(number) => {
+                if outcome == Outcome::Delivered {
+                    return false;
+                }
+                let Some(waiting) = self.requests.take(number, peer) else {
+                    return false;
+                };
+                self.ended_requests.push_back((waiting.token, outcome));
+                true
+            }
+        }
+    }
+
+    /// Tells the application of requests that ended without an answer.
+    pub(crate) fn flush<A: Application>(&mut self, app: &mut A) {
+        while let Some((token, outcome)) = self.ended_requests.pop_front() {
+            app.reply(token, Err(outcome));
+        }
+    }
+}
+
+impl Common {
+    /// Counts messages that all ended alike.
+    pub(crate) fn count(&mut self, outcome: Outcome, messages: u64) {
+        let tally = &mut self.tally;
+        *match outcome {
+            Outcome::Delivered => &mut tally.delivered,
+            Outcome::Refused(_) => &mut tally.refused,
+            Outcome::Expired => &mut tally.expired,
+            Outcome::PeerLost => &mut tally.peer_lost,
+            Outcome::Unknown => &mut tally.unknown,
+        } += messages;
+    }
+}

@@ -1,0 +1,106 @@
+//! Owns the names of everything an endpoint counts: traffic, and one counter per way a datagram or message is dropped.
+//!
+//! What always holds: counters only grow, and every early return of the receive path increments exactly one `dropped_*`.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counters of one endpoint since it began. A copy is a snapshot.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// Every counter with its name, in the order of declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+
+            /// Adds another endpoint's counters to these.
+            pub fn add(&mut self, other: &Self) { $(self.$name += other.$name;)* }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams handed out by `poll_transmit`.
+    datagrams_sent,
+    /// Sends (GSO runs or single datagrams) handed out by `poll_transmit`.
+    runs_sent,
+    /// Bytes handed out by `poll_transmit`.
+    bytes_sent,
+    /// Datagrams given to `handle_datagram`.
+    datagrams_received,
+    /// Their bytes.
+    bytes_received,
+    /// Acknowledged messages taken by `send`, `request` and `reply`.
+    acknowledged_offered,
+    /// Acknowledged messages given to the application and accepted by it.
+    acknowledged_accepted,
+    /// Acknowledged messages refused, here, to their sender.
+    acknowledged_refused,
+    /// Best-effort messages taken by `send`.
+    best_effort_offered,
+    /// Best-effort messages put into a datagram.
+    best_effort_sent,
+    /// Best-effort messages abandoned here because their session ended before they left.
+    best_effort_dropped_local,
+    /// Best-effort messages given to the application and accepted by it.
+    best_effort_accepted,
+    /// Best-effort messages refused here: no such flow, denied, too large or its queue is full.
+    best_effort_refused,
+    /// Best-effort fragments forgotten because newer ones needed their place.
+    best_effort_fragments_dropped,
+    /// Blocks sent again after a loss or a probe.
+    blocks_resent,
+    /// Packets declared lost.
+    packets_lost,
+    /// Losses that a later acknowledgement proved spurious.
+    packets_lost_spuriously,
+    /// Probe timeouts.
+    probe_timeouts,
+    /// Handshakes finished.
+    associations_established,
+    /// Sessions begun.
+    sessions_begun,
+    /// Sessions ended.
+    sessions_ended,
+    /// Dials begun.
+    dials_begun,
+    /// Dials that failed.
+    dials_failed,
+    /// Cookies asked of diallers under load.
+    cookies_sent,
+    /// Replies that came after their request had ended.
+    replies_late,
+    /// Dropped datagrams: of no known kind, or shorter than any.
+    dropped_malformed,
+    /// Dropped datagrams: for an association unknown here.
+    dropped_unknown_association,
+    /// Dropped datagrams: for another shard.
+    dropped_misdelivered,
+    /// Dropped datagrams: packet number seen before.
+    dropped_replayed,
+    /// Dropped datagrams: packet number below the replay window.
+    dropped_too_old,
+    /// Dropped datagrams: the AEAD tag does not verify.
+    dropped_forged,
+    /// Dropped datagrams: lane data before the peer's greeting or Finished.
+    dropped_before_greeting,
+    /// Dropped datagrams: block beyond the window.
+    dropped_block_window,
+    /// Blocks received again and ignored.
+    dropped_duplicate_block,
+    /// Dropped datagrams: fragments that would exceed the assembly limit.
+    dropped_assembly_limit,
+    /// Dropped handshake datagrams: not sealed for this node, corrupted, or of no dial of ours.
+    dropped_handshake,
+    /// Dropped hellos: the table of half-open handshakes is full.
+    dropped_half_open_full,
+    /// Dropped hellos: cookie missing or wrong while under load.
+    dropped_cookie,
+    /// Dropped handshakes: the proven key is not admitted.
+    dropped_not_admitted,
+    /// Dropped handshakes: no room for another peer.
+    dropped_peers_full,
+    /// Sessions closed because the peer broke the protocol.
+    violations,
+}

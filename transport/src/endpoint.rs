@@ -1,0 +1,311 @@
+//! Owns one shard's side of the protocol: its peers, its handshakes, its timers. The front door of this crate.
+//!
+//! What always holds: after any call the caller drains `poll_transmit`, then `poll_event`, then asks `poll_timeout`; nothing
+//! here reads a clock, a socket or the system's randomness.
+
+mod commands;
+mod config;
+mod handshakes;
+mod types;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::common::{Common, Ends};
+pub use crate::counters::Counters;
+use crate::frame::{Greeting, Record};
+use crate::handshake::Credentials;
+use crate::header::LaneHeader;
+use crate::identity::{Identity, PublicKey};
+use crate::indices::IndexHasher;
+use crate::limits::NODE_NAME_BYTES_MAX;
+pub use crate::limits::{LimitError, Limits};
+use crate::peer::{Peer, Received};
+use crate::random::Entropy;
+use crate::requests::Requests;
+use crate::slots::SlotPool;
+use crate::time::Instant;
+pub use config::{Config, ConfigError};
+use handshakes::Handshakes;
+pub use types::{
+    Application, Binding, Body, DialFailure, Disposition, DownCause, EndCause, Event, FlowId,
+    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
+};
+
+/// Who holds an association index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// An answer to somebody's hello.
+    HalfOpen,
+    /// A dial or association of this peer.
+    Peer(u32),
+}
+
+/// One shard's protocol engine. See the [crate's front page](crate) for how it is driven.
+pub struct Endpoint {
+    common: Common,
+    handshakes: Handshakes,
+    peers: Vec<Peer>,
+    by_key: HashMap<PublicKey, u32>,
+    owners: HashMap<u32, Owner, IndexHasher>,
+    /// Peers that may have something to send, each once.
+    ready: VecDeque<u32>,
+    /// Peers to look at, by time; [`HALF_OPEN_TIMER`] stands for the half-open answers.
+    timers: BinaryHeap<Reverse<(Instant, u32)>>,
+    is_closing: bool,
+}
+
+/// Stands in the timer heap for the half-open answers.
+const HALF_OPEN_TIMER: u32 = u32::MAX;
+
+impl Endpoint {
+    /// An endpoint with this identity. `entropy` gives indexes, dial ids and skipped numbers; TLS draws its own.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the field that is out of range.
+    pub fn new(
+        config: Config,
+        identity: &Identity,
+        mut entropy: Box<dyn Entropy>,
+    ) -> Result<Self, ConfigError> {
+        config.limits.check().map_err(ConfigError::Limit)?;
+        if config.name.len() > NODE_NAME_BYTES_MAX {
+            return Err(ConfigError::Name { bytes: config.name.len() });
+        }
+        if config.shard >= config.shards {
+            return Err(ConfigError::Shard);
+        }
+        let credentials = Credentials::new(identity).map_err(ConfigError::Handshake)?;
+        let mut cookie_secret = [0; 32];
+        entropy.fill(&mut cookie_secret);
+        let handshakes =
+            Handshakes::new(credentials, cookie_secret).map_err(ConfigError::Handshake)?;
+        Ok(Self {
+            common: new_common(config, identity.public_key(), entropy),
+            handshakes,
+            peers: Vec::new(),
+            by_key: HashMap::new(),
+            owners: HashMap::default(),
+            ready: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            is_closing: false,
+        })
+    }
+
+    // -- input
+
+    /// Takes one UDP datagram (one segment of a GRO batch) and opens it in place. Never fails: what is not taken is counted.
+    #[inline]
+    pub fn handle_datagram<A: Application>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        app: &mut A,
+    ) {
+        self.common.counters.datagrams_received += 1;
+        self.common.counters.bytes_received += datagram.len() as u64;
+        let Some(header) = LaneHeader::decode(datagram) else {
+            self.handle_handshake(now, from, datagram, app);
+            return;
+        };
+        if header.steering != self.common.shard {
+            self.common.counters.dropped_misdelivered += 1;
+            return;
+        }
+        let index = match self.owners.get(&header.association) {
+            Some(&Owner::Peer(index)) => index,
+            Some(Owner::HalfOpen) => {
+                self.common.counters.dropped_before_greeting += 1;
+                return;
+            }
+            None => {
+                self.common.counters.dropped_unknown_association += 1;
+                return;
+            }
+        };
+        let peer = &mut self.peers[index as usize];
+        let received = peer.handle_datagram(&mut self.common, app, now, from, &header, datagram);
+        if received == Received::Taken {
+            self.make_ready(index);
+        }
+        if !self.common.retired.is_empty() {
+            self.forget_retired();
+        }
+        if !self.common.ends.ended_requests.is_empty() {
+            self.common.ends.flush(app);
+        }
+    }
+
+    /// Does what is due by `now`. Call it when [`Endpoint::poll_timeout`] says so; calling it early does no harm.
+    pub fn handle_timeout<A: Application>(&mut self, now: Instant, app: &mut A) {
+        while let Some(&Reverse((at, index))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            if index == HALF_OPEN_TIMER {
+                self.expire_half_open(now);
+                continue;
+            }
+            let peer = &mut self.peers[index as usize];
+            if peer.timer_at == Some(at) {
+                peer.timer_at = None;
+            }
+            self.handle_peer_timeout(now, index);
+        }
+        while let Some(waiting) = self.common.ends.requests.expire(now) {
+            self.peers[waiting.peer as usize].requests_pending -= 1;
+            self.common.ends.ended_requests.push_back((waiting.token, Outcome::Expired));
+        }
+        self.forget_retired();
+        self.common.ends.flush(app);
+    }
+
+    fn handle_peer_timeout(&mut self, now: Instant, index: u32) {
+        self.advance_dial(now, index);
+        let peer = &mut self.peers[index as usize];
+        peer.handle_timeout(&mut self.common, now);
+        if self.peers[index as usize].wants_dial(now) {
+            self.begin_dial(now, index);
+        }
+        self.make_ready(index);
+    }
+
+    // -- output
+
+    /// Fills `out` (cleared first, at most 65,507 B) with one GSO run, or returns `None` when nothing may leave now.
+    #[inline]
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
+        out.clear();
+        if let Some((to, datagram)) = self.handshakes.out.pop_front() {
+            out.extend_from_slice(&datagram);
+            self.common.counters.datagrams_sent += 1;
+            return Some(self.on_transmit(to, out.len(), out.len()));
+        }
+        while let Some(&index) = self.ready.front() {
+            let peer = &mut self.peers[index as usize];
+            if let Some((to, segment)) = peer.poll_transmit(&mut self.common, now, out) {
+                if self.ready.len() > 1 {
+                    self.ready.rotate_left(1);
+                }
+                return Some(self.on_transmit(to, segment, out.len()));
+            }
+            self.ready.pop_front();
+            self.peers[index as usize].is_ready = false;
+            self.arm_peer(index, now);
+        }
+        self.forget_retired();
+        None
+    }
+
+    fn on_transmit(&mut self, to: SocketAddr, segment_bytes: usize, bytes: usize) -> Transmit {
+        self.common.counters.runs_sent += 1;
+        self.common.counters.bytes_sent += bytes as u64;
+        Transmit { to, segment_bytes }
+    }
+
+    /// What happened since the last call, oldest first.
+    #[inline]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.common.ends.events.pop_front()
+    }
+
+    /// When to call [`Endpoint::handle_timeout`] next; `None` when only input can change anything.
+    #[inline]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.common.ends.ended_requests.is_empty() {
+            return Some(Instant::default());
+        }
+        let timer = self.timers.peek().map(|entry| entry.0.0);
+        [timer, self.common.ends.requests.next_deadline()].into_iter().flatten().min()
+    }
+
+    // -- inside
+
+    #[inline]
+    fn make_ready(&mut self, index: u32) {
+        let peer = &mut self.peers[index as usize];
+        if !peer.is_ready {
+            peer.is_ready = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Sets the peer's timer; an entry that turns out too early is set again when it fires.
+    fn arm_peer(&mut self, index: u32, now: Instant) {
+        let peer = &mut self.peers[index as usize];
+        let Some(next) = peer.next_timeout(&self.common, now) else {
+            return;
+        };
+        if peer.timer_at.is_none_or(|at| next < at) {
+            peer.timer_at = Some(next);
+            self.timers.push(Reverse((next, index)));
+        }
+    }
+
+    fn arm_half_open(&mut self, at: Instant) {
+        self.timers.push(Reverse((at, HALF_OPEN_TIMER)));
+    }
+
+    /// Draws an association index that nobody holds.
+    fn draw_index(&mut self, owner: Owner) -> u32 {
+        loop {
+            let index = self.common.entropy.next_u64() as u32;
+            if index != 0 && !self.owners.contains_key(&index) {
+                self.owners.insert(index, owner);
+                return index;
+            }
+        }
+    }
+
+    fn forget_retired(&mut self) {
+        for index in self.common.retired.drain(..) {
+            self.owners.remove(&index);
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Common { local, shard, .. } = &self.common;
+        let peers = self.peers.len();
+        f.debug_struct("Endpoint")
+            .field("key", local)
+            .field("shard", shard)
+            .field("peers", &peers)
+            .finish_non_exhaustive()
+    }
+}
+
+fn new_common(config: Config, key: PublicKey, entropy: Box<dyn Entropy>) -> Common {
+    let limits = config.limits;
+    let mut greeting = Vec::new();
+    Record::Greeting(Greeting {
+        incarnation: config.incarnation,
+        name: config.name,
+        shards: config.shards,
+        placement_salt: config.placement_salt,
+        message_bytes_max: limits.message_bytes_max,
+    })
+    .write(&mut greeting);
+    Common {
+        shard: config.shard,
+        key,
+        local: key.fingerprint(),
+        counters: Counters::default(),
+        ends: Ends {
+            events: VecDeque::new(),
+            requests: Requests::new(limits.requests_max),
+            ended_requests: VecDeque::new(),
+        },
+        pool: SlotPool::new(limits.payload_bytes()),
+        entropy,
+        tally: Tally::default(),
+        retired: Vec::new(),
+        refusals: Vec::new(),
+        greeting,
+        limits,
+    }
+}

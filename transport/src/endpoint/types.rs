@@ -1,0 +1,467 @@
+//! Owns the words in which an endpoint and its application speak: handles, outcomes, errors, events.
+//!
+//! What always holds: codes that travel on the wire are given once, here.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::identity::{Fingerprint, PublicKey};
+
+/// A peer of this endpoint; stable for the endpoint's life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct PeerId(pub u32);
+
+/// An outgoing flow: a peer and an alias. Resolve once, then send by it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FlowId {
+    /// The receiver.
+    pub peer: PeerId,
+    /// The flow's number among those to this peer.
+    pub alias: u32,
+}
+
+/// The application's name for one message or request whose end it wants to hear of; unique among those that wait.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// Where an answer goes. Valid while the session lives; a later answer is counted and dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ReplyTo {
+    /// The asker.
+    pub peer: PeerId,
+    /// Session in which it asked.
+    pub session: u32,
+    /// Its number for the request.
+    pub request: u64,
+}
+
+/// What is promised for a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// Sent once, kept by nobody.
+    BestEffort,
+    /// Delivered exactly once within a session, with an outcome.
+    Acknowledged,
+}
+
+/// How one acknowledged message ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Authorised and accepted by its flow.
+    Delivered,
+    /// Refused by the receiver.
+    Refused(Refusal),
+    /// Its deadline passed.
+    Expired,
+    /// The peer did not answer for `give_up`.
+    PeerLost,
+    /// Sent, unanswered, and the session ended: it may have been delivered or not.
+    Unknown,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivered => f.write_str("delivered"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Expired => f.write_str("expired before an answer came"),
+            Self::PeerLost => f.write_str("peer lost: no word from it until the node gave up"),
+            Self::Unknown => {
+                f.write_str("unknown: the session ended before the peer told; it may have arrived")
+            }
+        }
+    }
+}
+
+/// Why the receiver refused a message. Travels on the wire by [`Refusal::code`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Refusal {
+    /// Nobody registered the flow.
+    NoSuchFlow,
+    /// The receiver's policy does not let our key use the flow.
+    Denied,
+    /// Longer than the flow takes.
+    TooLarge,
+    /// The flow's queue has no room.
+    QueueFull,
+    /// The flow takes no requests.
+    NotAServer,
+    /// The receiver is shutting down.
+    Closing,
+}
+
+impl Refusal {
+    /// Largest code.
+    pub(crate) const CODE_MAX: u8 = 6;
+
+    /// The code on the wire; never zero.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::NoSuchFlow => 1,
+            Self::Denied => 2,
+            Self::TooLarge => 3,
+            Self::QueueFull => 4,
+            Self::NotAServer => 5,
+            Self::Closing => 6,
+        }
+    }
+
+    /// The refusal with this code.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::NoSuchFlow,
+            2 => Self::Denied,
+            3 => Self::TooLarge,
+            4 => Self::QueueFull,
+            5 => Self::NotAServer,
+            6 => Self::Closing,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchFlow => "the peer has no such flow: register it there or correct the name",
+            Self::Denied => {
+                "the peer's policy does not allow this key to use the flow: add a rule there"
+            }
+            Self::TooLarge => "longer than the flow takes: raise its limit there or send less",
+            Self::QueueFull => "the flow's queue is full: read it faster or give it more room",
+            Self::NotAServer => "the flow takes no requests: register a handler that answers",
+            Self::Closing => "the peer is shutting down",
+        })
+    }
+}
+
+/// Why a message was not taken. Nothing was sent and nothing will be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendError {
+    /// Resource: log, credit or queue is full. Wait for [`Event::Writable`] of this peer, then try again.
+    Full,
+    /// Caller: longer than sender or receiver allow.
+    TooLarge {
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// Best effort has no session to leave by; a dial was begun.
+    NotConnected,
+    /// Caller: no session, and no address to dial.
+    NoAddress,
+    /// Caller: no such peer or flow, or too many of them.
+    UnknownPeer,
+    /// Caller: the flow's name is empty or longer than 255 bytes.
+    FlowName,
+    /// Resource: this peer has all the flows, or this node all the peers, that the limits allow.
+    TooMany,
+    /// Caller: this node takes no more messages.
+    Closing,
+    /// Resource: as many requests wait as `requests_max` allows.
+    TooManyRequests,
+    /// Peer: it takes no messages on this flow.
+    Refused(Refusal),
+}
+
+impl SendError {
+    /// The outcome of a message that waited and then could not be sent.
+    pub(crate) fn as_outcome(self) -> Outcome {
+        match self {
+            Self::Refused(refusal) => Outcome::Refused(refusal),
+            _ => Outcome::Refused(Refusal::TooLarge),
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => {
+                f.write_str("no room now: wait until the peer is writable, then send again")
+            }
+            Self::TooLarge { bytes, bytes_max } => {
+                write!(f, "message of {bytes} bytes, at most {bytes_max} are allowed: send less")
+            }
+            Self::NotConnected => {
+                f.write_str("no session with the peer: best effort was dropped and a dial begun")
+            }
+            Self::NoAddress => f.write_str("no address known for the peer: add it to the node"),
+            Self::UnknownPeer => f.write_str("no such peer or flow at this node"),
+            Self::FlowName => f.write_str("a flow's name has 1 to 255 bytes"),
+            Self::TooMany => f.write_str("no room for another peer or flow: raise the limit"),
+            Self::Closing => f.write_str("this node is closing and takes no new messages"),
+            Self::TooManyRequests => f.write_str(
+                "too many requests wait for an answer: wait for some, or raise requests_max",
+            ),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// What happened, for the application's tasks and log.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A session began.
+    Connected {
+        /// With whom.
+        peer: PeerId,
+    },
+    /// The peer owes an answer and said nothing for `down_after`, or closed. Fails nothing by itself.
+    Down {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        cause: DownCause,
+    },
+    /// A peer that was down spoke.
+    Up {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A dial ended without a session.
+    DialFailed {
+        /// Whom.
+        peer: PeerId,
+        /// Why; names address and fingerprints.
+        error: DialFailure,
+    },
+    /// A session ended; its unsettled messages have their outcomes.
+    SessionEnded {
+        /// With whom.
+        peer: PeerId,
+        /// Why.
+        cause: EndCause,
+    },
+    /// A message with a token ended.
+    Outcome {
+        /// The token given to `send`.
+        token: Token,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A peer for which `send` answered [`SendError::Full`] has room again.
+    Writable {
+        /// Who.
+        peer: PeerId,
+    },
+}
+
+/// Why a peer counts as down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DownCause {
+    /// Nothing came for `down_after`.
+    Silence,
+    /// It said that it closes.
+    Closed,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndCause {
+    /// Silence for `give_up`.
+    GaveUp,
+    /// The peer restarted.
+    NewIncarnation,
+    /// The peer closed.
+    ClosedByPeer,
+    /// This node closed.
+    ClosedHere,
+    /// One side broke the protocol; what is said.
+    Violation(&'static str),
+}
+
+impl fmt::Display for EndCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GaveUp => f.write_str("no word from the peer for give_up"),
+            Self::NewIncarnation => f.write_str("the peer restarted"),
+            Self::ClosedByPeer => f.write_str("the peer closed"),
+            Self::ClosedHere => f.write_str("closed here"),
+            Self::Violation(what) => write!(f, "protocol broken: {what}"),
+        }
+    }
+}
+
+/// Why a dial made no session. Each text names the address, whom we dialled and what to check.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DialFailure {
+    /// No answer that we could believe.
+    Timeout {
+        /// Where.
+        address: SocketAddr,
+        /// Whom.
+        dialled: Fingerprint,
+        /// Who we are.
+        local: Fingerprint,
+        /// How long we tried.
+        after: Duration,
+    },
+    /// Another key answered.
+    WrongKey {
+        /// Where.
+        address: SocketAddr,
+        /// Whom we dialled.
+        dialled: Fingerprint,
+        /// Who answered.
+        answered: Fingerprint,
+    },
+    /// The peer's policy does not admit our key.
+    NotAdmitted {
+        /// Where.
+        address: SocketAddr,
+        /// Whom.
+        dialled: Fingerprint,
+        /// Who we are.
+        local: Fingerprint,
+    },
+    /// TLS refused.
+    Handshake {
+        /// Where.
+        address: SocketAddr,
+        /// Whom.
+        dialled: Fingerprint,
+        /// What TLS says.
+        reason: String,
+    },
+}
+
+impl fmt::Display for DialFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { address, dialled, local, after } => write!(
+                f,
+                "no answer from {address} within {after:?}: nobody listens there, or the node there does not hold \
+                 the key {dialled} that was dialled (our own is {local}), or a firewall drops UDP"
+            ),
+            Self::WrongKey { address, dialled, answered } => write!(
+                f,
+                "the node at {address} holds the key {answered}, not {dialled} that was dialled: correct the \
+                 peer's key or address; if both were right before, somebody else uses the address"
+            ),
+            Self::NotAdmitted { address, dialled, local } => write!(
+                f,
+                "{dialled} at {address} does not admit our key {local}: add a rule for it to the policy there"
+            ),
+            Self::Handshake { address, dialled, reason } => {
+                write!(f, "handshake with {dialled} at {address} failed: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DialFailure {}
+
+/// What the application says of a flow that a peer names: its own number for it, and what it allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Echoed in [`Incoming::flow`].
+    pub flow: u32,
+    /// Credit kept open to one sender, in charge (body + 64 B a message); at least 64 KiB is kept.
+    pub window_bytes: u64,
+    /// Longest message that the flow takes.
+    pub message_bytes_max: u64,
+}
+
+/// A message's body.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// It lies in the datagram: copy what you keep.
+    Borrowed(&'a [u8]),
+    /// It was assembled from parts: it may be taken with [`std::mem::take`].
+    Assembled(&'a mut Vec<u8>),
+}
+
+impl Body<'_> {
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(body) => body,
+            Self::Assembled(body) => body,
+        }
+    }
+}
+
+/// One whole message, handed over once.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// The sender.
+    pub peer: PeerId,
+    /// Its proven key.
+    pub sender: &'a PublicKey,
+    /// The application's number of the flow.
+    pub flow: u32,
+    /// The sender's alias, for `Endpoint::release`.
+    pub alias: u32,
+    /// The session, for `Endpoint::release`.
+    pub session: u32,
+    /// The body.
+    pub body: Body<'a>,
+    /// Where an answer goes, if one is expected.
+    pub request: Option<ReplyTo>,
+    /// The service it came by.
+    pub service: Service,
+}
+
+/// When a message's credit goes back to its sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// At once.
+    Consumed,
+    /// By `Endpoint::release`. Best effort takes no credit, so this means nothing for it.
+    Held,
+}
+
+/// Policy and flows. Called while a datagram is handled, so it cannot call the endpoint: collect answers and releases and
+/// hand them over afterwards.
+pub trait Application {
+    /// May this proven key have a session?
+    fn admit(&mut self, key: &PublicKey) -> bool;
+    /// Is there such a flow, and may this key use it? Asked once per alias and generation.
+    ///
+    /// # Errors
+    /// The refusal that the sender of every message on it is told.
+    fn bind(&mut self, peer: PeerId, key: &PublicKey, flow: &str) -> Result<Binding, Refusal>;
+    /// Bindings are asked for again when this number changes: flows registered or removed, policy changed.
+    fn generation(&self) -> u32;
+    /// One whole message, once. Called per message: keep it small.
+    ///
+    /// # Errors
+    /// The refusal that its sender is told.
+    fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal>;
+    /// A request of ours ended: its answer, or how it ended without one.
+    fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>);
+}
+
+/// How acknowledged messages stand: `offered` = all the others together.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Tally {
+    /// Taken by `send`, `request` and `reply`.
+    pub offered: u64,
+    /// Ended as [`Outcome::Delivered`].
+    pub delivered: u64,
+    /// Ended as [`Outcome::Refused`].
+    pub refused: u64,
+    /// Ended as [`Outcome::Expired`].
+    pub expired: u64,
+    /// Ended as [`Outcome::PeerLost`].
+    pub peer_lost: u64,
+    /// Ended as [`Outcome::Unknown`].
+    pub unknown: u64,
+    /// Not ended.
+    pub pending: u64,
+}
+
+/// One send: a GSO run to one address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// Length of every datagram of the run but the last.
+    pub segment_bytes: usize,
+}

@@ -1,0 +1,325 @@
+//! Owns the frames of a lane datagram's payload other than messages: their types and encodings (docs/PROTOCOL.md, "Frames").
+//!
+//! What always holds: each frame has one encoding, and what does not decode is the peer's fault, since it was authenticated.
+
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Refusal;
+use crate::varint::{self, Reader};
+
+/// One byte of padding.
+pub(crate) const PADDING: u8 = 0x00;
+/// Asks for an acknowledgement, says nothing else.
+pub(crate) const PING: u8 = 0x01;
+/// Packet numbers received.
+pub(crate) const ACK: u8 = 0x02;
+/// Blocks settled.
+pub(crate) const SETTLED: u8 = 0x03;
+/// Grant of credit to one flow.
+pub(crate) const CREDIT: u8 = 0x04;
+/// A flow waits for credit.
+pub(crate) const BLOCKED: u8 = 0x05;
+/// A control record: type, length, postcard body.
+pub(crate) const RECORD: u8 = 0x06;
+/// Messages to the datagram's end, kept by nobody.
+pub(crate) const BEST_EFFORT: u8 = 0x09;
+pub(crate) use crate::send_log::FRAME_BLOCK as BLOCK;
+
+/// Record types at or above this are skipped by a receiver that does not know them; below, they are refused.
+const RECORD_OPTIONAL_MIN: u64 = 0x20;
+/// Longest body of a record.
+const RECORD_BYTES_MAX: u64 = 1_024;
+/// First record in each direction of an association.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Greeting {
+    /// Random per process start of the sender.
+    pub(crate) incarnation: [u8; 16],
+    /// The sender's node name.
+    pub(crate) name: String,
+    /// Shards of the sender's node.
+    pub(crate) shards: u8,
+    /// Key of the placement of flow names on the sender's shards.
+    pub(crate) placement_salt: [u8; 32],
+    /// Longest message that the sender accepts.
+    pub(crate) message_bytes_max: u64,
+}
+
+/// Names an alias before any message could, and says how much credit its first message waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bind {
+    pub(crate) alias: u32,
+    pub(crate) name: String,
+    pub(crate) wanted: u64,
+}
+
+/// Ends the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Close {
+    /// The sender shuts down.
+    Done,
+    /// The receiver's proven key is not admitted.
+    NotAdmitted,
+    /// The receiver broke the protocol.
+    Violation,
+}
+
+/// A decoded record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Record {
+    Greeting(Greeting),
+    Close(Close),
+    Bind(Bind),
+    /// Unknown and optional.
+    Skipped,
+}
+
+impl Record {
+    fn kind(&self) -> u64 {
+        match self {
+            Self::Greeting(_) => 1,
+            Self::Close(_) => 2,
+            Self::Bind(_) => 3,
+            Self::Skipped => RECORD_OPTIONAL_MIN,
+        }
+    }
+
+    /// Appends the frame, type byte included.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        // Serialising plain data into a growing vector has no way to fail.
+        let body = match self {
+            Self::Greeting(greeting) => postcard::to_stdvec(greeting),
+            Self::Close(close) => postcard::to_stdvec(close),
+            Self::Bind(bind) => postcard::to_stdvec(bind),
+            Self::Skipped => Ok(Vec::new()),
+        }
+        .unwrap_or_default();
+        out.push(RECORD);
+        varint::write(self.kind(), out);
+        varint::write(body.len() as u64, out);
+        out.extend_from_slice(&body);
+    }
+
+    /// Reads what follows the type byte. Accepted only if writing it again gives the same bytes.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let kind = reader.varint()?;
+        let length = reader.varint()?;
+        if length > RECORD_BYTES_MAX {
+            return None;
+        }
+        let body = reader.bytes(length as usize)?;
+        let record = match kind {
+            1 => Self::Greeting(decode(body)?),
+            2 => Self::Close(decode(body)?),
+            3 => Self::Bind(decode(body)?),
+            _ if kind >= RECORD_OPTIONAL_MIN => return Some(Self::Skipped),
+            _ => return None,
+        };
+        Some(record)
+    }
+}
+
+fn decode<'a, T: Serialize + Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    let value = postcard::from_bytes(body).ok()?;
+    let again = postcard::to_stdvec(&value).ok()?;
+    (again == body).then_some(value)
+}
+
+/// A grant: the flow's absolute limit, its longest message, and whether it takes messages at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Credit {
+    pub(crate) alias: u32,
+    pub(crate) limit: u64,
+    pub(crate) message_bytes_max: u64,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Longest CREDIT frame.
+pub(crate) const CREDIT_BYTES_MAX: usize = 1 + 4 + 8 + 8 + 1;
+
+impl Credit {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(CREDIT);
+        varint::write(self.alias.into(), out);
+        varint::write(self.limit, out);
+        varint::write(self.message_bytes_max, out);
+        out.push(self.refusal.map_or(0, Refusal::code));
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let alias = u32::try_from(reader.varint()?).ok()?;
+        let (limit, message_bytes_max) = (reader.varint()?, reader.varint()?);
+        let refusal = match reader.u8()? {
+            0 => None,
+            code => Some(Refusal::from_code(code)?),
+        };
+        Some(Self { alias, limit, message_bytes_max, refusal })
+    }
+}
+
+/// Longest BLOCKED frame.
+pub(crate) const BLOCKED_BYTES_MAX: usize = 1 + 4 + 8;
+
+/// Appends BLOCKED: `alias` waits for an absolute limit of `wanted`.
+pub(crate) fn write_blocked(alias: u32, wanted: u64, out: &mut Vec<u8>) {
+    out.push(BLOCKED);
+    varint::write(alias.into(), out);
+    varint::write(wanted, out);
+}
+
+/// Reads alias and wanted limit.
+pub(crate) fn read_blocked(reader: &mut Reader<'_>) -> Option<(u32, u64)> {
+    Some((u32::try_from(reader.varint()?).ok()?, reader.varint()?))
+}
+
+/// One refused message: its block, its place among those that end there, the reason.
+pub(crate) type RefusedMessage = (u64, u16, Refusal);
+
+/// Appends SETTLED within `room` bytes: all blocks below `floor` are settled but the given refusals (ascending). Each
+/// refusing reason of a block is one entry: the block's distance from the floor, the reason, a bitmap of the messages'
+/// places. When not all of them fit, the floor told is the first block left out. Returns how many refusals were told.
+pub(crate) fn write_settled(
+    floor: u64,
+    refusals: &[RefusedMessage],
+    room: usize,
+    out: &mut Vec<u8>,
+) -> usize {
+    let below = refusals.partition_point(|refusal| refusal.0 < floor);
+    let refusals = &refusals[..below];
+    let mut room = room.saturating_sub(1 + 2 * varint::SIZE_MAX);
+    let (mut told, mut entries, mut told_floor) = (0, 0, floor);
+    for block in refusals.chunk_by(|a, b| a.0 == b.0) {
+        let (count, bytes) = block_entries(block).fold((0, 0), |(count, bytes), (_, bitmap)| {
+            (count + 1, bytes + varint::SIZE_MAX + 3 + bitmap.len())
+        });
+        if bytes > room {
+            told_floor = block[0].0;
+            break;
+        }
+        room -= bytes;
+        told += block.len();
+        entries += count;
+    }
+    out.push(SETTLED);
+    varint::write(told_floor, out);
+    varint::write(entries, out);
+    for block in refusals[..told].chunk_by(|a, b| a.0 == b.0) {
+        for (reason, bitmap) in block_entries(block) {
+            varint::write(told_floor - block[0].0, out);
+            out.push(reason);
+            varint::write(bitmap.len() as u64, out);
+            out.extend_from_slice(&bitmap);
+        }
+    }
+    told
+}
+
+/// The entries of one block: each reason that occurs, ascending, with the bitmap of its messages.
+fn block_entries(block: &[RefusedMessage]) -> impl Iterator<Item = (u8, Vec<u8>)> + '_ {
+    (1..=Refusal::CODE_MAX).filter_map(move |code| {
+        let places = || block.iter().filter(|refusal| refusal.2.code() == code).map(|r| r.1);
+        let bytes = usize::from(places().max()?) / 8 + 1;
+        let mut bitmap = vec![0; bytes];
+        places().for_each(|place| bitmap[usize::from(place / 8)] |= 1 << (place % 8));
+        Some((code, bitmap))
+    })
+}
+
+/// Reads SETTLED into `refusals` (cleared first, then ascending); returns the floor.
+pub(crate) fn read_settled(
+    reader: &mut Reader<'_>,
+    refusals: &mut Vec<RefusedMessage>,
+) -> Option<u64> {
+    refusals.clear();
+    let floor = reader.varint()?;
+    let entries = reader.varint()?;
+    let mut last = None;
+    for _ in 0..entries {
+        let block = floor.checked_sub(reader.varint()?)?;
+        let code = reader.u8()?;
+        let reason = Refusal::from_code(code)?;
+        let length = usize::try_from(reader.varint()?).ok()?;
+        let bitmap = reader.bytes(length)?;
+        let is_shortest = bitmap.last().is_some_and(|&byte| byte != 0);
+        if block == floor || last >= Some((block, code)) || !is_shortest {
+            return None;
+        }
+        last = Some((block, code));
+        let places = (0..length * 8).filter(|place| bitmap[place / 8] & (1 << (place % 8)) != 0);
+        refusals.extend(places.map(|place| (block, place as u16, reason)));
+    }
+    refusals.sort_unstable_by_key(|refusal| (refusal.0, refusal.1));
+    let is_once = refusals.windows(2).all(|pair| (pair[0].0, pair[0].1) != (pair[1].0, pair[1].1));
+    is_once.then_some(floor)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: frames come back as written, in one encoding, and random bytes never panic.
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn records_come_back() {
+        let greeting = Greeting {
+            incarnation: [7; 16],
+            name: "alice".into(),
+            shards: 2,
+            placement_salt: [9; 32],
+            message_bytes_max: 1 << 26,
+        };
+        let bind = Bind { alias: 70, name: "orders.new".into(), wanted: 1 << 40 };
+        for record in
+            [Record::Greeting(greeting), Record::Close(Close::NotAdmitted), Record::Bind(bind)]
+        {
+            let mut bytes = Vec::new();
+            record.write(&mut bytes);
+            let mut reader = Reader::new(&bytes[1..]);
+            assert_eq!(Record::read(&mut reader), Some(record));
+            assert!(reader.is_empty());
+        }
+    }
+
+    #[test]
+    fn unknown_records_are_skipped_or_refused_by_their_bit() {
+        assert_eq!(Record::read(&mut Reader::new(&[0x20, 2, 1, 2])), Some(Record::Skipped));
+        assert_eq!(Record::read(&mut Reader::new(&[0x1f, 2, 1, 2])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn settled_comes_back(floor in 10u64..50, picks in proptest::collection::btree_map((0u64..50, 0u16..470), 1u8..7, 0..400), room in 40usize..1400) {
+            let refusals: Vec<_> = picks.into_iter().map(|((b, i), code)| (b, i, Refusal::from_code(code).unwrap())).collect();
+            let mut bytes = Vec::new();
+            let told = write_settled(floor, &refusals, room, &mut bytes);
+            prop_assert!(bytes.len() <= room);
+            let mut again = Vec::new();
+            let mut reader = Reader::new(&bytes[1..]);
+            let read = read_settled(&mut reader, &mut again).unwrap();
+            prop_assert!(read <= floor && reader.is_empty());
+            prop_assert_eq!(&again[..], &refusals[..told]);
+            prop_assert!(refusals[told..].iter().all(|r| r.0 >= read));
+            let first = refusals.iter().take_while(|r| r.0 == refusals[0].0).count();
+            prop_assert!(told >= first || refusals[0].0 >= floor || room < 500, "a control datagram always tells of one block");
+        }
+
+        #[test]
+        fn random_bytes_never_panic_and_have_one_encoding(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let mut reader = Reader::new(&bytes);
+            if let Some(credit) = Credit::read(&mut reader) {
+                let mut again = Vec::new();
+                credit.write(&mut again);
+                prop_assert_eq!(&again[1..], &bytes[..again.len() - 1]);
+            }
+            let _ = read_settled(&mut Reader::new(&bytes), &mut Vec::new());
+            let mut reader = Reader::new(&bytes);
+            match Record::read(&mut reader) {
+                None | Some(Record::Skipped) => {}
+                Some(record) => {
+                    let mut again = Vec::new();
+                    record.write(&mut again);
+                    prop_assert_eq!(&again[1..], &bytes[..bytes.len() - reader.remaining()]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Owns one lane: the pair of a shard here and a shard there, both directions, for the life of a session. Its send log and
+//! best-effort queue one way; its block window, assembly and flow bindings the other way.
+//!
+//! What always holds: a block is taken at most once; a message is handed to the application only when it is whole, its flow
+//! is bound and its sender within its credit.
+
+mod best_effort;
+mod bindings;
+
+use crate::assembly::{Assembled, Assembly, PartError, PartMeta};
+use crate::best_effort::BestEffortQueue;
+use crate::block_window::{Arrival, BlockWindow};
+use crate::common::{Common, Fault};
+use crate::endpoint::{
+    Application, Binding, Body, Disposition, Incoming, Limits, PeerId, Refusal, ReplyTo, Service,
+};
+use crate::flows::{InFlow, charge};
+use crate::frame::RefusedMessage;
+use crate::identity::PublicKey;
+use crate::limits::BLOCK_WINDOW;
+use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
+use crate::ranges::Ack;
+use crate::send_log::SendLog;
+use crate::varint::Reader;
+
+/// Best-effort messages assembled from parts at once.
+const BEST_EFFORT_PARTS_MAX: usize = 16;
+
+/// Who sends what is being received, and what may be touched meanwhile.
+pub(crate) struct Receiving<'a, A> {
+    pub(crate) common: &'a mut Common,
+    pub(crate) app: &'a mut A,
+    pub(crate) peer: PeerId,
+    pub(crate) key: &'a PublicKey,
+    pub(crate) session: u32,
+    /// Requests of ours that this peer has not answered.
+    pub(crate) requests_pending: &'a mut u32,
+}
+
+/// One lane.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) remote_shard: u8,
+    pub(crate) log: SendLog,
+    pub(crate) best_effort: BestEffortQueue,
+    /// Datagrams to send regardless of the congestion window (RFC 9002 section 7.5).
+    pub(crate) probes: u32,
+    window: BlockWindow,
+    assembly: Assembly,
+    best_effort_assembly: Assembly,
+    in_flows: Vec<Option<InFlow>>,
+    /// Aliases whose grant is to be told.
+    pub(crate) grants_due: Vec<u32>,
+    /// Refusals that the sender may not know, ascending.
+    refusals: Vec<RefusedMessage>,
+    /// Packets that told refusals, with the floor told; the refusals below go when the packet is acknowledged.
+    pub(crate) refusals_told: Vec<(u64, u64)>,
+    pub(crate) refusals_due: bool,
+}
+
+impl Lane {
+    pub(crate) fn new(remote_shard: u8, limits: &Limits) -> Self {
+        let payload = limits.payload_bytes();
+        // Room for four of the longest messages: see `Lane::parts_fit`.
+        let assembly_bytes_max = 4 * limits.message_bytes_max.max(1 << 20) as usize;
+        Self {
+            remote_shard,
+            log: SendLog::new(payload, limits.log_bytes_max),
+            best_effort: BestEffortQueue::new(payload),
+            probes: 0,
+            window: BlockWindow::new(),
+            assembly: Assembly::new(assembly_bytes_max, BLOCK_WINDOW as usize),
+            best_effort_assembly: Assembly::new(assembly_bytes_max / 4, BEST_EFFORT_PARTS_MAX),
+            in_flows: Vec::new(),
+            grants_due: Vec::new(),
+            refusals: Vec::new(),
+            refusals_told: Vec::new(),
+            refusals_due: false,
+        }
+    }
+
+    /// All blocks below this one have arrived.
+    pub(crate) fn settled_floor(&self) -> u64 {
+        self.window.floor()
+    }
+
+    /// Refusals that the sender may not know.
+    pub(crate) fn refusals(&self) -> &[RefusedMessage] {
+        &self.refusals
+    }
+
+    /// Whether a refusal below the floor is to be told.
+    pub(crate) fn has_refusals_to_tell(&self) -> bool {
+        self.refusals_due
+            && self.refusals.first().is_some_and(|first| first.0 < self.window.floor())
+    }
+
+    /// Packets that told refusals were acknowledged: what they told is known now.
+    pub(crate) fn on_refusals_acknowledged(&mut self, ack: &Ack<'_>) {
+        let is_known = |packet: u64| ack.ranges().any(|(low, high)| (low..=high).contains(&packet));
+        let known = self.refusals_told.iter().filter(|told| is_known(told.0));
+        if let Some(floor) = known.map(|told| told.1).max() {
+            self.refusals_told.retain(|told| told.1 > floor);
+            self.refusals.retain(|refusal| refusal.0 >= floor);
+            self.refusals_due = !self.refusals.is_empty();
+        }
+    }
+
+    /// Takes one block.
+    #[inline]
+    pub(crate) fn handle_block<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        number: u64,
+        content: &[u8],
+    ) -> Result<(), Fault> {
+        if self.assembly.is_tight() && !self.parts_fit(number, content) {
+            return Err(Fault::AssemblyLimit);
+        }
+        match self.window.insert(number) {
+            Arrival::New => {}
+            Arrival::Duplicate => {
+                rx.common.counters.dropped_duplicate_block += 1;
+                return Ok(());
+            }
+            Arrival::Beyond => return Err(Fault::BlockWindow),
+        }
+        let generation = rx.app.generation();
+        let mut reader = Reader::new(content);
+        let mut index = 0;
+        while let Some(flags) = reader.u8() {
+            match form(flags) {
+                FORM_WHOLE => {
+                    let head = Head::read(flags, &mut reader).ok_or(MALFORMED)?;
+                    let length = usize::try_from(head.total).map_err(|_| MALFORMED)?;
+                    let body = reader.bytes(length).ok_or(MALFORMED)?;
+                    let end = Some((number, index));
+                    self.receive_whole(rx, generation, &head, body, end)?;
+                    index += 1;
+                }
+                FORM_FIRST => {
+                    let head = Head::read(flags, &mut reader).ok_or(MALFORMED)?;
+                    let body = reader.rest();
+                    return self.receive_first(rx, generation, &head, number, body);
+                }
+                FORM_CONTINUE if index == 0 => {
+                    let part = Continue::read(flags, &mut reader).ok_or(MALFORMED)?;
+                    let left = part.total - part.offset;
+                    let taken = left.min(reader.remaining() as u64) as usize;
+                    let ends = taken as u64 == left;
+                    let body = reader.bytes(taken).ok_or(MALFORMED)?;
+                    let end = ends.then_some((number, 0));
+                    let origin = number.checked_sub(part.origin).ok_or(MALFORMED)?;
+                    let assembled = self.assembly.insert(
+                        origin,
+                        part.total as usize,
+                        part.offset as usize,
+                        body,
+                        None,
+                        end,
+                    );
+                    if let Some(assembled) = assembled.map_err(part_fault)? {
+                        self.deliver_assembled(rx, generation, assembled)?;
+                    }
+                    index += u16::from(ends);
+                }
+                _ => {
+                    // Padding, zero to the end; or a later part where none may stand.
+                    let zero = flags == crate::message::FORM_PAD
+                        && reader.rest().iter().all(|&byte| byte == 0);
+                    return if zero { Ok(()) } else { Err(MALFORMED) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A message that came in one piece.
+    #[inline]
+    fn receive_whole<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        generation: u32,
+        head: &Head<'_>,
+        body: &[u8],
+        end: Option<(u64, u16)>,
+    ) -> Result<(), Fault> {
+        let alias = match head.target {
+            Target::Flow(alias) => alias,
+            Target::Reply(request) => {
+                answer(rx, request, Body::Borrowed(body));
+                return Ok(());
+            }
+        };
+        let flow = self.in_flow(rx, generation, alias, head.name)?;
+        if end.is_some() && !flow.receive(charge(head.total)) {
+            return Err(OVERDRAWN);
+        }
+        let binding = flow.binding;
+        let request = head.request.map(|request| reply_to(rx, request));
+        self.hand_over(rx, alias, binding, Body::Borrowed(body), request, end);
+        Ok(())
+    }
+
+    /// The first part of a message that goes on in the next block.
+    fn receive_first<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        generation: u32,
+        head: &Head<'_>,
+        origin: u64,
+        body: &[u8],
+    ) -> Result<(), Fault> {
+        if let Target::Flow(alias) = head.target {
+            let flow = self.in_flow(rx, generation, alias, head.name)?;
+            if !flow.receive(charge(head.total)) {
+                return Err(OVERDRAWN);
+            }
+        }
+        if head.total > rx.common.limits.message_bytes_max || body.len() as u64 >= head.total {
+            return Err(MALFORMED);
+        }
+        let meta = meta_of(rx, head, Service::Acknowledged);
+        let inserted = self.assembly.insert(origin, head.total as usize, 0, body, Some(meta), None);
+        match inserted.map_err(part_fault)? {
+            None => Ok(()),
+            Some(assembled) => self.deliver_assembled(rx, generation, assembled),
+        }
+    }
+
+    fn deliver_assembled<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        generation: u32,
+        assembled: Assembled,
+    ) -> Result<(), Fault> {
+        let Assembled { meta, mut body, end } = assembled;
+        match meta.target {
+            Target::Reply(request) => answer(rx, request, Body::Assembled(&mut body)),
+            Target::Flow(alias) => {
+                let binding = self.in_flow(rx, generation, alias, None)?.binding;
+                let end = (meta.service == Service::Acknowledged).then_some(end);
+                self.hand_over(rx, alias, binding, Body::Assembled(&mut body), meta.request, end);
+            }
+        }
+        self.assembly.recycle(body);
+        Ok(())
+    }
+
+    /// Gives a whole message to the application, and settles what it answers.
+    #[inline]
+    fn hand_over<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        alias: u32,
+        binding: Result<Binding, Refusal>,
+        body: Body<'_>,
+        request: Option<ReplyTo>,
+        end: Option<(u64, u16)>,
+    ) {
+        let bytes = body.as_slice().len() as u64;
+        let service = if end.is_some() { Service::Acknowledged } else { Service::BestEffort };
+        let answer = match binding {
+            Ok(binding) if bytes > binding.message_bytes_max => Err(Refusal::TooLarge),
+            Ok(binding) => rx.app.deliver(Incoming {
+                peer: rx.peer,
+                sender: rx.key,
+                flow: binding.flow,
+                alias,
+                session: rx.session,
+                body,
+                request,
+                service,
+            }),
+            Err(refusal) => Err(refusal),
+        };
+        let counters = &mut rx.common.counters;
+        let Some(end) = end else {
+            match answer {
+                Ok(_) => counters.best_effort_accepted += 1,
+                Err(_) => counters.best_effort_refused += 1,
+            }
+            return;
+        };
+        match answer {
+            Ok(Disposition::Held) => {
+                counters.acknowledged_accepted += 1;
+                return;
+            }
+            Ok(Disposition::Consumed) => counters.acknowledged_accepted += 1,
+            Err(refusal) => {
+                counters.acknowledged_refused += 1;
+                self.refuse(end, refusal);
+            }
+        }
+        self.consume(alias, charge(bytes));
+    }
+
+    fn refuse(&mut self, (block, index): (u64, u16), refusal: Refusal) {
+        let place = self.refusals.partition_point(|other| (other.0, other.1) < (block, index));
+        self.refusals.insert(place, (block, index, refusal));
+        self.refusals_due = true;
+    }
+
+    /// Whether the parts in a block would find room, asked only when room is short: a block is taken whole or not at all.
+    fn parts_fit(&self, number: u64, content: &[u8]) -> bool {
+        let mut reader = Reader::new(content);
+        while let Some(flags) = reader.u8() {
+            let (origin, total) = match form(flags) {
+                FORM_WHOLE => {
+                    let Some(head) = Head::read(flags, &mut reader) else {
+                        return true;
+                    };
+                    if usize::try_from(head.total).ok().and_then(|n| reader.bytes(n)).is_none() {
+                        return true;
+                    }
+                    continue;
+                }
+                FORM_FIRST => match Head::read(flags, &mut reader) {
+                    Some(head) => (number, head.total),
+                    None => return true,
+                },
+                FORM_CONTINUE => match Continue::read(flags, &mut reader) {
+                    Some(part) => {
+                        let left = (part.total - part.offset).min(reader.remaining() as u64);
+                        let _ = reader.bytes(left as usize);
+                        (number.wrapping_sub(part.origin), part.total)
+                    }
+                    None => return true,
+                },
+                _ => return true,
+            };
+            if !self.assembly.fits(origin, total) {
+                return false;
+            }
+            if form(flags) == FORM_FIRST {
+                return true;
+            }
+        }
+        true
+    }
+}
+
+const MALFORMED: Fault = Fault::Violation("malformed message");
+const OVERDRAWN: Fault = Fault::Violation("message beyond its credit");
+
+fn part_fault(error: PartError) -> Fault {
+    match error {
+        PartError::Limit => Fault::Violation("message in parts beyond every limit"),
+        PartError::Contradiction => Fault::Violation("parts of a message contradict each other"),
+    }
+}
+
+fn reply_to<A>(rx: &Receiving<'_, A>, request: u64) -> ReplyTo {
+    ReplyTo { peer: rx.peer, session: rx.session, request }
+}
+
+fn meta_of<A>(rx: &Receiving<'_, A>, head: &Head<'_>, service: Service) -> PartMeta {
+    let request = head.request.map(|request| reply_to(rx, request));
+    PartMeta { target: head.target, request, service }
+}
+
+/// Hands the answer to a request of ours to the application.
+fn answer<A: Application>(rx: &mut Receiving<'_, A>, request: u64, body: Body<'_>) {
+    match rx.common.ends.requests.take(request, rx.peer.0) {
+        Some(waiting) => {
+            *rx.requests_pending -= 1;
+            rx.common.counters.acknowledged_accepted += 1;
+            rx.app.reply(waiting.token, Ok(body));
+        }
+        None => rx.common.counters.replies_late += 1,
+    }
+}

@@ -1,0 +1,176 @@
+//! Owns every number that bounds the protocol: wire constants and the [`Limits`] that a node may set.
+//!
+//! What always holds: relations between constants are asserted at compile time, and [`Limits::check`] is the only way a
+//! [`Limits`] value reaches an endpoint.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Bytes of the header in front of every lane datagram; authenticated, not encrypted.
+pub const HEADER_BYTES: usize = 16;
+/// Bytes of the AEAD tag at the end of every sealed datagram.
+pub const TAG_BYTES: usize = 16;
+/// Largest UDP payload over IPv4: 65,535 less 20 B IP and 8 B UDP header. Bounds one GSO run as well.
+pub const UDP_PAYLOAD_BYTES_MAX: usize = 65_507;
+/// Segments that the kernel takes in one GSO send (`UDP_MAX_SEGMENTS` of `net/ipv4/udp.c` before 6.9).
+pub const GSO_SEGMENTS_MAX: usize = 64;
+/// Blocks above the receiver's settled floor that it accepts; the sender stays below the floor it was told.
+pub const BLOCK_WINDOW: u64 = 16_384;
+/// Flow aliases that one lane may bind in a session.
+pub const ALIASES_MAX: usize = 4_096;
+/// Charge that all flows without a grant of their own may have outstanding together in one session.
+pub const UNBOUND_CREDIT_BYTES: u64 = 64 * 1024;
+/// Grant of a flow that refuses everything; keeps unacknowledged refusals few.
+pub const REFUSED_CREDIT_BYTES: u64 = 4 * 1024;
+/// Added to a message's length when it is charged to credit, so that credit bounds messages as well as bytes.
+pub const MESSAGE_CHARGE_BYTES: u64 = 64;
+/// Bytes of a block that heads may take before a body part, for the estimate of how many blocks a message needs.
+pub const HEAD_SLACK: usize = 320;
+/// Longest flow name.
+pub const FLOW_NAME_BYTES_MAX: usize = 255;
+/// Longest node name in a greeting.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Bodies longer than this are taken by ownership and cut when datagrams are built; shorter ones are copied into the log.
+pub const OWNED_BODY_BYTES_MIN: usize = 16 * 1024;
+/// Largest message that any configuration may allow.
+pub const MESSAGE_BYTES_CEILING: u64 = 64 * 1024 * 1024;
+/// Longest that a receiver waits before it acknowledges (docs/PROTOCOL.md, "Acknowledging").
+pub const ACK_DELAY_MAX: Duration = Duration::from_millis(1);
+/// Datagrams after which an acknowledgement is due at the end of the turn.
+pub const ACK_DATAGRAMS_MAX: u32 = 32;
+/// Ceiling of the probe timer's exponential back-off, so that traffic resumes soon after a path returns.
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// Acknowledgement ranges kept and sent per packet number space.
+pub const ACK_RANGES_MAX: usize = 32;
+
+/// Latest point at which fresh keys are asked for.
+pub const PACKETS_PER_KEY_CEILING: u64 = 1 << 27;
+/// Packets under one key at which sending stops (RFC 9001 appendix B.1).
+pub const PACKETS_PER_KEY_STOP: u64 = 1 << 28;
+
+const _: () = assert!(PACKETS_PER_KEY_CEILING < PACKETS_PER_KEY_STOP);
+const _: () = assert!(UNBOUND_CREDIT_BYTES >= MESSAGE_CHARGE_BYTES);
+const _: () = assert!(BLOCK_WINDOW.is_power_of_two());
+
+/// What an endpoint allows. Every field has a default and is checked once, by [`Limits::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Length of a full datagram, bytes, header and tag included; 576 to 9,000. Default 1,452 (Ethernet less IPv6 and UDP).
+    pub datagram_bytes: u16,
+    /// Longest message sent or accepted, bytes. Default and ceiling 64 MiB.
+    pub message_bytes_max: u64,
+    /// Unacknowledged bytes kept per lane, at least 16 datagrams. Default 1 MiB.
+    pub log_bytes_max: usize,
+    /// Bytes that wait per peer while no session exists. Default 1 MiB.
+    pub queue_bytes_max: usize,
+    /// Peers known at once. Default 65,536.
+    pub peers_max: usize,
+    /// Handshakes begun by others and not finished. Default 1,024.
+    pub half_open_max: usize,
+    /// Requests of ours outstanding over all peers. Default 65,536.
+    pub requests_max: usize,
+    /// Packets sent under one set of keys before a fresh handshake replaces them, 64 to 2^27 (the default). RFC 9001 appendix
+    /// B.1 allows AES-GCM 2^28 packets of at most 2 KiB; sending stops there whatever happens.
+    pub packets_per_key: u64,
+    /// How long one dial lasts before [`Event::DialFailed`](crate::Event::DialFailed). Default 5 s.
+    pub dial_timeout: Duration,
+    /// Silence of a peer that owes us an answer, after which it is reported down. Default 3 s.
+    pub down_after: Duration,
+    /// Silence after which its unsettled messages end as *peer lost*. Default 120 s.
+    pub give_up: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            datagram_bytes: 1_452,
+            message_bytes_max: MESSAGE_BYTES_CEILING,
+            log_bytes_max: 1 << 20,
+            queue_bytes_max: 1 << 20,
+            peers_max: 65_536,
+            half_open_max: 1_024,
+            requests_max: 65_536,
+            packets_per_key: PACKETS_PER_KEY_CEILING,
+            dial_timeout: Duration::from_secs(5),
+            down_after: Duration::from_secs(3),
+            give_up: Duration::from_mins(2),
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses values that the protocol cannot keep.
+    ///
+    /// # Errors
+    /// Names the first field out of range, its value and what is allowed.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let fail = |field, value: u64, allowed| Err(LimitError { field, value, allowed });
+        if !(576..=9_000).contains(&self.datagram_bytes) {
+            return fail("datagram_bytes", self.datagram_bytes.into(), "576 to 9,000");
+        }
+        if self.message_bytes_max > MESSAGE_BYTES_CEILING {
+            return fail("message_bytes_max", self.message_bytes_max, "at most 67,108,864");
+        }
+        if self.log_bytes_max < 16 * usize::from(self.datagram_bytes) {
+            return fail("log_bytes_max", self.log_bytes_max as u64, "at least 16 datagrams");
+        }
+        if self.peers_max == 0 || self.peers_max > 1 << 24 {
+            return fail("peers_max", self.peers_max as u64, "1 to 16,777,216");
+        }
+        if self.half_open_max == 0 {
+            return fail("half_open_max", 0, "at least 1");
+        }
+        if !(64..=PACKETS_PER_KEY_CEILING).contains(&self.packets_per_key) {
+            return fail("packets_per_key", self.packets_per_key, "64 to 134,217,728");
+        }
+        if self.dial_timeout.is_zero() {
+            return fail("dial_timeout", 0, "above zero");
+        }
+        if self.down_after.is_zero() || self.down_after > self.give_up {
+            let value = self.down_after.as_millis() as u64;
+            return fail("down_after (ms)", value, "above zero and at most give_up");
+        }
+        Ok(())
+    }
+
+    /// Bytes of a full datagram between header and tag.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        usize::from(self.datagram_bytes) - HEADER_BYTES - TAG_BYTES
+    }
+}
+
+/// A [`Limits`] field out of range: the caller's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitError {
+    /// The field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// What would be allowed.
+    pub allowed: &'static str,
+}
+
+impl fmt::Display for LimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limit {} is {}: allowed is {}", self.field, self.value, self.allowed)
+    }
+}
+
+impl std::error::Error for LimitError {}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: defaults pass, each bound is enforced and named.
+    use super::*;
+
+    #[test]
+    fn defaults_pass_and_bounds_are_named() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        let broken = Limits { datagram_bytes: 575, ..Limits::default() };
+        assert_eq!(broken.check().unwrap_err().field, "datagram_bytes");
+        let broken = Limits { message_bytes_max: MESSAGE_BYTES_CEILING + 1, ..Limits::default() };
+        assert!(broken.check().unwrap_err().to_string().contains("67108865"));
+        let broken = Limits { give_up: Duration::from_secs(1), ..Limits::default() };
+        assert!(broken.check().is_err());
+    }
+}

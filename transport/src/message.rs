@@ -1,0 +1,226 @@
+//! Owns the head of a message inside a block or best-effort datagram (docs/PROTOCOL.md, "Messages").
+//!
+//! What always holds: a head is written in one way only, and [`Head::read`] accepts no other.
+
+use crate::limits::FLOW_NAME_BYTES_MAX;
+use crate::varint::{self, Reader};
+
+/// A whole message: head, then the body.
+pub(crate) const FORM_WHOLE: u8 = 0;
+/// The first part of a message; the body's beginning fills the rest of the block.
+pub(crate) const FORM_FIRST: u8 = 1;
+/// A later part, alone at the beginning of its block.
+pub(crate) const FORM_CONTINUE: u8 = 2;
+/// Padding: the rest of the block is zero bytes.
+pub(crate) const FORM_PAD: u8 = 3;
+const FORM_MASK: u8 = 3;
+/// The flow's full name follows its alias.
+pub(crate) const NAMED: u8 = 1 << 2;
+/// A request number follows: an answer is expected.
+pub(crate) const REQUEST: u8 = 1 << 3;
+/// An answer: the request's number stands in the alias's place.
+pub(crate) const REPLY: u8 = 1 << 4;
+const KNOWN: u8 = FORM_MASK | NAMED | REQUEST | REPLY;
+
+/// Longest head without its name: flags, alias, name length, request and length.
+pub(crate) const HEAD_BYTES_MAX: usize = 1 + 8 + 2 + 8 + 8;
+/// Longest head of a later part: flags, origin, offset, total.
+pub(crate) const CONTINUE_BYTES_MAX: usize = 1 + 8 + 8 + 8;
+
+/// Where a message goes, as written in front of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// To a flow, by alias.
+    Flow(u32),
+    /// To the asker, by request number.
+    Reply(u64),
+}
+
+/// Head of a whole message or of its first part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head<'a> {
+    /// Flow or request that it goes to.
+    pub(crate) target: Target,
+    /// The flow's name, while the receiver may not know the alias.
+    pub(crate) name: Option<&'a str>,
+    /// Number under which an answer is expected.
+    pub(crate) request: Option<u64>,
+    /// Length of the whole body.
+    pub(crate) total: u64,
+}
+
+impl<'a> Head<'a> {
+    /// Bytes that [`Head::write`] appends.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        let target = match self.target {
+            Target::Flow(alias) => varint::size(alias.into()),
+            Target::Reply(request) => varint::size(request),
+        };
+        let name = self.name.map_or(0, |name| varint::size(name.len() as u64) + name.len());
+        1 + target + name + self.request.map_or(0, varint::size) + varint::size(self.total)
+    }
+
+    /// Appends the head in the given form ([`FORM_WHOLE`] or [`FORM_FIRST`]).
+    #[inline]
+    pub(crate) fn write(&self, form: u8, out: &mut Vec<u8>) {
+        if let (Target::Flow(alias), None, None) = (self.target, self.name, self.request)
+            && alias < 64
+        {
+            // The common case in one append: flags, one-byte alias, length.
+            let mut head = [0; 10];
+            head[0] = form;
+            head[1] = alias as u8;
+            let length = varint::put(self.total, &mut head[2..]);
+            out.extend_from_slice(&head[..2 + length]);
+            return;
+        }
+        self.write_all(form, out);
+    }
+
+    fn write_all(&self, form: u8, out: &mut Vec<u8>) {
+        let mut flags = form;
+        let target = match self.target {
+            Target::Flow(alias) => u64::from(alias),
+            Target::Reply(request) => {
+                flags |= REPLY;
+                request
+            }
+        };
+        flags |= if self.name.is_some() { NAMED } else { 0 };
+        flags |= if self.request.is_some() { REQUEST } else { 0 };
+        out.push(flags);
+        varint::write(target, out);
+        if let Some(name) = self.name {
+            varint::write(name.len() as u64, out);
+            out.extend_from_slice(name.as_bytes());
+        }
+        if let Some(request) = self.request {
+            varint::write(request, out);
+        }
+        varint::write(self.total, out);
+    }
+
+    /// Reads what follows the flags byte; `None` when malformed.
+    #[inline]
+    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>) -> Option<Self> {
+        let target = reader.varint()?;
+        if flags & !FORM_MASK == 0 {
+            let alias = u32::try_from(target).ok()?;
+            let total = reader.varint()?;
+            return Some(Self { target: Target::Flow(alias), name: None, request: None, total });
+        }
+        Self::read_all(flags, target, reader)
+    }
+
+    fn read_all(flags: u8, target: u64, reader: &mut Reader<'a>) -> Option<Self> {
+        if flags & !KNOWN != 0 || (flags & REPLY != 0 && flags & (NAMED | REQUEST) != 0) {
+            return None;
+        }
+        let name = if flags & NAMED == 0 {
+            None
+        } else {
+            let length = usize::try_from(reader.varint()?).ok()?;
+            if length == 0 || length > FLOW_NAME_BYTES_MAX {
+                return None;
+            }
+            Some(std::str::from_utf8(reader.bytes(length)?).ok()?)
+        };
+        let request = if flags & REQUEST == 0 { None } else { Some(reader.varint()?) };
+        let target = if flags & REPLY == 0 {
+            Target::Flow(u32::try_from(target).ok()?)
+        } else {
+            Target::Reply(target)
+        };
+        Some(Self { target, name, request, total: reader.varint()? })
+    }
+}
+
+/// Head of a later part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Continue {
+    /// Blocks: how many blocks ago the message began (at least 1). Best effort: the message's own number.
+    pub(crate) origin: u64,
+    /// Position of this part in the body; above zero.
+    pub(crate) offset: u64,
+    /// Length of the whole body.
+    pub(crate) total: u64,
+}
+
+impl Continue {
+    /// Appends flags and fields.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(FORM_CONTINUE);
+        varint::write(self.origin, out);
+        varint::write(self.offset, out);
+        varint::write(self.total, out);
+    }
+
+    /// Reads what follows the flags byte; `None` when malformed or when the part lies outside the body.
+    pub(crate) fn read(flags: u8, reader: &mut Reader<'_>) -> Option<Self> {
+        if flags != FORM_CONTINUE {
+            return None;
+        }
+        let (origin, offset, total) = (reader.varint()?, reader.varint()?, reader.varint()?);
+        (offset > 0 && offset < total).then_some(Self { origin, offset, total })
+    }
+}
+
+/// The form bits of a flags byte.
+#[inline]
+pub(crate) fn form(flags: u8) -> u8 {
+    flags & FORM_MASK
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: one encoding only, and the announced size is the written one.
+    use super::*;
+    use proptest::prelude::*;
+
+    fn heads() -> impl Strategy<Value = (Target, Option<String>, Option<u64>, u64)> {
+        let flow = (
+            any::<u32>().prop_map(Target::Flow),
+            proptest::option::of("[a-z.]{1,40}"),
+            proptest::option::of(0u64..1 << 62),
+            0u64..1 << 62,
+        );
+        let reply = (0u64..1 << 62).prop_map(Target::Reply);
+        prop_oneof![
+            flow,
+            (reply, Just(None), Just(None), 0u64..1 << 62),
+            (0u32..64).prop_map(|alias| (Target::Flow(alias), None, None, 64)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn heads_come_back((target, name, request, total) in heads()) {
+            let head = Head { target, name: name.as_deref(), request, total };
+            let mut bytes = Vec::new();
+            head.write(FORM_WHOLE, &mut bytes);
+            prop_assert_eq!(bytes.len(), head.size());
+            let mut reader = Reader::new(&bytes[1..]);
+            prop_assert_eq!(Head::read(bytes[0], &mut reader), Some(head));
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn what_reads_writes_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 1..40)) {
+            let mut reader = Reader::new(&bytes[1..]);
+            let used = |reader: &Reader<'_>| bytes.len() - reader.remaining();
+            let mut again = Vec::new();
+            match form(bytes[0]) {
+                FORM_WHOLE | FORM_FIRST => if let Some(head) = Head::read(bytes[0], &mut reader) {
+                    head.write(form(bytes[0]), &mut again);
+                    prop_assert_eq!(&again[..], &bytes[..used(&reader)]);
+                },
+                FORM_CONTINUE => if let Some(part) = Continue::read(bytes[0], &mut reader) {
+                    part.write(&mut again);
+                    prop_assert_eq!(&again[..], &bytes[..used(&reader)]);
+                },
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Owns everything about one peer: its key and address, our dial to it, associations that wait for their greeting, the
+//! session, messages that wait for a session, and whether it seems alive.
+//!
+//! What always holds: a message offered is in exactly one of `waiting`, the session's logs, or the tally.
+
+mod receive;
+mod send;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::association::Association;
+use crate::common::Common;
+use crate::endpoint::{DownCause, EndCause, Event, Outcome, PeerId};
+use crate::flows::OutFlow;
+use crate::frame::Close;
+use crate::handshake::Dial;
+use crate::identity::PublicKey;
+use crate::send_log::Waiter;
+use crate::session::{Session, write_association_datagram, write_close};
+use crate::time::Instant;
+
+pub(crate) use receive::Received;
+pub(crate) use send::Source;
+
+/// Associations that may wait for their greeting at once; more push out the oldest.
+const PENDING_MAX: usize = 4;
+/// A silent peer that owes us something is asked for a sign of life this often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A peer that is down, or that messages wait for, is dialled again this often.
+const REDIAL: Duration = Duration::from_secs(1);
+
+/// A dial of ours under way.
+pub(crate) struct Dialling {
+    pub(crate) dial: Dial,
+    pub(crate) address: SocketAddr,
+    pub(crate) cookie: Option<[u8; 32]>,
+    pub(crate) begun: Instant,
+    /// When the hello (or FINISH) goes out again.
+    pub(crate) resend_at: Instant,
+    pub(crate) pause: Duration,
+    pub(crate) hellos: u32,
+    /// The reply was good: FINISH is repeated until the peer speaks on the association.
+    pub(crate) is_answered: bool,
+}
+
+/// A message offered before there was a session to log it in.
+pub(crate) struct WaitingMessage {
+    pub(crate) alias: u32,
+    pub(crate) body: Bytes,
+    pub(crate) request: Option<u64>,
+    pub(crate) waiter: Option<Waiter>,
+}
+
+/// One peer.
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) key: PublicKey,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) flows: Vec<OutFlow>,
+    pub(crate) aliases: HashMap<Box<str>, u32>,
+    pub(crate) dialling: Option<Box<Dialling>>,
+    /// When dialling began for what waits now; failing dials are reported every `dial_timeout` and go on until `give_up`.
+    pub(crate) wanted_since: Option<Instant>,
+    pub(crate) redial_at: Option<Instant>,
+    pub(crate) greeting_pending: Vec<Association>,
+    pub(crate) session: Option<Box<Session>>,
+    pub(crate) sessions: u32,
+    pub(crate) waiting: VecDeque<WaitingMessage>,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) requests_pending: u32,
+    /// A message found no room: tell when there is some.
+    pub(crate) was_full: bool,
+    last_heard: Instant,
+    /// Since when we wait for the peer's word.
+    awaiting_since: Option<Instant>,
+    pub(crate) is_down: bool,
+    /// What the peer did wrong, if it did.
+    violated: Option<&'static str>,
+    /// CLOSE to be sent before the session is forgotten.
+    closing: Option<Close>,
+    /// In the endpoint's list of peers that may have something to send.
+    pub(crate) is_ready: bool,
+    /// Earliest entry in the endpoint's timer heap.
+    pub(crate) timer_at: Option<Instant>,
+}
+
+impl Peer {
+    pub(crate) fn new(id: PeerId, key: PublicKey, address: Option<SocketAddr>) -> Self {
+        Self {
+            id,
+            key,
+            address,
+            flows: Vec::new(),
+            aliases: HashMap::new(),
+            dialling: None,
+            wanted_since: None,
+            redial_at: None,
+            greeting_pending: Vec::new(),
+            session: None,
+            sessions: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            requests_pending: 0,
+            was_full: false,
+            last_heard: Instant::default(),
+            awaiting_since: None,
+            is_down: false,
+            violated: None,
+            closing: None,
+            is_ready: false,
+            timer_at: None,
+        }
+    }
+
+    /// Acknowledged messages that have not ended.
+    pub(crate) fn pending(&self) -> u64 {
+        self.waiting.len() as u64 + self.session.as_ref().map_or(0, |session| session.pending())
+    }
+
+    /// A handshake with this peer finished.
+    pub(crate) fn add_association(&mut self, common: &mut Common, association: Association) {
+        common.counters.associations_established += 1;
+        if self.greeting_pending.len() == PENDING_MAX {
+            let oldest = self.greeting_pending.remove(0);
+            common.retired.push(oldest.local_index());
+        }
+        self.greeting_pending.push(association);
+    }
+
+    /// Builds what is to leave next to this peer; `None` when that is nothing for now.
+    #[inline]
+    pub(crate) fn poll_transmit(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<(SocketAddr, usize)> {
+        for association in &mut self.greeting_pending {
+            if let Some(bytes) = write_association_datagram(association, common, now, out) {
+                return Some((association.address, bytes));
+            }
+        }
+        if !self.waiting.is_empty() && self.session.is_some() {
+            self.log_waiting(common);
+        }
+        let session = self.session.as_mut()?;
+        if let Some(close) = self.closing.take() {
+            let address = session.address();
+            let bytes = write_close(&mut session.current, common, now, close, out);
+            let cause = self.violated.take().map_or(EndCause::ClosedHere, EndCause::Violation);
+            self.end_session(common, cause, Outcome::Unknown);
+            return Some((address, bytes?));
+        }
+        if let Some(previous) = &mut session.previous
+            && let Some(bytes) = write_association_datagram(previous, common, now, out)
+        {
+            return Some((previous.address, bytes));
+        }
+        if session.current.is_greeting_due(now) {
+            let bytes = write_association_datagram(&mut session.current, common, now, out)?;
+            return Some((session.current.address, bytes));
+        }
+        let segment = session.fill_run(common, &self.flows, now, out)?;
+        if session.current.is_worn(common.limits.packets_per_key) && self.dialling.is_none() {
+            self.redial_at.get_or_insert(now);
+        }
+        Some((session.address(), segment))
+    }
+
+    /// Marks a sign of life.
+    #[inline]
+    fn on_heard(&mut self, common: &mut Common, now: Instant) {
+        self.last_heard = now;
+        if self.is_down {
+            self.is_down = false;
+            self.redial_at = None;
+            common.ends.events.push_back(Event::Up { peer: self.id });
+        }
+    }
+
+    /// Whether we wait for the peer's word, and since when nothing came.
+    fn silent_since(&mut self, now: Instant) -> Option<Instant> {
+        let session = self.session.as_ref()?;
+        if !session.is_awaiting() && self.requests_pending == 0 {
+            self.awaiting_since = None;
+            return None;
+        }
+        let since = *self.awaiting_since.get_or_insert(now);
+        Some(since.max(self.last_heard))
+    }
+
+    /// When to call [`Peer::handle_timeout`] next.
+    pub(crate) fn next_timeout(&mut self, common: &Common, now: Instant) -> Option<Instant> {
+        let limits = &common.limits;
+        let presence = self.silent_since(now).map(|since| {
+            let mark = if self.is_down { limits.give_up } else { limits.down_after };
+            (since + mark).min(Self::next_heartbeat(since, now))
+        });
+        let session = self.session.as_ref().and_then(|session| session.next_timeout(now));
+        let greetings = self.greeting_pending.iter().filter_map(Association::greeting_due).min();
+        let expiry = self.greeting_pending.first().map(|first| first.since + limits.dial_timeout);
+        let dial = self.dialling.as_ref().map(|dialling| dialling.resend_at);
+        let wanted = match &self.session {
+            Some(_) => None,
+            None => self.wanted_since.map(|since| since + limits.give_up),
+        };
+        [presence, session, greetings, expiry, dial, wanted, self.redial_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn next_heartbeat(since: Instant, now: Instant) -> Instant {
+        let beats = now.saturating_duration_since(since).as_secs() + 1;
+        since + HEARTBEAT * beats as u32
+    }
+
+    /// Does what is due for an established peer. Dials are the endpoint's business.
+    pub(crate) fn handle_timeout(&mut self, common: &mut Common, now: Instant) {
+        let dial_timeout = common.limits.dial_timeout;
+        self.greeting_pending.retain(|association| {
+            let keep = association.since + dial_timeout > now;
+            if !keep {
+                common.retired.push(association.local_index());
+            }
+            keep
+        });
+        if let Some(session) = &mut self.session {
+            session.handle_timeout(common, now);
+        }
+        if let Some(since) = self.silent_since(now) {
+            self.on_silence(common, now, now.saturating_duration_since(since));
+        }
+        let gave_up = self.wanted_since.is_some_and(|since| since + common.limits.give_up <= now);
+        if self.session.is_none() && gave_up {
+            self.abandon_waiting(common, Outcome::PeerLost);
+        }
+    }
+
+    fn on_silence(&mut self, common: &mut Common, now: Instant, silence: Duration) {
+        if silence >= common.limits.give_up {
+            self.end_session(common, EndCause::GaveUp, Outcome::PeerLost);
+            self.abandon_waiting(common, Outcome::PeerLost);
+            return;
+        }
+        if silence >= common.limits.down_after && !self.is_down {
+            self.is_down = true;
+            self.redial_at = Some(now);
+            let cause = DownCause::Silence;
+            common.ends.events.push_back(Event::Down { peer: self.id, cause });
+        }
+        let idle = self.session.as_ref().is_some_and(|session| !session.is_awaiting());
+        if silence >= HEARTBEAT
+            && idle
+            && let Some(session) = &mut self.session
+        {
+            session.ping();
+        }
+    }
+
+    /// Messages that wait for a session end without one.
+    pub(crate) fn abandon_waiting(&mut self, common: &mut Common, outcome: Outcome) {
+        common.count(outcome, self.waiting.len() as u64);
+        for message in self.waiting.drain(..) {
+            if let Some(waiter) = message.waiter {
+                let ended = common.ends.tell(waiter, outcome, self.id.0);
+                self.requests_pending -= u32::from(ended);
+            }
+        }
+        self.waiting_bytes = 0;
+        self.wanted_since = None;
+        self.redial_at = None;
+        self.retire_dial(common);
+    }
+
+    /// Forgets our dial; its index goes on only if an association already has it.
+    pub(crate) fn retire_dial(&mut self, common: &mut Common) -> Option<Box<Dialling>> {
+        let dialling = self.dialling.take()?;
+        if !dialling.is_answered {
+            common.retired.push(dialling.dial.local_index());
+        }
+        Some(dialling)
+    }
+
+    /// The session is over.
+    pub(crate) fn end_session(&mut self, common: &mut Common, cause: EndCause, outcome: Outcome) {
+        let Some(mut session) = self.session.take() else {
+            return;
+        };
+        let ended = session.end(common, &mut self.flows, outcome, self.id.0);
+        self.requests_pending -= ended;
+        while self.requests_pending > 0
+            && let Some(waiting) = common.ends.requests.take_any(self.id.0)
+        {
+            // Requests delivered and not answered.
+            common.ends.ended_requests.push_back((waiting.token, outcome));
+            self.requests_pending -= 1;
+        }
+        self.awaiting_since = None;
+        self.is_down = false;
+        self.closing = None;
+        common.ends.events.push_back(Event::SessionEnded { peer: self.id, cause });
+        if std::mem::take(&mut self.was_full) {
+            common.ends.events.push_back(Event::Writable { peer: self.id });
+        }
+    }
+
+    /// Tells the peer that the session is over; it ends here once that is sent.
+    pub(crate) fn close(&mut self, close: Close) {
+        if self.session.is_some() {
+            self.closing = Some(close);
+        }
+    }
+
+    /// Whether a dial should be begun: something waits and none is under way.
+    pub(crate) fn wants_dial(&self, now: Instant) -> bool {
+        let reachable = self.address.is_some() || self.session.is_some();
+        reachable && self.dialling.is_none() && self.redial_at.is_some_and(|at| at <= now)
+    }
+
+    /// Sets when to dial next while messages wait, the peer is down or its keys are worn.
+    pub(crate) fn schedule_redial(&mut self, now: Instant, packets_per_key: u64) {
+        let wanted = match &self.session {
+            Some(session) => self.is_down || session.current.is_worn(packets_per_key),
+            None => self.wanted_since.is_some(),
+        };
+        self.redial_at = wanted.then_some(now + REDIAL);
+    }
+}

@@ -1,0 +1,148 @@
+//! Owns the requests of ours that wait for an answer: by number on the wire, by token for the application, by deadline.
+//!
+//! What always holds: a request is in the table from `begin` until exactly one of answer, refusal, deadline, cancellation or
+//! the end of its session takes it out; the table never holds more than its limit.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use crate::endpoint::Token;
+use crate::indices::IndexHasher;
+use crate::time::Instant;
+
+/// One request waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) token: Token,
+    /// Index of the peer asked.
+    pub(crate) peer: u32,
+}
+
+/// All requests waiting.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    next: u64,
+    waiting: HashMap<u64, Waiting, IndexHasher>,
+    numbers: HashMap<Token, u64>,
+    /// Deadlines of all requests begun; those answered meanwhile are skipped when their time comes.
+    deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    limit: usize,
+}
+
+impl Requests {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            next: 1,
+            waiting: HashMap::default(),
+            numbers: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            limit,
+        }
+    }
+
+    /// Whether another request may begin.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() < self.limit
+    }
+
+    /// Enters a request and returns its number.
+    pub(crate) fn begin(&mut self, token: Token, peer: u32, deadline: Instant) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.waiting.insert(number, Waiting { token, peer });
+        self.numbers.insert(token, number);
+        self.deadlines.push(Reverse((deadline, number)));
+        // Answered requests leave their deadline behind: sweep when those are the greater part.
+        if self.deadlines.len() > 64 + 4 * self.waiting.len() {
+            let waiting = &self.waiting;
+            self.deadlines.retain(|entry| waiting.contains_key(&entry.0.1));
+        }
+        number
+    }
+
+    /// Takes a request out, if it still waits and was made to `peer`.
+    pub(crate) fn take(&mut self, number: u64, peer: u32) -> Option<Waiting> {
+        let waiting = *self.waiting.get(&number)?;
+        if waiting.peer != peer {
+            return None;
+        }
+        self.waiting.remove(&number);
+        self.numbers.remove(&waiting.token);
+        Some(waiting)
+    }
+
+    /// Takes a request out by its token; returns the peer asked.
+    pub(crate) fn cancel(&mut self, token: Token) -> Option<u32> {
+        let number = self.numbers.remove(&token)?;
+        self.waiting.remove(&number).map(|waiting| waiting.peer)
+    }
+
+    /// Takes out one request whose deadline has passed.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Waiting> {
+        while let Some(&Reverse((deadline, number))) = self.deadlines.peek() {
+            let waiting = self.waiting.get(&number).copied();
+            if waiting.is_some() && deadline > now {
+                return None;
+            }
+            self.deadlines.pop();
+            if let Some(waiting) = waiting {
+                return self.take(number, waiting.peer);
+            }
+        }
+        None
+    }
+
+    /// Takes out one request made to `peer`.
+    pub(crate) fn take_any(&mut self, peer: u32) -> Option<Waiting> {
+        let number =
+            self.waiting.iter().find(|(_, waiting)| waiting.peer == peer).map(|(n, _)| *n)?;
+        self.take(number, peer)
+    }
+
+    /// The earliest deadline, perhaps of a request answered meanwhile.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.peek().map(|entry| entry.0.0)
+    }
+
+    /// Requests waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: every request leaves the table exactly once.
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn each_leaves_once() {
+        let mut requests = Requests::new(3);
+        let a = requests.begin(Token(1), 0, at(10));
+        let _b = requests.begin(Token(2), 0, at(5));
+        let c = requests.begin(Token(3), 1, at(7));
+        assert!(!requests.has_room());
+        assert!(requests.take(c, 0).is_none());
+        assert_eq!(requests.take(a, 0).unwrap().token, Token(1));
+        assert!(requests.take(a, 0).is_none());
+        assert!(requests.expire(at(4)).is_none());
+        assert_eq!(requests.expire(at(20)).unwrap().token, Token(2));
+        assert_eq!(requests.cancel(Token(3)), Some(1));
+        assert!(requests.expire(at(20)).is_none());
+        assert_eq!((requests.len(), requests.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn answered_deadlines_do_not_pile_up() {
+        let mut requests = Requests::new(10);
+        for token in 0..10_000 {
+            let number = requests.begin(Token(token), 0, at(1_000_000));
+            requests.take(number, 0).unwrap();
+        }
+        assert!(requests.deadlines.len() <= 65);
+    }
+}

@@ -1,0 +1,179 @@
+//! Owns one session with a peer: its associations, lanes, path and credit, from the first greeting of an incarnation of
+//! the peer until that incarnation ends, is given up or breaks the protocol.
+//!
+//! What always holds: blocks, credit, aliases and duplicates belong to the session and survive a change of association;
+//! packet numbers belong to the association.
+
+mod receive;
+mod timers;
+mod transmit;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::association::Association;
+use crate::common::Common;
+use crate::endpoint::Outcome;
+use crate::flows::{OutCredit, OutFlow};
+use crate::frame::Greeting;
+use crate::lane::Lane;
+use crate::path::Path;
+
+pub(crate) use transmit::{write_association_datagram, write_close};
+
+/// Two handshakes that finished within this time of each other were dialled at once; both sides then send on the one begun
+/// by the smaller key.
+const OVERLAP: Duration = Duration::from_secs(1);
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Counts the sessions of this endpoint; guards late releases and replies.
+    pub(crate) number: u32,
+    pub(crate) greeting: Greeting,
+    pub(crate) current: Association,
+    /// The association before: received on, no longer sent on but for acknowledgements.
+    pub(crate) previous: Option<Association>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) path: Path,
+    pub(crate) credit: OutCredit,
+    /// Longest message that both sides take.
+    pub(crate) message_bytes_max: u64,
+    /// Probe timeouts in a row (RFC 9002 section 6.2.1).
+    probe_count: u32,
+    /// Something other than data is to be told about flows: BLOCKED or BIND.
+    pub(crate) blocked_due: bool,
+}
+
+impl Session {
+    pub(crate) fn new(
+        number: u32,
+        greeting: Greeting,
+        association: Association,
+        common: &Common,
+    ) -> Self {
+        let limits = &common.limits;
+        let path = Path::new(association.address, limits.datagram_bytes, association.rtt);
+        let remote_shard = association.remote_shard();
+        Self {
+            number,
+            message_bytes_max: greeting.message_bytes_max.min(limits.message_bytes_max),
+            greeting,
+            current: association,
+            previous: None,
+            lanes: vec![Lane::new(remote_shard, limits)],
+            path,
+            credit: OutCredit::default(),
+            probe_count: 0,
+            blocked_due: false,
+        }
+    }
+
+    /// A further handshake with the same incarnation finished: its keys are used from here on, unless an overlapping dial's
+    /// are preferred.
+    pub(crate) fn add_association(
+        &mut self,
+        common: &mut Common,
+        association: Association,
+        ours_is_smaller: bool,
+    ) {
+        let gap = association.since.saturating_duration_since(self.current.since);
+        let overlap = gap < OVERLAP;
+        let keep = overlap
+            && !self.current.is_worn(common.limits.packets_per_key)
+            && self.current.is_from_smaller(ours_is_smaller)
+            && !association.is_from_smaller(ours_is_smaller);
+        let (current, previous) = (&mut self.current, &mut self.previous);
+        let retired = if keep {
+            previous.replace(association)
+        } else {
+            self.path.address = association.address;
+            previous.replace(std::mem::replace(current, association))
+        };
+        if let Some(retired) = retired {
+            common.retired.push(retired.local_index());
+        }
+        if !keep {
+            self.resend_under_new_keys();
+        }
+    }
+
+    /// Everything in flight under the old keys goes out again under the new ones; duplicates are noticed by block number.
+    fn resend_under_new_keys(&mut self) {
+        if let Some(previous) = &mut self.previous {
+            previous.spaces.iter_mut().for_each(|space| space.sent.clear());
+        }
+        self.path.bytes_in_flight = 0;
+        for lane in &mut self.lanes {
+            lane.log.resend_all();
+            lane.tell_grants_again();
+            lane.refusals_due = !lane.refusals().is_empty();
+            lane.refusals_told.clear();
+        }
+        self.blocked_due = true;
+        self.probe_count = 0;
+    }
+
+    /// The association with this index, with whether it is the current one.
+    #[inline]
+    pub(crate) fn association(&mut self, index: u32) -> Option<(&mut Association, bool)> {
+        if self.current.local_index() == index {
+            return Some((&mut self.current, true));
+        }
+        let previous = self.previous.as_mut()?;
+        (previous.local_index() == index).then_some((previous, false))
+    }
+
+    /// Position of the lane with the peer's shard, made when first asked for; `None` for a shard that the peer has not got.
+    #[inline]
+    pub(crate) fn lane_index(&mut self, remote_shard: u8, common: &Common) -> Option<usize> {
+        if let Some(index) = self.lanes.iter().position(|lane| lane.remote_shard == remote_shard) {
+            return Some(index);
+        }
+        if remote_shard >= self.greeting.shards {
+            return None;
+        }
+        self.lanes.push(Lane::new(remote_shard, &common.limits));
+        Some(self.lanes.len() - 1)
+    }
+
+    /// Acknowledged messages logged and not settled.
+    pub(crate) fn pending(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.log.pending()).sum()
+    }
+
+    /// Whether anything waits for the peer's word.
+    pub(crate) fn is_awaiting(&self) -> bool {
+        self.path.bytes_in_flight > 0 || self.lanes.iter().any(|lane| lane.log.pending() > 0)
+    }
+
+    /// The session is over: every unsettled message ends with `outcome`, and the flows forget what it knew.
+    /// Returns how many requests thereby ended.
+    pub(crate) fn end(
+        &mut self,
+        common: &mut Common,
+        flows: &mut [OutFlow],
+        outcome: Outcome,
+        peer: u32,
+    ) -> u32 {
+        let mut requests_ended = 0;
+        for lane in &mut self.lanes {
+            let Common { pool, ends, .. } = &mut *common;
+            let pending = lane.log.abandon(pool, outcome, |waiter, outcome| {
+                requests_ended += u32::from(ends.tell(waiter, outcome, peer));
+            });
+            common.count(outcome, pending);
+            common.counters.best_effort_dropped_local += lane.best_effort.abandon();
+        }
+        flows.iter_mut().for_each(OutFlow::reset);
+        common.retired.push(self.current.local_index());
+        common.retired.extend(self.previous.as_ref().map(Association::local_index));
+        common.counters.sessions_ended += 1;
+        requests_ended
+    }
+
+    /// The peer's address as it stands.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.path.address
+    }
+}

@@ -1,0 +1,238 @@
+//! Owns the walk through the frames of one opened datagram of a session.
+//!
+//! What always holds: frames are taken in order; the first fault ends the walk and the datagram is then not acknowledged.
+
+use super::Session;
+use crate::common::{Common, Fault};
+use crate::endpoint::Application;
+use crate::flows::OutFlow;
+use crate::frame::{self, Close, Credit, Record};
+use crate::header::LaneHeader;
+use crate::lane::Receiving;
+use crate::limits::ACK_DELAY_MAX;
+use crate::ranges::Ack;
+use crate::sent::{NO_BLOCK, control};
+use crate::time::Instant;
+use crate::varint::Reader;
+
+/// What one datagram's frames amount to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Taken {
+    /// It asks for an acknowledgement.
+    pub(crate) eliciting: bool,
+    /// The peer ended the session.
+    pub(crate) close: Option<Close>,
+    /// There may be room again for messages that found none.
+    pub(crate) progress: bool,
+}
+
+impl Session {
+    /// Takes the frames of a datagram that opened under the association with index `header.association`.
+    #[inline]
+    pub(crate) fn handle_payload<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        flows: &mut [OutFlow],
+        now: Instant,
+        header: &LaneHeader,
+        payload: &[u8],
+    ) -> Result<Taken, Fault> {
+        let lane = self
+            .lane_index(header.sender_shard, rx.common)
+            .ok_or(Fault::Violation("datagram from a shard that the peer has not got"))?;
+        let mut taken = Taken::default();
+        let mut reader = Reader::new(payload);
+        while let Some(kind) = reader.u8() {
+            match kind {
+                frame::BLOCK => {
+                    taken.eliciting = true;
+                    let number = reader.varint().ok_or(MALFORMED)?;
+                    self.lanes[lane].handle_block(rx, number, reader.rest())?;
+                    break;
+                }
+                frame::BEST_EFFORT => {
+                    taken.eliciting = true;
+                    self.lanes[lane].handle_best_effort(rx, reader.rest())?;
+                    break;
+                }
+                frame::PADDING => {}
+                frame::PING => taken.eliciting = true,
+                frame::ACK => {
+                    let ack = crate::ranges::decode_ack(&mut reader).ok_or(MALFORMED)?;
+                    self.handle_ack(rx, flows, now, header, lane, &ack)?;
+                    taken.progress = true;
+                }
+                frame::SETTLED => {
+                    self.handle_settled(rx, flows, lane, &mut reader)?;
+                    taken.progress = true;
+                }
+                frame::CREDIT => {
+                    taken.eliciting = true;
+                    taken.progress |= self.handle_credit(flows, &mut reader)?;
+                }
+                frame::BLOCKED => {
+                    taken.eliciting = true;
+                    let (alias, wanted) = frame::read_blocked(&mut reader).ok_or(MALFORMED)?;
+                    self.lanes[lane].handle_blocked(alias, wanted)?;
+                }
+                frame::RECORD => match Record::read(&mut reader).ok_or(MALFORMED)? {
+                    Record::Greeting(_) => taken.eliciting = true,
+                    Record::Close(close) => taken.close = Some(close),
+                    Record::Bind(bind) => {
+                        taken.eliciting = true;
+                        self.lanes[lane].handle_bind(rx, &bind)?;
+                    }
+                    Record::Skipped => {}
+                },
+                _ => return Err(Fault::Violation("unknown frame type")),
+            }
+        }
+        Ok(taken)
+    }
+
+    fn handle_ack<A>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        flows: &mut [OutFlow],
+        now: Instant,
+        header: &LaneHeader,
+        lane: usize,
+        ack: &Ack<'_>,
+    ) -> Result<(), Fault> {
+        let is_current = self.current.local_index() == header.association;
+        let Some((association, _)) = self.association(header.association) else {
+            return Ok(());
+        };
+        let mut greeted = false;
+        let found = association.spaces.iter().position(|s| s.remote_shard == header.sender_shard);
+        let Some(found) = found else { return Err(LIE) };
+        if !is_current {
+            // Nothing is in flight under old keys but the greeting: the rest went out again under the new ones.
+            let space = &mut association.spaces[found];
+            space
+                .sent
+                .on_ack(ack, |p| greeted |= p.control & control::GREETING != 0)
+                .map_err(|_| LIE)?;
+            if greeted {
+                association.on_greeting_acknowledged();
+            }
+            return Ok(());
+        }
+        let Self { current, lanes, path, .. } = self;
+        let (lane, pool) = (&mut lanes[lane], &mut rx.common.pool);
+        let space = &mut current.spaces[found];
+        let in_flight = space.sent.bytes_in_flight();
+        let limited_by_window = path.bytes_in_flight * 2 > path.cubic.window();
+        let mut told_refusals = false;
+        let summary = space
+            .sent
+            .on_ack(ack, |packet| {
+                if packet.block != NO_BLOCK {
+                    lane.log.on_acked(packet.block, pool, |alias| bound(flows, alias));
+                }
+                greeted |= packet.control & control::GREETING != 0;
+                told_refusals |= packet.control & control::REFUSALS != 0;
+            })
+            .map_err(|_| LIE)?;
+        path.bytes_in_flight -= in_flight - space.sent.bytes_in_flight();
+        if told_refusals {
+            lane.on_refusals_acknowledged(ack);
+        }
+        if greeted {
+            current.on_greeting_acknowledged();
+        }
+        if let Some(sent) = summary.rtt_from {
+            let delay =
+                std::time::Duration::from_micros(ack.delay_us.min(1 << 20)).min(ACK_DELAY_MAX);
+            path.rtt.update(now.saturating_duration_since(sent), delay);
+        }
+        if summary.spurious > 0 {
+            rx.common.counters.packets_lost_spuriously += summary.spurious;
+            path.cubic.on_spurious_loss();
+        }
+        if let Some(newest) = summary.newest {
+            path.cubic.on_acked(now, newest, summary.bytes, &path.rtt, !limited_by_window);
+            self.probe_count = 0;
+        }
+        self.detect_losses(rx.common, now, found);
+        Ok(())
+    }
+
+    fn handle_settled<A>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        flows: &mut [OutFlow],
+        lane: usize,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Fault> {
+        let mut refusals = std::mem::take(&mut rx.common.refusals);
+        let floor = frame::read_settled(reader, &mut refusals).ok_or(MALFORMED)?;
+        let Common { pool, ends, .. } = &mut *rx.common;
+        let (peer, requests_pending) = (rx.peer.0, &mut *rx.requests_pending);
+        let settled = self.lanes[lane].log.on_settled(
+            floor,
+            &refusals,
+            pool,
+            |alias| bound(flows, alias),
+            |waiter, outcome| *requests_pending -= u32::from(ends.tell(waiter, outcome, peer)),
+        );
+        rx.common.refusals = refusals;
+        let settled = settled.ok_or(Fault::Violation("settled what was never sent"))?;
+        rx.common.tally.delivered += settled.delivered;
+        rx.common.tally.refused += settled.refused;
+        Ok(())
+    }
+
+    /// A grant; returns whether it gives room.
+    fn handle_credit(
+        &mut self,
+        flows: &mut [OutFlow],
+        reader: &mut Reader<'_>,
+    ) -> Result<bool, Fault> {
+        let Credit { alias, limit, message_bytes_max, refusal } =
+            Credit::read(reader).ok_or(MALFORMED)?;
+        let flow = flows.get_mut(alias as usize);
+        let flow = flow.ok_or(Fault::Violation("credit for a flow never named"))?;
+        let news = flow.refusal != refusal || flow.message_bytes_max != message_bytes_max;
+        flow.refusal = refusal;
+        flow.message_bytes_max = message_bytes_max;
+        Ok(self.credit.grant(flow, limit) || news)
+    }
+
+    /// Declares packets lost on one space, by count or by time.
+    pub(super) fn detect_losses(&mut self, common: &mut Common, now: Instant, space: usize) {
+        let Self { current, lanes, path, .. } = self;
+        let space = &mut current.spaces[space];
+        let Some(lane) = lanes.iter_mut().find(|lane| lane.remote_shard == space.remote_shard)
+        else {
+            return;
+        };
+        let before = space.sent.bytes_in_flight();
+        let (mut lost, mut controls) = (0, 0);
+        let newest = space.sent.detect_losses(now, &path.rtt, |packet| {
+            lost += 1;
+            controls |= packet.control;
+            if packet.block != NO_BLOCK {
+                lane.log.on_lost(packet.block);
+            }
+        });
+        let Some(newest) = newest else { return };
+        common.counters.packets_lost += lost;
+        path.bytes_in_flight -= before - space.sent.bytes_in_flight();
+        path.cubic.on_lost(now, newest);
+        lane.refusals_due |= controls & control::REFUSALS != 0;
+        if controls & control::CREDIT != 0 {
+            lane.tell_grants_again();
+        }
+        self.blocked_due |= controls & control::BLOCKED != 0;
+    }
+}
+
+fn bound(flows: &mut [OutFlow], alias: u32) {
+    if let Some(flow) = flows.get_mut(alias as usize) {
+        flow.bound = true;
+    }
+}
+
+const MALFORMED: Fault = Fault::Violation("malformed frame");
+const LIE: Fault = Fault::Violation("acknowledged what was never sent");

@@ -1,0 +1,78 @@
+//! Owns when a session must be looked at although nothing arrived: acknowledgements, losses by time, probes, pacing.
+//!
+//! What always holds: `next_timeout` is never later than the moment at which `handle_timeout` would do something.
+
+use super::Session;
+use crate::common::Common;
+use crate::limits::{ACK_DELAY_MAX, PROBE_INTERVAL_MAX};
+use crate::sent::SentPackets;
+use crate::time::Instant;
+
+impl Session {
+    /// When to call [`Session::handle_timeout`] next.
+    pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let mut next = self.previous.as_ref().and_then(|association| {
+            let acks =
+                association.spaces.iter().filter_map(crate::space::PacketSpace::ack_deadline);
+            acks.chain(association.greeting_due()).min()
+        });
+        let mut consider = |candidate: Option<Instant>| {
+            next = match (next, candidate) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        };
+        consider(self.current.greeting_due());
+        for space in &self.current.spaces {
+            consider(space.ack_deadline());
+            consider(space.sent.loss_time());
+        }
+        consider(self.probe_at());
+        if self.lanes.iter().any(|lane| lane.log.has_unsent() || !lane.best_effort.is_empty()) {
+            consider(self.path.next_release(now));
+        }
+        next
+    }
+
+    /// When the probe timer fires (RFC 9002 section 6.2): while anything is in flight, or unsettled with nothing in flight.
+    fn probe_at(&self) -> Option<Instant> {
+        if !self.is_awaiting() {
+            return None;
+        }
+        let last = self.current.spaces.iter().map(|space| space.sent.last_sent()).max()?;
+        let base = SentPackets::probe_delay(&self.path.rtt, ACK_DELAY_MAX);
+        let delay = base.saturating_mul(1 << self.probe_count.min(16)).min(PROBE_INTERVAL_MAX);
+        Some(last + delay)
+    }
+
+    /// Does what is due: declares losses, arms probes.
+    pub(crate) fn handle_timeout(&mut self, common: &mut Common, now: Instant) {
+        for space in 0..self.current.spaces.len() {
+            if self.current.spaces[space].sent.loss_time().is_some_and(|time| time <= now) {
+                self.detect_losses(common, now, space);
+            }
+        }
+        if self.probe_at().is_some_and(|time| time <= now) {
+            self.on_probe_timeout(common);
+        }
+    }
+
+    fn on_probe_timeout(&mut self, common: &mut Common) {
+        common.counters.probe_timeouts += 1;
+        self.probe_count += 1;
+        for lane in &mut self.lanes {
+            if lane.log.pending() == 0 && self.path.bytes_in_flight == 0 {
+                continue;
+            }
+            lane.probes = 2;
+            lane.log.probe();
+        }
+    }
+
+    /// Asks the peer for a sign of life, beside whatever else is sent.
+    pub(crate) fn ping(&mut self) {
+        if let Some(lane) = self.lanes.first_mut() {
+            lane.probes = lane.probes.max(1);
+        }
+    }
+}

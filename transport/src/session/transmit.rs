@@ -1,0 +1,399 @@
+//! Owns the building of datagrams of a session: one GSO run at a time, blocks first, control frames where there is room.
+//!
+//! What always holds: all datagrams of a run are equally long but the last; a datagram is recorded as sent in the same
+//! breath as it is sealed.
+
+use super::Session;
+use crate::association::Association;
+use crate::common::Common;
+use crate::flows::OutFlow;
+use crate::frame::{self, BLOCKED_BYTES_MAX, Bind, CREDIT_BYTES_MAX, Close, Record};
+use crate::header::LaneHeader;
+use crate::lane::Lane;
+use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
+use crate::sent::{NO_BLOCK, control};
+use crate::space::PacketSpace;
+use crate::time::Instant;
+
+/// Room worth looking for control frames in.
+const CONTROL_ROOM_MIN: usize = 48;
+
+/// What the next datagram of a run carries.
+#[derive(Clone, Copy)]
+enum Next {
+    Block(u64, usize),
+    BestEffort(usize),
+}
+
+/// What control frames were written.
+#[derive(Clone, Copy, Default)]
+struct Controls {
+    bits: u8,
+    eliciting: bool,
+    any: bool,
+}
+
+impl Session {
+    /// Appends one run to `out`, all under the current keys to one shard of the peer. Returns the length of its first
+    /// datagram, or `None` when nothing may leave now.
+    #[inline]
+    pub(crate) fn fill_run(
+        &mut self,
+        common: &mut Common,
+        flows: &[OutFlow],
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        for index in 0..self.lanes.len() {
+            let segment = self.fill_lane_run(common, flows, now, index, out);
+            if segment.is_some() {
+                return segment;
+            }
+        }
+        None
+    }
+
+    fn fill_lane_run(
+        &mut self,
+        common: &mut Common,
+        flows: &[OutFlow],
+        now: Instant,
+        index: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let full = usize::from(common.limits.datagram_bytes);
+        let mut budget = self.path.budget(now) as usize;
+        let (mut segment, mut count, mut last) = (0, 0, 0);
+        while count < GSO_SEGMENTS_MAX && out.len() + full <= UDP_PAYLOAD_BYTES_MAX {
+            let lane = &mut self.lanes[index];
+            if budget < full && lane.probes == 0 {
+                break;
+            }
+            let Some(next) = next_of(lane, common) else {
+                break;
+            };
+            let (Next::Block(_, content) | Next::BestEffort(content)) = next;
+            let bytes = HEADER_BYTES + content + TAG_BYTES;
+            if count > 0 && bytes > segment {
+                break;
+            }
+            let allowed = if count > 0 { segment } else { full };
+            let room = allowed - bytes;
+            let written =
+                self.write_datagram(common, flows, now, index, next, room, count == 0, out);
+            let Some(written) = written else { break };
+            budget = budget.saturating_sub(written);
+            last = written;
+            count += 1;
+            if count == 1 {
+                segment = written;
+            }
+            if written < segment {
+                break;
+            }
+        }
+        if count == 0 || (count < GSO_SEGMENTS_MAX && last == segment) {
+            let allowed = if count > 0 { segment } else { full };
+            if out.len() + allowed <= UDP_PAYLOAD_BYTES_MAX
+                && let Some(bytes) =
+                    self.write_control_datagram(common, flows, now, index, allowed, out)
+            {
+                segment = if count == 0 { bytes } else { segment };
+                count += 1;
+            }
+        }
+        common.counters.datagrams_sent += count as u64;
+        (count > 0).then_some(segment)
+    }
+
+    /// Writes one datagram with a block or best-effort messages; returns its length, `None` when the keys are used up.
+    #[expect(clippy::too_many_arguments, reason = "one datagram's plan")]
+    #[inline]
+    fn write_datagram(
+        &mut self,
+        common: &mut Common,
+        flows: &[OutFlow],
+        now: Instant,
+        index: usize,
+        next: Next,
+        room: usize,
+        is_first: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let start = out.len();
+        let Self { current, lanes, path, blocked_due, .. } = self;
+        let lane = &mut lanes[index];
+        let Common { entropy, shard, pool, counters, .. } = common;
+        let (association, remote_shard) = (current.remote_index(), lane.remote_shard);
+        let space = current.space(*shard, remote_shard, || entropy.next_u64());
+        let packet_number = space.next_number(now, || entropy.next_u64())?;
+        out.resize(start + HEADER_BYTES, 0);
+        let mut controls = Controls::default();
+        if room >= CONTROL_ROOM_MIN {
+            controls =
+                write_controls(lane, space, flows, blocked_due, now, room, packet_number, out);
+        }
+        let block = match next {
+            Next::Block(number, _) => {
+                counters.blocks_resent += u64::from(lane.log.write(number, out));
+                number
+            }
+            Next::BestEffort(_) => {
+                counters.best_effort_sent += u64::from(lane.best_effort.write(pool, out));
+                NO_BLOCK
+            }
+        };
+        let is_probe = lane.probes > 0;
+        lane.probes = lane.probes.saturating_sub(1);
+        let is_last_awaited = lane.log.is_awaited() && !lane.log.has_unsent();
+        let ack_now = is_probe
+            || is_last_awaited
+            || (is_first && (path.wants_ack() || lane.log.is_half_full()));
+        let header = LaneHeader {
+            key_phase: false,
+            steering: remote_shard,
+            association,
+            sender_shard: *shard,
+            ack_now,
+            packet_number,
+        };
+        space.seal(&header, out, start);
+        let bytes = out.len() - start;
+        space.sent.on_sent(now, bytes, block, controls.bits);
+        path.bytes_in_flight += bytes as u64;
+        path.pacer.on_sent(bytes as u64);
+        Some(bytes)
+    }
+
+    /// Writes a datagram with control frames only, when any must leave now; returns its length.
+    fn write_control_datagram(
+        &mut self,
+        common: &mut Common,
+        flows: &[OutFlow],
+        now: Instant,
+        index: usize,
+        allowed: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let Self { current, lanes, path, blocked_due, .. } = self;
+        let lane = &mut lanes[index];
+        let Common { entropy, shard, .. } = common;
+        let (association, remote_shard) = (current.remote_index(), lane.remote_shard);
+        let space = current.space(*shard, remote_shard, || entropy.next_u64());
+        let is_due = space.is_ack_due(now)
+            || !lane.grants_due.is_empty()
+            || *blocked_due
+            || lane.probes > 0
+            || lane.has_refusals_to_tell();
+        if !is_due || allowed < HEADER_BYTES + TAG_BYTES + 2 * CONTROL_ROOM_MIN {
+            return None;
+        }
+        let packet_number = space.next_number(now, || entropy.next_u64())?;
+        let start = out.len();
+        out.resize(start + HEADER_BYTES, 0);
+        let room = allowed - HEADER_BYTES - TAG_BYTES - 1;
+        let mut controls =
+            write_controls(lane, space, flows, blocked_due, now, room, packet_number, out);
+        if lane.probes > 0 {
+            lane.probes = 0;
+            out.push(frame::PING);
+            controls.eliciting = true;
+            controls.any = true;
+        }
+        if !controls.any {
+            out.truncate(start);
+            return None;
+        }
+        let header = LaneHeader {
+            key_phase: false,
+            steering: remote_shard,
+            association,
+            sender_shard: *shard,
+            ack_now: controls.eliciting && controls.bits & !control::CREDIT == controls.bits,
+            packet_number,
+        };
+        space.seal(&header, out, start);
+        let bytes = out.len() - start;
+        if controls.eliciting {
+            space.sent.on_sent(now, bytes, NO_BLOCK, controls.bits);
+            path.bytes_in_flight += bytes as u64;
+        } else {
+            space.sent.on_sent_silent(now);
+        }
+        path.pacer.on_sent(bytes as u64);
+        Some(bytes)
+    }
+}
+
+/// The next thing to send on a lane: blocks and best effort take turns.
+#[inline]
+fn next_of(lane: &mut Lane, common: &mut Common) -> Option<Next> {
+    if !lane.best_effort.is_empty()
+        && let Some(bytes) = lane.best_effort.peek()
+    {
+        return Some(Next::BestEffort(bytes));
+    }
+    let number = lane.log.peek(&mut common.pool)?;
+    Some(Next::Block(number, lane.log.payload_bytes(number)?))
+}
+
+/// Appends whatever control frames wait, within `room` bytes.
+#[expect(clippy::too_many_arguments, reason = "all that control frames tell about")]
+fn write_controls(
+    lane: &mut Lane,
+    space: &mut PacketSpace,
+    flows: &[OutFlow],
+    blocked_due: &mut bool,
+    now: Instant,
+    room: usize,
+    packet_number: u64,
+    out: &mut Vec<u8>,
+) -> Controls {
+    let limit = out.len() + room;
+    let mut controls = Controls::default();
+    if space.has_ack() || lane.refusals_due {
+        controls.any |= space.has_ack() && space.write_ack(now, room / 2, out);
+        write_settled(lane, packet_number, limit - out.len(), out, &mut controls);
+    }
+    while let Some(alias) = lane.grants_due.pop() {
+        if out.len() + CREDIT_BYTES_MAX > limit {
+            lane.grants_due.push(alias);
+            break;
+        }
+        if let Some(credit) = lane.take_grant(alias) {
+            credit.write(out);
+            controls.bits |= control::CREDIT;
+        }
+    }
+    if *blocked_due {
+        *blocked_due = !write_blocked_flows(flows, limit, out, &mut controls);
+    }
+    controls.eliciting |= controls.bits != 0;
+    controls.any |= controls.eliciting;
+    controls
+}
+
+/// Appends SETTLED: always beside an acknowledgement, so that it is told as often as that is.
+fn write_settled(
+    lane: &mut Lane,
+    packet_number: u64,
+    room: usize,
+    out: &mut Vec<u8>,
+    controls: &mut Controls,
+) {
+    let floor = lane.settled_floor();
+    if floor == 0 || room < CONTROL_ROOM_MIN / 2 {
+        return;
+    }
+    let told = frame::write_settled(floor, lane.refusals(), room, out);
+    controls.any = true;
+    if told > 0 {
+        let told_floor = lane.refusals().get(told).map_or(floor, |refusal| refusal.0.min(floor));
+        lane.refusals_told.push((packet_number, told_floor));
+        controls.bits |= control::REFUSALS;
+        // What did not fit is told when this much is acknowledged.
+        lane.refusals_due = false;
+    }
+}
+
+/// Appends BLOCKED or BIND for every flow that waits for credit; `false` when not all fit.
+fn write_blocked_flows(
+    flows: &[OutFlow],
+    limit: usize,
+    out: &mut Vec<u8>,
+    controls: &mut Controls,
+) -> bool {
+    for (alias, flow) in flows.iter().enumerate().filter(|(_, flow)| flow.wanted > 0) {
+        let needed = if flow.bound { BLOCKED_BYTES_MAX } else { 24 + flow.name.len() };
+        if out.len() + needed > limit {
+            return false;
+        }
+        if flow.bound {
+            frame::write_blocked(alias as u32, flow.wanted, out);
+        } else {
+            let name = flow.name.to_string();
+            Record::Bind(Bind { alias: alias as u32, name, wanted: flow.wanted }).write(out);
+        }
+        controls.bits |= control::BLOCKED;
+    }
+    true
+}
+
+/// Builds one datagram of an association outside its session's runs: its greeting when due, and acknowledgements.
+/// Returns its length.
+pub(crate) fn write_association_datagram(
+    association: &mut Association,
+    common: &mut Common,
+    now: Instant,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
+    let Common { entropy, shard, greeting, counters, .. } = common;
+    let greets = association.is_greeting_due(now);
+    let (index, home) = (association.remote_index(), association.remote_shard());
+    let acknowledges = association.spaces.iter().find(|space| space.is_ack_due(now));
+    let remote_shard = acknowledges.map_or(home, |space| space.remote_shard);
+    if !greets && acknowledges.is_none() {
+        return None;
+    }
+    let space = association.space(*shard, remote_shard, || entropy.next_u64());
+    let packet_number = space.next_number(now, || entropy.next_u64())?;
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    if space.has_ack() {
+        space.write_ack(now, 256, out);
+    }
+    if greets {
+        out.extend_from_slice(greeting);
+    }
+    let header = LaneHeader {
+        key_phase: false,
+        steering: remote_shard,
+        association: index,
+        sender_shard: *shard,
+        ack_now: greets,
+        packet_number,
+    };
+    space.seal(&header, out, start);
+    let bytes = out.len() - start;
+    if greets {
+        // Outside the path's window: one short datagram per repetition.
+        space.sent.on_sent(now, 0, NO_BLOCK, control::GREETING);
+        association.on_greeting_sent(now);
+    } else {
+        space.sent.on_sent_silent(now);
+    }
+    counters.datagrams_sent += 1;
+    Some(bytes)
+}
+
+/// Builds the datagram that ends a session, told once: whoever misses it learns from silence.
+pub(crate) fn write_close(
+    association: &mut Association,
+    common: &mut Common,
+    now: Instant,
+    close: Close,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
+    let Common { entropy, shard, counters, .. } = common;
+    let (index, remote_shard) = (association.remote_index(), association.remote_shard());
+    let space = association.space(*shard, remote_shard, || entropy.next_u64());
+    let packet_number = space.next_number(now, || entropy.next_u64())?;
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    if space.has_ack() {
+        space.write_ack(now, 256, out);
+    }
+    Record::Close(close).write(out);
+    let header = LaneHeader {
+        key_phase: false,
+        steering: remote_shard,
+        association: index,
+        sender_shard: *shard,
+        ack_now: false,
+        packet_number,
+    };
+    space.seal(&header, out, start);
+    space.sent.on_sent_silent(now);
+    counters.datagrams_sent += 1;
+    Some(out.len() - start)
+}

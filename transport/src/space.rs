@@ -1,0 +1,179 @@
+//! Owns one packet number space: the keys of one lane under one association, what was sent and received with them, and when
+//! an acknowledgement is due.
+//!
+//! What always holds: a packet number is used for one datagram only; a number is recorded as received only after its
+//! datagram opened and was taken.
+
+use std::time::Duration;
+
+use crate::frame;
+use crate::header::LaneHeader;
+use crate::keys::{OpeningKey, SealingKey};
+use crate::limits::{
+    ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, PACKETS_PER_KEY_STOP, TAG_BYTES,
+};
+use crate::ranges::{RangeSet, ack_size_max, encode_ack};
+use crate::replay::{ReplayWindow, Verdict};
+use crate::sent::SentPackets;
+use crate::time::Instant;
+
+/// On average one number in this many is left out, so that a receiver that acknowledges blindly gives itself away.
+const SKIP_EVERY: u64 = 2_048;
+
+/// Why a datagram did not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    Replayed,
+    TooOld,
+    Forged,
+}
+
+/// One lane's numbers and keys under one association.
+#[derive(Debug)]
+pub(crate) struct PacketSpace {
+    pub(crate) remote_shard: u8,
+    sealing: SealingKey,
+    opening: OpeningKey,
+    pub(crate) sent: SentPackets,
+    replay: ReplayWindow,
+    received: RangeSet,
+    /// Ack-eliciting datagrams received since the last acknowledgement.
+    unacknowledged: u32,
+    ack_now: bool,
+    ack_deadline: Option<Instant>,
+    largest_received: Instant,
+    skip_in: u64,
+}
+
+impl PacketSpace {
+    pub(crate) fn new(
+        remote_shard: u8,
+        (sealing, opening): (SealingKey, OpeningKey),
+        random: u64,
+    ) -> Self {
+        Self {
+            remote_shard,
+            sealing,
+            opening,
+            sent: SentPackets::new(),
+            replay: ReplayWindow::default(),
+            received: RangeSet::new(ACK_RANGES_MAX),
+            unacknowledged: 0,
+            ack_now: false,
+            ack_deadline: None,
+            largest_received: Instant::default(),
+            skip_in: 1 + random % (2 * SKIP_EVERY),
+        }
+    }
+
+    /// Opens a datagram in place; the payload is what lies between header and tag.
+    #[inline]
+    pub(crate) fn open<'a>(
+        &self,
+        header: &LaneHeader,
+        datagram: &'a mut [u8],
+    ) -> Result<&'a mut [u8], OpenError> {
+        match self.replay.check(header.packet_number) {
+            Verdict::Fresh => {}
+            Verdict::Replayed => return Err(OpenError::Replayed),
+            Verdict::TooOld => return Err(OpenError::TooOld),
+        }
+        let (head, sealed) = datagram.split_at_mut(HEADER_BYTES);
+        self.opening.open(header.packet_number, head, sealed).ok_or(OpenError::Forged)
+    }
+
+    /// The datagram's content was taken: its number is never accepted again, and is acknowledged if it asks for it.
+    #[inline]
+    pub(crate) fn on_received(
+        &mut self,
+        now: Instant,
+        header: &LaneHeader,
+        eliciting: bool,
+        ack_delay: Duration,
+    ) {
+        let number = header.packet_number;
+        self.replay.commit(number);
+        let expected = self.received.largest().map_or(0, |largest| largest + 1);
+        self.received.insert(number);
+        if number >= expected {
+            self.largest_received = now;
+        }
+        if !eliciting {
+            return;
+        }
+        self.unacknowledged += 1;
+        if header.ack_now || number != expected || self.unacknowledged >= ACK_DATAGRAMS_MAX {
+            self.ack_now = true;
+        } else if self.ack_deadline.is_none() {
+            self.ack_deadline = Some(now + ack_delay.min(ACK_DELAY_MAX));
+        }
+    }
+
+    /// The datagram opened but its content could not be taken now: it may come again, under another number.
+    pub(crate) fn on_declined(&mut self, header: &LaneHeader) {
+        self.replay.commit(header.packet_number);
+    }
+
+    /// Whether an acknowledgement would tell anything new.
+    #[inline]
+    pub(crate) fn has_ack(&self) -> bool {
+        self.unacknowledged > 0
+    }
+
+    /// Whether an acknowledgement must leave now.
+    #[inline]
+    pub(crate) fn is_ack_due(&self, now: Instant) -> bool {
+        self.has_ack()
+            && (self.ack_now || self.ack_deadline.is_some_and(|deadline| deadline <= now))
+    }
+
+    /// When it must leave, unless it is due already.
+    #[inline]
+    pub(crate) fn ack_deadline(&self) -> Option<Instant> {
+        if self.ack_now { Some(Instant::default()) } else { self.ack_deadline }
+    }
+
+    /// Appends an ACK frame within `room` bytes; `false` when not even one range fits.
+    pub(crate) fn write_ack(&mut self, now: Instant, room: usize, out: &mut Vec<u8>) -> bool {
+        let mut ranges = ACK_RANGES_MAX;
+        while ranges > 0 && 1 + ack_size_max(ranges) > room {
+            ranges -= 1;
+        }
+        if ranges == 0 || self.received.is_empty() {
+            return false;
+        }
+        let delay = now.saturating_duration_since(self.largest_received).as_micros() as u64;
+        out.push(frame::ACK);
+        encode_ack(&self.received, delay, ranges, out);
+        self.unacknowledged = 0;
+        self.ack_now = false;
+        self.ack_deadline = None;
+        true
+    }
+
+    /// Number of the next datagram; `None` when the keys are used up.
+    #[inline]
+    pub(crate) fn next_number(
+        &mut self,
+        now: Instant,
+        random: impl FnOnce() -> u64,
+    ) -> Option<u64> {
+        self.skip_in -= 1;
+        if self.skip_in == 0 {
+            self.sent.skip(now);
+            self.skip_in = 1 + random() % (2 * SKIP_EVERY);
+        }
+        let number = self.sent.next_number();
+        (number < PACKETS_PER_KEY_STOP).then_some(number)
+    }
+
+    /// Seals `out[start..]`, whose first bytes are room for the header, and appends the tag.
+    #[inline]
+    pub(crate) fn seal(&self, header: &LaneHeader, out: &mut Vec<u8>, start: usize) {
+        let encoded = header.encode();
+        out[start..start + HEADER_BYTES].copy_from_slice(&encoded);
+        let tag: [u8; TAG_BYTES] =
+            self.sealing.seal(header.packet_number, &encoded, &mut out[start + HEADER_BYTES..]);
+        out.extend_from_slice(&tag);
+    }
+}
