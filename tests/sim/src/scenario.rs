@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use cubed_transport::endpoint::{Limits, Outcome, Service};
 use cubed_transport::random::{Entropy, SeededEntropy};
+use cubed_transport::{Limits, Outcome, Service};
 
 use crate::ledger::{Kind, NodeIndex, Sums};
 use crate::link::{LinkConfig, up_to};

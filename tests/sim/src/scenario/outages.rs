@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use cubed_transport::endpoint::{DownCause, EndCause, Limits, Outcome, Service};
 use cubed_transport::random::{Entropy, SeededEntropy};
+use cubed_transport::{DownCause, EndCause, Limits, Outcome, Service};
 
 use super::{Report, expect, expect_all_delivered, finish, ms, pair, plan_messages};
 use crate::link::{LinkConfig, up_to};
@@ -155,6 +155,8 @@ pub fn replay(seed: u64) -> Result<Report, Fault> {
     let now = world.age();
     world.at(now, Action::Kill(1));
     world.at(now + ms(100), Action::Restart(1));
+    // Else the other would learn of it by its first message, which would be unknown for that.
+    world.at(now + ms(100), Action::Connect { from: 1, to: 0 });
     let span = (now + ms(10_000), ms(1_000));
     for way in [(0, 1), (1, 0)] {
         plan_messages(&mut world, &mut plan, way, Service::Acknowledged, 10, span);

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use cubed_transport::endpoint::{Event, Outcome, PeerId, SendError, Token};
+use cubed_transport::{Event, Outcome, PeerId, SendError, Token};
 
 use super::{BEGUN, Happening, World};
 use crate::ledger::{Digest, Kind, NodeIndex, answer_to};
@@ -105,13 +105,12 @@ impl World {
             return Ok(());
         };
         loop {
-            let start = self.running(node);
-            let number = start.number;
-            let Some(token) = start.waiting.get_mut(&to).and_then(VecDeque::pop_front) else {
+            let queue = self.running(node).waiting.get_mut(&to);
+            let Some((token, deadline)) = queue.and_then(VecDeque::pop_front) else {
                 return Ok(());
             };
-            if self.hand_over(token, None)? == Err(SendError::Full) {
-                self.wait_for_room(node, to, number, token);
+            if self.hand_over(token, deadline)? == Err(SendError::Full) {
+                self.wait_for_room(node, to, (token, deadline));
                 return Ok(());
             }
         }
@@ -138,7 +137,7 @@ impl World {
             let start = self.running(node);
             if let Some(to) = arrival.request {
                 // A reply that finds no session any more is the asker's to time out.
-                let _ = start.endpoint.reply(now, to, &answer_to(&arrival.body));
+                let _ = start.endpoint.reply(to, &answer_to(&arrival.body));
             }
             if let Some(held) = arrival.held {
                 let start = start.number;
