@@ -4,6 +4,9 @@
 //! What always holds: a block is taken at most once; a message is handed to the application only when it is whole, its flow
 //! is bound and its sender within its credit.
 
+mod best_effort;
+mod bindings;
+
 use crate::assembly::{Assembled, Assembly, PartError, PartMeta};
 use crate::best_effort::BestEffortQueue;
 use crate::block_window::{Arrival, BlockWindow};
@@ -12,9 +15,9 @@ use crate::endpoint::{
     Application, Binding, Body, Disposition, Incoming, Limits, PeerId, Refusal, ReplyTo, Service,
 };
 use crate::flows::{InFlow, charge};
-use crate::frame::{Bind, RefusedMessage};
+use crate::frame::RefusedMessage;
 use crate::identity::PublicKey;
-use crate::limits::{ALIASES_MAX, BLOCK_WINDOW, FLOW_NAME_BYTES_MAX};
+use crate::limits::BLOCK_WINDOW;
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
 use crate::ranges::Ack;
 use crate::send_log::SendLog;
@@ -172,91 +175,6 @@ impl Lane {
         Ok(())
     }
 
-    /// Takes one datagram's worth of best-effort messages.
-    pub(crate) fn handle_best_effort<A: Application>(
-        &mut self,
-        rx: &mut Receiving<'_, A>,
-        content: &[u8],
-    ) -> Result<(), Fault> {
-        let generation = rx.app.generation();
-        let mut reader = Reader::new(content);
-        while let Some(flags) = reader.u8() {
-            match form(flags) {
-                FORM_WHOLE => {
-                    let head = Head::read(flags, &mut reader).ok_or(MALFORMED)?;
-                    let length = usize::try_from(head.total).map_err(|_| MALFORMED)?;
-                    let body = reader.bytes(length).ok_or(MALFORMED)?;
-                    self.receive_whole(rx, generation, &head, body, None)?;
-                }
-                FORM_FIRST => {
-                    let head = Head::read(flags, &mut reader).ok_or(MALFORMED)?;
-                    let number = reader.varint().ok_or(MALFORMED)?;
-                    let Target::Flow(alias) = head.target else {
-                        return Err(MALFORMED);
-                    };
-                    self.in_flow(rx, generation, alias, head.name)?;
-                    let meta = meta_of(rx, &head, Service::BestEffort);
-                    let total = usize::try_from(head.total).map_err(|_| MALFORMED)?;
-                    return self.best_effort_part(
-                        rx,
-                        generation,
-                        number,
-                        total,
-                        0,
-                        reader.rest(),
-                        Some(meta),
-                    );
-                }
-                FORM_CONTINUE => {
-                    let part = Continue::read(flags, &mut reader).ok_or(MALFORMED)?;
-                    let (total, offset) = (part.total as usize, part.offset as usize);
-                    return self.best_effort_part(
-                        rx,
-                        generation,
-                        part.origin,
-                        total,
-                        offset,
-                        reader.rest(),
-                        None,
-                    );
-                }
-                _ => return Err(MALFORMED),
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of one part")]
-    fn best_effort_part<A: Application>(
-        &mut self,
-        rx: &mut Receiving<'_, A>,
-        generation: u32,
-        number: u64,
-        total: usize,
-        offset: usize,
-        body: &[u8],
-        meta: Option<PartMeta>,
-    ) -> Result<(), Fault> {
-        if total as u64 > rx.common.limits.message_bytes_max {
-            rx.common.counters.best_effort_refused += u64::from(offset == 0);
-            return Ok(());
-        }
-        let end = (offset + body.len() == total).then_some((0, 0));
-        loop {
-            match self.best_effort_assembly.insert(number, total, offset, body, meta, end) {
-                Ok(None) => return Ok(()),
-                Ok(Some(assembled)) => return self.deliver_assembled(rx, generation, assembled),
-                Err(PartError::Contradiction) => return Err(MALFORMED),
-                Err(PartError::Limit) => {
-                    rx.common.counters.best_effort_fragments_dropped += 1;
-                    if !self.best_effort_assembly.evict_oldest() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-    }
-
     /// A message that came in one piece.
     #[inline]
     fn receive_whole<A: Application>(
@@ -382,127 +300,6 @@ impl Lane {
         let place = self.refusals.partition_point(|other| (other.0, other.1) < (block, index));
         self.refusals.insert(place, (block, index, refusal));
         self.refusals_due = true;
-    }
-
-    /// Gives credit back for messages that the application held, or is done with.
-    #[inline]
-    pub(crate) fn consume(&mut self, alias: u32, charge: u64) -> bool {
-        let Some(Some(flow)) = self.in_flows.get_mut(alias as usize) else {
-            return false;
-        };
-        let due = flow.consume(charge);
-        if due {
-            self.grants_due.push(alias);
-        }
-        due
-    }
-
-    /// The sender names an alias and waits for credit.
-    pub(crate) fn handle_bind<A: Application>(
-        &mut self,
-        rx: &mut Receiving<'_, A>,
-        bind: &Bind,
-    ) -> Result<(), Fault> {
-        if bind.name.is_empty() || bind.name.len() > FLOW_NAME_BYTES_MAX {
-            return Err(MALFORMED);
-        }
-        let generation = rx.app.generation();
-        self.in_flow(rx, generation, bind.alias, Some(&bind.name))?;
-        self.handle_blocked(bind.alias, bind.wanted)
-    }
-
-    /// The sender of a bound alias waits for credit.
-    pub(crate) fn handle_blocked(&mut self, alias: u32, wanted: u64) -> Result<(), Fault> {
-        let flow = self.in_flows.get_mut(alias as usize).and_then(Option::as_mut);
-        let flow = flow.ok_or(Fault::Violation("credit asked for an alias never named"))?;
-        if !flow.grant_due || !self.grants_due.contains(&alias) {
-            self.grants_due.push(alias);
-        }
-        flow.want(wanted);
-        Ok(())
-    }
-
-    /// What to tell about an alias's credit; `None` when nothing is due.
-    pub(crate) fn take_grant(&mut self, alias: u32) -> Option<crate::frame::Credit> {
-        let flow = self.in_flows.get_mut(alias as usize)?.as_mut()?;
-        if !std::mem::take(&mut flow.grant_due) {
-            return None;
-        }
-        let (message_bytes_max, refusal) = match flow.binding {
-            Ok(binding) => (binding.message_bytes_max, None),
-            Err(refusal) => (0, Some(refusal)),
-        };
-        Some(crate::frame::Credit { alias, limit: flow.granted, message_bytes_max, refusal })
-    }
-
-    /// Some grant may have been lost: tells them all again.
-    pub(crate) fn tell_grants_again(&mut self) {
-        for (alias, flow) in self.in_flows.iter_mut().enumerate() {
-            if let Some(flow) = flow
-                && !std::mem::replace(&mut flow.grant_due, true)
-            {
-                self.grants_due.push(alias as u32);
-            }
-        }
-    }
-
-    /// The flow of an alias, bound (again) if need be.
-    #[inline]
-    fn in_flow<A: Application>(
-        &mut self,
-        rx: &mut Receiving<'_, A>,
-        generation: u32,
-        alias: u32,
-        name: Option<&str>,
-    ) -> Result<&mut InFlow, Fault> {
-        let current = self
-            .in_flows
-            .get(alias as usize)
-            .is_some_and(|flow| flow.as_ref().is_some_and(|flow| flow.generation == generation));
-        if !current || name.is_some() {
-            self.bind(rx, generation, alias, name)?;
-        }
-        let flow = self.in_flows[alias as usize].as_mut();
-        flow.ok_or(Fault::Violation("message on an alias never named"))
-    }
-
-    #[cold]
-    fn bind<A: Application>(
-        &mut self,
-        rx: &mut Receiving<'_, A>,
-        generation: u32,
-        alias: u32,
-        name: Option<&str>,
-    ) -> Result<(), Fault> {
-        let index = alias as usize;
-        if index >= ALIASES_MAX {
-            return Err(Fault::Violation("alias above the limit"));
-        }
-        if self.in_flows.len() <= index {
-            self.in_flows.resize_with(index + 1, || None);
-        }
-        match (&mut self.in_flows[index], name) {
-            (None, None) => return Err(Fault::Violation("message on an alias never named")),
-            (slot @ None, Some(name)) => {
-                let binding = rx.app.bind(rx.peer, rx.key, name);
-                *slot = Some(InFlow::new(name, binding, generation));
-                self.grants_due.push(alias);
-            }
-            (Some(flow), name) => {
-                if name.is_some_and(|name| *name != *flow.name) {
-                    return Err(Fault::Violation("alias named twice"));
-                }
-                if flow.generation != generation {
-                    flow.generation = generation;
-                    let binding = rx.app.bind(rx.peer, rx.key, &flow.name);
-                    let changed = flow.rebind(binding);
-                    if changed && !std::mem::replace(&mut flow.grant_due, true) {
-                        self.grants_due.push(alias);
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Whether the parts in a block would find room, asked only when room is short: a block is taken whole or not at all.
