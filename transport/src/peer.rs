@@ -155,10 +155,12 @@ impl Peer {
             self.end_session(common, cause, Outcome::Unknown);
             return Some((address, bytes?));
         }
-        if let Some(previous) = &mut session.previous
-            && let Some(bytes) = write_association_datagram(previous, common, now, out)
-        {
-            return Some((previous.address, bytes));
+        let Session { previous, lanes, .. } = &mut **session;
+        for association in previous {
+            if let Some(bytes) = write_association_datagram(association, common, now, out) {
+                lanes.iter_mut().for_each(|lane| lane.settled_due = true);
+                return Some((association.address, bytes));
+            }
         }
         if session.current.is_greeting_due(now) {
             let bytes = write_association_datagram(&mut session.current, common, now, out)?;
