@@ -1,5 +1,63 @@
-//! Secure, reliable messaging between many hosts, cores and data flows, all addressed by public key.
+//! Cubed: secure, reliable messaging between many hosts, cores and data flows.
+//!
+//! A *node* is known by a public key. It listens on one UDP port, runs one executor per core, and
+//! exchanges messages with other nodes, each over an encrypted session that both sides have proven
+//! their keys for. Messages go from flow to flow, by name; they are *best effort*, or *acknowledged*:
+//! delivered exactly once within a session and in order, with an outcome that can be awaited and
+//! need not be.
+//!
+//! ```
+//! use cubed::{Identity, Node, Outcome, Policy, Shard, block_on};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Bob: a flow that answers, for everybody who can prove any key (an open policy says so loudly).
+//! let bob = Node::builder()
+//!     .identity(Identity::generate()?)
+//!     .listen("127.0.0.1:0")
+//!     .policy(Policy::open())
+//!     .start(async |shard: Shard| {
+//!         shard.flow("greet").handler(|message, context| {
+//!             // Runs on the shard, within the datagram; a plain message has nobody to reply to.
+//!             let _ = context.reply(&[b"hello ", message.body()].concat());
+//!         })
+//!     })?;
+//!
+//! // Alice: knows Bob by key and address.
+//! let alice = Node::builder()
+//!     .identity(Identity::generate()?)
+//!     .listen("127.0.0.1:0")
+//!     .peer(bob.public_key(), bob.local_addr())
+//!     .start(async |_shard: Shard| ())?;
+//!
+//! let greet = alice.resolve(bob.public_key(), "greet")?;
+//! let answer = block_on(greet.request("alice", Duration::from_secs(5)))?;
+//! assert_eq!(answer, "hello alice");
+//! assert_eq!(block_on(greet.send("no answer needed"))?, Outcome::Delivered);
+//!
+//! let report = block_on(alice.drain(Duration::from_secs(5)))?;
+//! assert_eq!((report.offered, report.delivered), (2, 2));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Contract
+//!
+//! - **Trust.** Nobody is admitted and nothing is allowed unless the [`Policy`] says so; the key it is
+//!   asked about is the one proven in the handshake. A dialled key is pinned: another key that answers is
+//!   an error.
+//! - **Delivery.** An acknowledged message reaches its flow at most once in a session; its [`Outcome`]
+//!   says what is known. After a session ended, unanswered messages are *unknown* and are not sent
+//!   again.
+//! - **Bounds.** Every queue is bounded. [`SendError::Full`] is back-pressure, to be waited for with
+//!   [`Destination::ready`]; nothing is dropped in silence, and every drop has a counter in
+//!   [`NodeStats`].
+//! - **Threads.** A [`Shard`] and what it hands out stay on its thread; a [`Node`] is used from anywhere.
+//!
+//! Needs Linux with `io_uring`. This version runs one shard per node.
 
-pub use cubed_router::policy::{Policy, PolicyError};
+pub use cubed_shards::*;
+
+/// Clock, pinning and socket, for measurements beside Cubed.
+#[doc(hidden)]
 pub use cubed_runtime as runtime;
-pub use cubed_transport::identity::{Fingerprint, Identity, IdentityFileError, PublicKey};

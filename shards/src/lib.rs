@@ -1,1 +1,85 @@
-//! Placeholder.
+//! The joint of Cubed: protocol engine, policy and machine become nodes, shards, flows and
+//! destinations. Its items are re-exported by the `cubed` crate, whose front page shows them in use.
+//!
+//! Owns: the pump (one task per shard that moves datagrams between socket and endpoint), the receiving
+//! flows with their handlers and queues, futures for whatever can be awaited, calls from other threads,
+//! and the life of a node. It has no protocol of its own and no `unsafe`.
+//!
+//! Always holds:
+//! - everything of a shard happens on its thread; other threads reach it by a bounded channel only;
+//! - no message costs an allocation, a hash or a wake-up on its way through an inline handler or a
+//!   [`Destination`];
+//! - a future may be dropped at any await and leaves nothing behind;
+//! - what a peer can make a node hold is bounded by credit, outbox and queue limits.
+//!
+//! Modules are listed leaf first.
+
+mod limits;
+
+mod error;
+
+mod block_on;
+mod entropy;
+
+mod waits;
+
+mod outbox;
+
+mod queue;
+
+mod message;
+
+mod flows;
+
+mod application;
+
+mod shared;
+
+mod attempt;
+
+mod destination;
+
+mod stats;
+
+mod flow_builder;
+
+mod shard;
+
+mod outside;
+
+mod watch;
+
+mod pump;
+
+mod node;
+
+mod builder;
+
+mod start;
+
+pub use block_on::block_on;
+pub use builder::{NodeBuilder, StartOutput};
+pub use destination::{
+    Connect, Destination, Ready, Request, Sending, SendingAcknowledged, Sent, Settled,
+};
+pub use error::{
+    ConnectError, FlowError, NodeError, RequestError, ResolveError, StartError, Stopped, WaitError,
+};
+pub use flow_builder::FlowBuilder;
+pub use flows::FlowStats;
+pub use message::{Context, Message, Responder};
+pub use node::{Node, Remote};
+pub use queue::{Batch, BatchIter, BatchMessage, Capacity, Queue};
+pub use shard::Shard;
+pub use stats::{DrainReport, NodeStats, ShardStats};
+
+pub use cubed_router::address::{Address, FlowName};
+pub use cubed_router::policy::{FlowPattern, Policy, PolicyError, Verb};
+pub use cubed_runtime::{DriverStats, JoinHandle, Sleep, SocketBuffers, SpinPolicy, TaskError};
+pub use cubed_transport::identity::{
+    Fingerprint, Identity, IdentityError, IdentityFileError, PublicKey, PublicKeyTextError,
+};
+pub use cubed_transport::time::Instant;
+pub use cubed_transport::{
+    Counters, DialFailure, Limits, Outcome, Refusal, SendError, Service, Tally,
+};

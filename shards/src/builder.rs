@@ -1,0 +1,271 @@
+//! Building a node: settings with checked limits, then one thread per shard.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use cubed_router::address::check_label;
+use cubed_router::policy::Policy;
+use cubed_runtime::{SocketOptions, SpinPolicy};
+use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::{ConfigError, Limits};
+
+use crate::error::StartError;
+use crate::node::Node;
+use crate::shard::Shard;
+use crate::start;
+
+/// An address as text or as value, understood when the node starts.
+pub(crate) type Lookup = Result<SocketAddr, (String, io::Error)>;
+
+/// A peer that the configuration knows.
+pub(crate) struct Peer {
+    pub(crate) key: PublicKey,
+    pub(crate) address: Lookup,
+    pub(crate) name: Option<String>,
+}
+
+/// Settings of a node that is about to start.
+///
+/// Only the identity is required. Defaults: listen on any free port of all interfaces, one shard that
+/// is not pinned, nobody admitted but the peers named here, and nothing allowed to anyone.
+#[must_use = "a node runs once `start` is called"]
+pub struct NodeBuilder {
+    pub(crate) identity: Option<Identity>,
+    pub(crate) name: String,
+    pub(crate) listen: Lookup,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) policy: Policy,
+    pub(crate) shards: usize,
+    pub(crate) cores: Vec<usize>,
+    pub(crate) spin: SpinPolicy,
+    pub(crate) socket: SocketOptions,
+    pub(crate) limits: Limits,
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        Self {
+            identity: None,
+            name: String::new(),
+            listen: Ok(SocketAddr::from(([0, 0, 0, 0], 0))),
+            peers: Vec::new(),
+            policy: Policy::deny(),
+            shards: 1,
+            cores: Vec::new(),
+            spin: SpinPolicy::default(),
+            socket: SocketOptions::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl NodeBuilder {
+    /// Who the node is. Required.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// A name for people, told to peers; at most 64 bytes. Default: none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where to listen: `"192.0.2.7:7530"`, `"[::]:7530"` for both address families, port 0 for any.
+    pub fn listen(mut self, address: impl ToSocketAddrs + ToString) -> Self {
+        self.listen = lookup(address);
+        self
+    }
+
+    /// A peer and where to dial it. It may have a session; what it may do in it, the policy says.
+    pub fn peer(self, key: PublicKey, address: impl ToSocketAddrs + ToString) -> Self {
+        self.add_peer(key, lookup(address), None)
+    }
+
+    /// As [`NodeBuilder::peer`], with a name to use in addresses on this node.
+    pub fn peer_named(
+        self,
+        name: impl Into<String>,
+        key: PublicKey,
+        address: impl ToSocketAddrs + ToString,
+    ) -> Self {
+        self.add_peer(key, lookup(address), Some(name.into()))
+    }
+
+    /// Who may have a session, and what they may do. Default: [`Policy::deny`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How many shards; this version has one.
+    pub fn shards(mut self, count: usize) -> Self {
+        self.shards = count;
+        self
+    }
+
+    /// The core to pin the first shard to.
+    pub fn core(self, core: usize) -> Self {
+        self.cores([core])
+    }
+
+    /// The cores to pin the shards to, in order. Default: not pinned.
+    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.cores = cores.into_iter().collect();
+        self
+    }
+
+    /// How an idle shard waits. Default: [`SpinPolicy::Adaptive`].
+    pub fn spin(mut self, policy: SpinPolicy) -> Self {
+        self.spin = policy;
+        self
+    }
+
+    /// Longest datagram sent, bytes of UDP payload: 576 to 9,000. Default: 1,452.
+    pub fn datagram_bytes(mut self, bytes: u16) -> Self {
+        self.limits.datagram_bytes = bytes;
+        self
+    }
+
+    /// How long a dial may take before it fails; messages that wait make it begin again. Default: 5 s.
+    pub fn dial_timeout(mut self, duration: Duration) -> Self {
+        self.limits.dial_timeout = duration;
+        self
+    }
+
+    /// After how long without a word a peer is called down, which fails nothing. Default: 3 s.
+    pub fn down_after(mut self, duration: Duration) -> Self {
+        self.limits.down_after = duration;
+        self
+    }
+
+    /// After how long without a word a peer is lost and its messages end so. Default: 120 s.
+    pub fn give_up(mut self, duration: Duration) -> Self {
+        self.limits.give_up = duration;
+        self
+    }
+
+    /// All limits of the protocol at once; replaces what was set before.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Buffers to ask of the kernel for the socket, bytes. Default: 4 MiB each; it may grant less,
+    /// which [`crate::ShardStats`] shows.
+    pub fn socket_buffers(mut self, recv_bytes: usize, send_bytes: usize) -> Self {
+        self.socket.recv_buffer_bytes = recv_bytes;
+        self.socket.send_buffer_bytes = send_bytes;
+        self
+    }
+
+    /// Starts the node: checks the settings, binds, and runs `start` on each shard.
+    ///
+    /// Returns once the node listens and `start` has run up to its first await that waits, so that
+    /// flows registered before it are there. `start` may end or run on; if it ends with an error, or
+    /// panics, the node stops.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] names what is wrong and what to do. Nothing is left running.
+    pub fn start<F, Fut>(self, start: F) -> Result<Node, StartError>
+    where
+        F: Fn(Shard) -> Fut + Send + Clone + 'static,
+        Fut: Future + 'static,
+        Fut::Output: StartOutput,
+    {
+        self.check()?;
+        start::start(self, start)
+    }
+
+    /// The names of peers, which must differ.
+    pub(crate) fn names(&self) -> Result<HashMap<String, PublicKey>, StartError> {
+        let mut names = HashMap::new();
+        for peer in &self.peers {
+            let Some(name) = &peer.name else { continue };
+            let wrong = |reason| StartError::Peer { reason };
+            check_label(name).map_err(|error| wrong(format!("the peer name {name:?} {error}")))?;
+            if names.insert(name.clone(), peer.key).is_some() {
+                return Err(wrong(format!("two peers are called {name:?}: rename one")));
+            }
+        }
+        Ok(names)
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        if !self.name.is_empty() {
+            check_label(&self.name).map_err(StartError::Name)?;
+        }
+        if self.shards != 1 {
+            let value = self.shards as u64;
+            return Err(StartError::Shards { value });
+        }
+        let checked = self.limits.check();
+        checked.map_err(|error| StartError::Endpoint(ConfigError::Limit(error)))?;
+        let buffers = [
+            ("socket receive buffer", self.socket.recv_buffer_bytes),
+            ("socket send buffer", self.socket.send_buffer_bytes),
+        ];
+        for (name, bytes) in buffers {
+            within(name, bytes as u64, SOCKET_BYTES_MIN, SOCKET_BYTES_MAX)?;
+        }
+        if self.cores.len() > 1 {
+            within("cores given", self.cores.len() as u64, 0, 1)?;
+        }
+        Ok(())
+    }
+
+    fn add_peer(mut self, key: PublicKey, address: Lookup, name: Option<String>) -> Self {
+        self.peers.push(Peer { key, address, name });
+        self
+    }
+}
+
+/// What a start function may end with: nothing, or a result whose error stops the node.
+pub trait StartOutput {
+    /// The error's text, if it is one.
+    fn error(self) -> Option<String>;
+}
+
+impl StartOutput for () {
+    fn error(self) -> Option<String> {
+        None
+    }
+}
+
+impl<E: std::fmt::Display> StartOutput for Result<(), E> {
+    fn error(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
+    }
+}
+
+/// One full receive batch must fit.
+const SOCKET_BYTES_MIN: u64 = 128 << 10;
+const SOCKET_BYTES_MAX: u64 = 1 << 30;
+
+fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), StartError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(StartError::Setting {
+        name,
+        value,
+        min,
+        max,
+    })
+}
+
+/// The first address that the text or value stands for.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers write text or a socket address, both small"
+)]
+fn lookup(address: impl ToSocketAddrs + ToString) -> Lookup {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "no address of that name");
+    let found = address.to_socket_addrs();
+    let found = found.and_then(|mut found| found.next().ok_or_else(none));
+    found.map_err(|source| (address.to_string(), source))
+}

@@ -1,0 +1,404 @@
+//! Destinations: a flow of a peer, resolved once, then cheap to send to.
+//!
+//! A send looks nothing up and allocates nothing: it borrows the shard's endpoint for a moment and
+//! writes the body into the send log. What can be awaited (room, outcome, reply, connection) is a
+//! future that may be dropped at any point and leaves nothing behind.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cubed_transport::identity::PublicKey;
+use cubed_transport::{FlowId, Outcome, PeerId, SendError, Service, Token};
+
+use crate::attempt::{Attempt, Failure, Kind};
+use crate::error::{ConnectError, RequestError, Stopped, WaitError};
+use crate::shared::{Payload, Shared};
+use crate::waits::End;
+
+/// A flow of a peer, for use on the shard that resolved it. Cheap to clone.
+///
+/// Two services: *best effort* is sent once and kept by nobody; *acknowledged* is repeated until the
+/// peer has it, arrives once and in order, and has an [`Outcome`]. Used inside an inline handler, the
+/// `try_` calls go to the shard's outbox (see [`crate::Context`]) and `Ok` means taken there.
+#[derive(Clone)]
+pub struct Destination {
+    shared: Rc<Shared>,
+    flow: FlowId,
+}
+
+impl Destination {
+    pub(crate) fn new(shared: Rc<Shared>, flow: FlowId) -> Self {
+        Self { shared, flow }
+    }
+
+    /// Sends one message best effort, now or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`]: await [`Destination::ready`], or drop the message.
+    /// [`SendError::NotConnected`]: there is no session; a dial was begun if an address is known.
+    /// [`SendError::TooLarge`]: above the node's message limit.
+    #[inline]
+    pub fn try_send(&self, body: &[u8]) -> Result<(), SendError> {
+        let body = Payload::Borrowed(body);
+        self.shared.send(self.flow, body, Service::BestEffort, None)
+    }
+
+    /// Sends one message acknowledged, without waiting for its outcome; the node's tally counts how it
+    /// ended. Without a session it waits in the flow's queue and a dial begins.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`]: await [`Destination::ready`] and try again; nothing was sent.
+    /// [`SendError::TooLarge`]: above the node's message limit.
+    /// [`SendError::NoAddress`]: there is no session and no address to dial.
+    #[inline]
+    pub fn try_send_acknowledged(&self, body: &[u8]) -> Result<(), SendError> {
+        let body = Payload::Borrowed(body);
+        self.shared
+            .send(self.flow, body, Service::Acknowledged, None)
+    }
+
+    /// As [`Destination::try_send_acknowledged`], without copying a large body.
+    ///
+    /// # Errors
+    ///
+    /// As there. Keep a clone of the body (it is counted, not copied) to try again.
+    pub fn try_send_owned(&self, body: Bytes) -> Result<(), SendError> {
+        let body = Payload::Owned(body);
+        self.shared
+            .send(self.flow, body, Service::Acknowledged, None)
+    }
+
+    /// Sends one message best effort, waiting for room; ask for more with
+    /// [`Sending::acknowledged`] and [`Sending::deadline`].
+    pub fn send<'a>(&self, body: &'a [u8]) -> Sending<'a> {
+        self.sending(Payload::Borrowed(body))
+    }
+
+    /// As [`Destination::send`], without copying a large body.
+    pub fn send_owned(&self, body: impl Into<Bytes>) -> Sending<'static> {
+        self.sending(Payload::Owned(body.into()))
+    }
+
+    /// Sends a request and waits for its reply, at most `timeout` from now, time without room or
+    /// session included.
+    pub fn request(&self, body: &[u8], timeout: Duration) -> Request {
+        self.request_owned(Bytes::copy_from_slice(body), timeout)
+    }
+
+    /// As [`Destination::request`], without copying the body.
+    pub fn request_owned(&self, body: impl Into<Bytes>, timeout: Duration) -> Request {
+        let deadline = self.shared.deadline(timeout);
+        Request {
+            attempt: Attempt::new(
+                Rc::clone(&self.shared),
+                self.flow,
+                Payload::Owned(body.into()),
+                Kind::Request(deadline),
+                Some(deadline),
+            ),
+        }
+    }
+
+    /// Waits until the peer has room after a send said [`SendError::Full`]; ready at once otherwise.
+    ///
+    /// Several tasks may be told of the same room: try again, and wait again if it is gone.
+    pub fn ready(&self) -> Ready {
+        Ready {
+            wait: PeerWait::new(&self.shared, self.flow.peer),
+        }
+    }
+
+    /// Dials the peer unless there is a session, and waits for the end of the dial.
+    pub fn connect(&self) -> Connect {
+        Connect {
+            wait: PeerWait::new(&self.shared, self.flow.peer),
+        }
+    }
+
+    /// Whether there is a session with the peer. False from within an inline handler.
+    pub fn is_connected(&self) -> bool {
+        let state = self.shared.try_state();
+        state.is_some_and(|state| state.endpoint.is_connected(self.flow.peer))
+    }
+
+    /// The peer's public key. `None` from within an inline handler.
+    pub fn peer_key(&self) -> Option<PublicKey> {
+        self.shared.try_state()?.endpoint.peer_key(self.flow.peer)
+    }
+
+    pub(crate) fn flow_id(&self) -> FlowId {
+        self.flow
+    }
+
+    /// Whether a body of this length may be sent at all.
+    pub(crate) fn check_bytes(&self, bytes: usize) -> Result<(), SendError> {
+        let (bytes, bytes_max) = (bytes as u64, self.shared.facts.message_bytes_max);
+        if bytes > bytes_max {
+            return Err(SendError::TooLarge { bytes, bytes_max });
+        }
+        Ok(())
+    }
+
+    fn sending<'a>(&self, payload: Payload<'a>) -> Sending<'a> {
+        Sending {
+            shared: Rc::clone(&self.shared),
+            flow: self.flow,
+            payload,
+            deadline: None,
+        }
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Destination").field(&self.flow).finish()
+    }
+}
+
+/// A message about to be sent; await it.
+#[must_use = "nothing is sent until this is awaited"]
+pub struct Sending<'a> {
+    shared: Rc<Shared>,
+    flow: FlowId,
+    payload: Payload<'a>,
+    deadline: Option<Duration>,
+}
+
+impl<'a> Sending<'a> {
+    /// Asks for the acknowledged service; awaiting gives the [`Outcome`].
+    pub fn acknowledged(self) -> SendingAcknowledged<'a> {
+        SendingAcknowledged(self)
+    }
+
+    /// Waits at most this long, counted from when it is awaited.
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+
+    fn attempt(self, kind: Kind) -> Attempt<'a> {
+        let deadline = self.deadline.map(|after| self.shared.deadline(after));
+        Attempt::new(self.shared, self.flow, self.payload, kind, deadline)
+    }
+}
+
+impl<'a> IntoFuture for Sending<'a> {
+    type Output = Result<(), WaitError>;
+    type IntoFuture = Sent<'a>;
+
+    fn into_future(self) -> Sent<'a> {
+        Sent(self.attempt(Kind::BestEffort))
+    }
+}
+
+/// An acknowledged message about to be sent; await it.
+#[must_use = "nothing is sent until this is awaited"]
+pub struct SendingAcknowledged<'a>(Sending<'a>);
+
+impl SendingAcknowledged<'_> {
+    /// Waits for room and outcome at most this long, counted from when it is awaited. A message handed
+    /// over by then goes on without its future.
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.0.deadline = Some(after);
+        self
+    }
+}
+
+impl<'a> IntoFuture for SendingAcknowledged<'a> {
+    type Output = Result<Outcome, WaitError>;
+    type IntoFuture = Settled<'a>;
+
+    fn into_future(self) -> Settled<'a> {
+        Settled(self.0.attempt(Kind::Acknowledged))
+    }
+}
+
+/// Ends when a best-effort message has been handed over.
+pub struct Sent<'a>(Attempt<'a>);
+
+impl Future for Sent<'_> {
+    type Output = Result<(), WaitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = ready!(self.0.poll(context));
+        Poll::Ready(ended.map(|_| ()).map_err(wait_error))
+    }
+}
+
+/// Ends with the outcome of an acknowledged message.
+pub struct Settled<'a>(Attempt<'a>);
+
+impl Future for Settled<'_> {
+    type Output = Result<Outcome, WaitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(self.0.poll(context)) {
+            Ok(Some(End::Outcome(outcome))) => Ok(outcome),
+            Ok(_) => Err(WaitError::Stopped),
+            Err(failure) => Err(wait_error(failure)),
+        })
+    }
+}
+
+/// Ends with the reply to a request. Dropped, the request is forgotten and its reply thrown away.
+#[must_use = "nothing is sent until this is awaited"]
+pub struct Request {
+    attempt: Attempt<'static>,
+}
+
+impl Future for Request {
+    type Output = Result<Bytes, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(self.attempt.poll(context)) {
+            Ok(Some(End::Reply(body))) => Ok(body),
+            Ok(Some(End::Outcome(outcome))) => Err(request_error(outcome)),
+            Ok(_) | Err(Failure::Stopped) => Err(RequestError::Stopped),
+            Err(Failure::Deadline { .. }) => Err(RequestError::Expired),
+            Err(Failure::Send(error)) => Err(RequestError::Send(error)),
+        })
+    }
+}
+
+/// A wait on a peer, forgotten when dropped.
+struct PeerWait {
+    shared: Rc<Shared>,
+    peer: PeerId,
+    token: Option<Token>,
+}
+
+impl PeerWait {
+    fn new(shared: &Rc<Shared>, peer: PeerId) -> Self {
+        Self {
+            shared: Rc::clone(shared),
+            peer,
+            token: None,
+        }
+    }
+
+    fn poll(&mut self, token: Token, context: &Context<'_>) -> Poll<End> {
+        let end = ready!(self.shared.poll_wait(token, context));
+        self.token = None;
+        Poll::Ready(end)
+    }
+}
+
+impl Drop for PeerWait {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            self.shared.forget(token, Some(self.peer));
+        }
+    }
+}
+
+/// Ends when the peer has room.
+#[must_use = "waits for nothing until awaited"]
+pub struct Ready {
+    wait: PeerWait,
+}
+
+impl Future for Ready {
+    type Output = Result<(), Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let wait = &mut self.wait;
+        if wait.token.is_none() {
+            let shared = Rc::clone(&wait.shared);
+            let Some(mut state) = shared.try_state() else {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            if shared.is_stopping() {
+                return Poll::Ready(Err(Stopped));
+            }
+            if !state.receiver.waits.is_full(wait.peer) {
+                return Poll::Ready(Ok(()));
+            }
+            wait.token = Some(state.receiver.waits.open_room(wait.peer));
+        }
+        let Some(token) = wait.token else {
+            return Poll::Ready(Err(Stopped));
+        };
+        Poll::Ready(match ready!(wait.poll(token, context)) {
+            End::Room => Ok(()),
+            _ => Err(Stopped),
+        })
+    }
+}
+
+/// Ends with the dial, or at once if there is a session.
+#[must_use = "dials nobody until awaited"]
+pub struct Connect {
+    wait: PeerWait,
+}
+
+impl Future for Connect {
+    type Output = Result<(), ConnectError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let wait = &mut self.wait;
+        let token = match wait.token {
+            Some(token) => token,
+            None => match begin_dial(wait, context) {
+                Poll::Ready(Ok(Some(token))) => token,
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        Poll::Ready(match ready!(wait.poll(token, context)) {
+            End::Dialled(result) => result.map_err(ConnectError::Dial),
+            _ => Err(ConnectError::Stopped),
+        })
+    }
+}
+
+/// Begins a dial and opens a wait for its end; no wait if there is a session.
+fn begin_dial(
+    wait: &mut PeerWait,
+    context: &Context<'_>,
+) -> Poll<Result<Option<Token>, ConnectError>> {
+    let shared = Rc::clone(&wait.shared);
+    let Some(mut state) = shared.try_state() else {
+        context.waker().wake_by_ref();
+        return Poll::Pending;
+    };
+    if shared.is_stopping() {
+        return Poll::Ready(Err(ConnectError::Stopped));
+    }
+    if state.endpoint.is_connected(wait.peer) {
+        return Poll::Ready(Ok(None));
+    }
+    let now = shared.read_clock();
+    if let Err(error) = state.endpoint.connect(now, wait.peer) {
+        return Poll::Ready(Err(ConnectError::Send(error)));
+    }
+    let token = state.receiver.waits.open_dial(wait.peer);
+    wait.token = Some(token);
+    Poll::Ready(Ok(Some(token)))
+}
+
+fn wait_error(failure: Failure) -> WaitError {
+    match failure {
+        Failure::Send(error) => WaitError::Send(error),
+        Failure::Deadline { offered } => WaitError::Deadline { offered },
+        Failure::Stopped => WaitError::Stopped,
+    }
+}
+
+fn request_error(outcome: Outcome) -> RequestError {
+    match outcome {
+        Outcome::Refused(refusal) => RequestError::Refused(refusal),
+        Outcome::Expired => RequestError::Expired,
+        Outcome::PeerLost => RequestError::PeerLost,
+        // A reply is the only proof of success, so "delivered" without one says nothing.
+        Outcome::Unknown | Outcome::Delivered => RequestError::Unknown,
+    }
+}

@@ -1,0 +1,112 @@
+//! Registering a flow: its limits, and who takes its messages.
+
+use std::rc::Rc;
+
+use cubed_router::address::FlowName;
+
+use crate::error::FlowError;
+use crate::flows::{Flow, Sink};
+use crate::limits::{HANDLER_WINDOW_BYTES_MIN, MESSAGE_CHARGE_BYTES, QUEUE_BYTES_MAX};
+use crate::message::{Context, Message};
+use crate::queue::{Capacity, Queue, QueueState};
+use crate::shared::Shared;
+
+/// A flow about to be registered: end with [`FlowBuilder::handler`] or [`FlowBuilder::queue`].
+#[must_use = "a flow is registered by `handler` or `queue`"]
+pub struct FlowBuilder {
+    shared: Rc<Shared>,
+    name: String,
+    message_bytes_max: Option<u64>,
+    takes_requests: bool,
+}
+
+impl FlowBuilder {
+    pub(crate) fn new(shared: Rc<Shared>, name: &str) -> Self {
+        Self {
+            shared,
+            name: name.to_owned(),
+            message_bytes_max: None,
+            takes_requests: true,
+        }
+    }
+
+    /// Refuses longer messages, before their first byte travels. Default: the node's limit, 64 MiB.
+    pub fn message_bytes_max(mut self, bytes: u64) -> Self {
+        self.message_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Whether requests are taken; otherwise they are refused with [`crate::Refusal::NotAServer`].
+    /// Default: they are.
+    pub fn takes_requests(mut self, takes: bool) -> Self {
+        self.takes_requests = takes;
+        self
+    }
+
+    /// Calls `handler` for each message, on the shard, while the datagram is open: no copy, no task, no
+    /// wake-up. The flow lives until [`crate::Shard::remove_flow`].
+    ///
+    /// The handler must not block and had better be short: nothing else runs on the shard meanwhile. If
+    /// it panics, the node stops. What it sends leaves after it returned (see [`Context`]).
+    ///
+    /// # Errors
+    ///
+    /// [`FlowError`]: the name is taken or breaks a rule, or a limit is out of range.
+    pub fn handler(
+        self,
+        handler: impl FnMut(&Message<'_>, &mut Context<'_>) + 'static,
+    ) -> Result<(), FlowError> {
+        let bytes_max = self.shared.facts.message_bytes_max;
+        let bytes = self.checked_message_bytes(bytes_max)?;
+        let window = HANDLER_WINDOW_BYTES_MIN.max(bytes + MESSAGE_CHARGE_BYTES);
+        self.add(Sink::Handler(Box::new(handler)), window, bytes)
+    }
+
+    /// Copies messages into batches, which a task takes with [`Queue::next_batch`]. What a batch holds
+    /// is charged to its senders until it is dropped. The flow lives as long as the queue.
+    ///
+    /// # Errors
+    ///
+    /// As [`FlowBuilder::handler`].
+    pub fn queue(self, capacity: Capacity) -> Result<Queue, FlowError> {
+        let sender_bytes = within(
+            capacity.sender_bytes,
+            QUEUE_SENDER_BYTES_MIN,
+            QUEUE_BYTES_MAX,
+        )?;
+        within(capacity.total_bytes, sender_bytes, QUEUE_BYTES_MAX)?;
+        let bytes_max = self.shared.facts.message_bytes_max;
+        let bytes =
+            self.checked_message_bytes(bytes_max.min(sender_bytes - MESSAGE_CHARGE_BYTES))?;
+        let state = QueueState::new(capacity);
+        let outbox = Rc::clone(&self.shared.outbox);
+        self.add(Sink::Queue(Rc::clone(&state)), sender_bytes, bytes)?;
+        Ok(Queue::new(state, outbox))
+    }
+
+    /// The message limit: what was asked for, which may not exceed `max`, or `max`.
+    fn checked_message_bytes(&self, max: u64) -> Result<u64, FlowError> {
+        self.message_bytes_max
+            .map_or(Ok(max), |bytes| within(bytes, 0, max))
+    }
+
+    fn add(self, sink: Sink, window_bytes: u64, message_bytes_max: u64) -> Result<(), FlowError> {
+        let name = FlowName::new(&self.name)?;
+        let mut flow = Flow::new(name, sink, window_bytes, message_bytes_max);
+        flow.takes_requests = self.takes_requests;
+        let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
+        let added = state.receiver.flows.add(flow);
+        added.map_err(|flow| FlowError::Exists(flow.name.as_str().to_owned()))
+    }
+}
+
+/// Credit of a queue to one sender, at least: one small message in a datagram's room.
+const QUEUE_SENDER_BYTES_MIN: u64 = 2_048;
+
+fn within(bytes: u64, min: u64, max: u64) -> Result<u64, FlowError> {
+    if (min..=max).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(FlowError::Capacity { bytes, min, max })
+    }
+}

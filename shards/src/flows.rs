@@ -1,0 +1,259 @@
+//! The flows of one shard that others may send to, by name and by number.
+//!
+//! A flow is looked up by name once per binding and by number per message. Numbers are never reused, so
+//! that a message on its way to a flow that is gone cannot reach another one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use cubed_router::address::FlowName;
+use cubed_transport::time::Instant;
+use cubed_transport::{Body, Disposition, Incoming, Refusal};
+
+use crate::message::{Context, Message};
+use crate::outbox::Outbox;
+use crate::queue::SharedQueue;
+
+/// What a user hands in to receive messages without a wake-up.
+pub(crate) type Handler = Box<dyn FnMut(&Message<'_>, &mut Context<'_>)>;
+
+/// Who takes a flow's messages.
+pub(crate) enum Sink {
+    Handler(Handler),
+    Queue(SharedQueue),
+}
+
+/// One flow.
+pub(crate) struct Flow {
+    pub(crate) name: FlowName,
+    pub(crate) sink: Sink,
+    pub(crate) window_bytes: u64,
+    pub(crate) message_bytes_max: u64,
+    pub(crate) takes_requests: bool,
+    accepted: u64,
+    accepted_bytes: u64,
+    refused: u64,
+}
+
+impl Flow {
+    pub(crate) fn new(
+        name: FlowName,
+        sink: Sink,
+        window_bytes: u64,
+        message_bytes_max: u64,
+    ) -> Self {
+        Self {
+            name,
+            sink,
+            window_bytes,
+            message_bytes_max,
+            takes_requests: true,
+            accepted: 0,
+            accepted_bytes: 0,
+            refused: 0,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.sink {
+            Sink::Handler(_) => false,
+            Sink::Queue(queue) => queue.borrow().is_closed(),
+        }
+    }
+
+    /// Hands one message to the handler or the queue.
+    pub(crate) fn deliver(
+        &mut self,
+        message: Incoming<'_>,
+        outbox: &Rc<RefCell<Outbox>>,
+        now: Instant,
+    ) -> Result<Disposition, Refusal> {
+        let bytes = message.body.as_slice().len() as u64;
+        let result = match &mut self.sink {
+            Sink::Queue(queue) => queue.borrow_mut().push(message).map(|()| Disposition::Held),
+            Sink::Handler(handler) => run(handler, &message, outbox, now),
+        };
+        match result {
+            Ok(_) => {
+                self.accepted += 1;
+                self.accepted_bytes += bytes;
+            }
+            Err(_) => self.refused += 1,
+        }
+        result
+    }
+}
+
+/// Runs an inline handler. A request is refused while the outbox is crowded: its asker hears that at
+/// once, where a reply that found no room would leave it waiting.
+fn run(
+    handler: &mut Handler,
+    message: &Incoming<'_>,
+    outbox: &Rc<RefCell<Outbox>>,
+    now: Instant,
+) -> Result<Disposition, Refusal> {
+    if message.request.is_some() && outbox.borrow().is_crowded() {
+        return Err(Refusal::QueueFull);
+    }
+    let body: &Body<'_> = &message.body;
+    let seen = Message {
+        sender: message.sender,
+        body: body.as_slice(),
+        request: message.request,
+        service: message.service,
+    };
+    let mut context = Context {
+        outbox,
+        request: message.request,
+        now,
+    };
+    handler(&seen, &mut context);
+    Ok(Disposition::Consumed)
+}
+
+/// How a flow stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowStats {
+    /// The flow's name.
+    pub name: FlowName,
+    /// Messages accepted.
+    pub accepted: u64,
+    /// Bytes of their bodies.
+    pub accepted_bytes: u64,
+    /// Messages refused because the queue or the outbox was full.
+    pub refused: u64,
+    /// Messages held by the queue and by batches in use; 0 for handlers.
+    pub queued: u64,
+    /// What these are charged, bytes: their bodies and 64 each.
+    pub queued_bytes: u64,
+}
+
+/// All flows of one shard.
+#[derive(Default)]
+pub(crate) struct Flows {
+    by_name: HashMap<FlowName, u32>,
+    by_number: Vec<Option<Flow>>,
+    generation: u32,
+}
+
+impl Flows {
+    /// Adds a flow; gives it back when the name is taken.
+    pub(crate) fn add(&mut self, flow: Flow) -> Result<(), Flow> {
+        if let Some(present) = self.by_name.get(&flow.name) {
+            let present = *present;
+            if self.get(present).is_some_and(|flow| !flow.is_closed()) {
+                return Err(flow);
+            }
+            self.by_number[present as usize] = None;
+        }
+        self.by_name
+            .insert(flow.name.clone(), self.by_number.len() as u32);
+        self.by_number.push(Some(flow));
+        self.generation = self.generation.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Removes a flow; whether there was one.
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let Some(number) = self.by_name.remove(name) else {
+            return false;
+        };
+        self.by_number[number as usize] = None;
+        self.generation = self.generation.wrapping_add(1);
+        true
+    }
+
+    /// The number and the flow of a name.
+    pub(crate) fn find(&self, name: &str) -> Option<(u32, &Flow)> {
+        let number = *self.by_name.get(name)?;
+        let flow = self.by_number.get(number as usize)?.as_ref()?;
+        (!flow.is_closed()).then_some((number, flow))
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Flow> {
+        self.by_number.get_mut(number as usize)?.as_mut()
+    }
+
+    fn get(&self, number: u32) -> Option<&Flow> {
+        self.by_number.get(number as usize)?.as_ref()
+    }
+
+    /// Changes whenever a flow is added or removed.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Tells all queues that no more messages will come.
+    pub(crate) fn stop(&mut self) {
+        for flow in self.by_number.iter().flatten() {
+            if let Sink::Queue(queue) = &flow.sink {
+                queue.borrow_mut().stop();
+            }
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Vec<FlowStats> {
+        let stats = |flow: &Flow| {
+            let (queued, queued_bytes) = match &flow.sink {
+                Sink::Handler(_) => (0, 0),
+                Sink::Queue(queue) => queue.borrow().held(),
+            };
+            FlowStats {
+                name: flow.name.clone(),
+                accepted: flow.accepted,
+                accepted_bytes: flow.accepted_bytes,
+                refused: flow.refused,
+                queued,
+                queued_bytes,
+            }
+        };
+        self.by_number.iter().flatten().map(stats).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: names are unique, numbers are never reused, removal is final.
+    use super::*;
+    use crate::queue::{Capacity, Queue, QueueState};
+
+    fn flow(name: &str) -> Flow {
+        let sink = Sink::Handler(Box::new(|_, _| {}));
+        Flow::new(FlowName::new(name).unwrap(), sink, 1, 1)
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let mut flows = Flows::default();
+        assert!(flows.add(flow("a")).is_ok());
+        assert!(flows.add(flow("a")).is_err());
+        assert_eq!(flows.find("a").unwrap().0, 0);
+        assert!(flows.find("b").is_none());
+    }
+
+    #[test]
+    fn a_removed_flow_gives_its_number_to_nobody() {
+        let mut flows = Flows::default();
+        assert!(flows.add(flow("a")).is_ok());
+        let before = flows.generation();
+        assert!(flows.remove("a") && !flows.remove("a"));
+        assert_ne!(flows.generation(), before);
+        assert!(flows.add(flow("a")).is_ok());
+        assert_eq!(flows.find("a").unwrap().0, 1);
+        assert!(flows.get_mut(0).is_none());
+    }
+
+    #[test]
+    fn the_name_of_a_dropped_queue_is_free_again() {
+        let mut flows = Flows::default();
+        let state = QueueState::new(Capacity::bytes(100));
+        let sink = Sink::Queue(Rc::clone(&state));
+        let named = FlowName::new("q").unwrap();
+        assert!(flows.add(Flow::new(named, sink, 1, 1)).is_ok());
+        drop(Queue::new(state, Rc::default()));
+        assert!(flows.find("q").is_none());
+        assert!(flows.add(flow("q")).is_ok());
+    }
+}

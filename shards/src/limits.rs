@@ -1,0 +1,62 @@
+//! Limits of the joint: every queue and loop of this crate has one here.
+//!
+//! What is configured per node lies in the builder; these are the fixed ones.
+
+use std::time::Duration;
+
+/// Commands from other threads that wait for one shard, at most. A command is a boxed closure of
+/// about 100 bytes; a full queue makes the caller's future wait.
+pub(crate) const COMMANDS_MAX: usize = 1_024;
+
+/// Commands run per turn, at most, so that outside threads cannot starve the socket.
+pub(crate) const COMMANDS_PER_TURN_MAX: usize = 256;
+
+/// Receive calls per turn, at most. One call brings up to 64 KiB of datagrams, so the endpoint
+/// sends (and acknowledges) at least once per MiB received.
+pub(crate) const RECEIVES_PER_TURN_MAX: usize = 16;
+
+/// Send calls per turn, at most. One call carries up to 64 KiB.
+pub(crate) const SENDS_PER_TURN_MAX: usize = 32;
+
+/// Bytes that wait in the outbox of a shard, at most: what inline handlers sent and replied during
+/// one receive call, and what found no room and is kept. One message is always taken.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of the outbox that wait for one destination, at most, so that a destination that does not
+/// read cannot fill it for the others.
+pub(crate) const OUTBOX_STALLED_BYTES_MAX: usize = 1 << 20;
+
+/// What each message is charged beyond its body, in credit and in the outbox, bytes.
+pub(crate) const MESSAGE_CHARGE_BYTES: u64 = 64;
+
+/// Bodies from here on are kept as they were assembled; shorter ones are copied into the batch.
+pub(crate) const OWNED_BODY_BYTES_MIN: usize = 16 << 10;
+
+/// Capacity of a queue, at most: offsets into a batch are 31 bits.
+pub(crate) const QUEUE_BYTES_MAX: u64 = 1 << 30;
+
+/// Cleared batches a queue keeps for reuse: one being filled, one being read, one to spare.
+pub(crate) const QUEUE_SPARE_BATCHES_MAX: usize = 2;
+
+/// Credit of an inline handler to one sender, at least. A handler consumes at once, so this bounds
+/// what is in flight: 4 MiB is 10 Gb/s over 3 ms.
+pub(crate) const HANDLER_WINDOW_BYTES_MIN: u64 = 4 << 20;
+
+/// How long a stopping shard goes on trying to hand its last datagrams to a full socket.
+pub(crate) const FAREWELL_DURATION_MAX: Duration = Duration::from_millis(20);
+
+/// How often the tasks of a stopping shard get a turn, to see that it stops and to end.
+pub(crate) const FAREWELL_YIELDS: usize = 16;
+
+/// How long a shard sleeps before it offers a run again that the socket had no room for. The socket's
+/// buffer drains at line rate: 50 us are 60 KiB at 10 Gb/s.
+pub(crate) const SEND_RETRY_INTERVAL: Duration = Duration::from_micros(50);
+
+/// How often the drop counters are looked at for the first drop of a kind.
+pub(crate) const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a drain looks whether everything has been settled.
+pub(crate) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_micros(200);
+
+const _: () = assert!(OUTBOX_STALLED_BYTES_MAX < OUTBOX_BYTES_MAX);
+const _: () = assert!(QUEUE_BYTES_MAX < 1 << 31);

@@ -1,0 +1,369 @@
+//! The node as other threads see it: calls into its shards, statistics, drain and end.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cubed_router::address::{Address, FlowName, NodeName};
+use cubed_router::policy::Policy;
+use cubed_runtime::{ExecutorError, ExecutorThread};
+use cubed_transport::Outcome;
+use cubed_transport::identity::PublicKey;
+
+use crate::builder::NodeBuilder;
+use crate::error::{ConnectError, NodeError, RequestError, ResolveError, Stopped, WaitError};
+use crate::outside::Gate;
+use crate::shard::Shard;
+use crate::start::Fault;
+use crate::stats::{DrainReport, NodeStats};
+
+/// A running node. Cheap to clone, usable from any thread; its futures run on any executor.
+///
+/// When the last clone is dropped, the node is asked to stop, and nobody waits for it. To end in order,
+/// [`Node::drain`], [`Node::shutdown`] and [`Node::join`].
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+/// What a node is made of.
+pub(crate) struct NodeParts {
+    pub(crate) public_key: PublicKey,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) names: HashMap<String, PublicKey>,
+    pub(crate) gates: Vec<Arc<Gate>>,
+    pub(crate) threads: Vec<(ThreadId, ExecutorThread)>,
+    pub(crate) fault: Fault,
+}
+
+struct Inner {
+    public_key: PublicKey,
+    local_addr: SocketAddr,
+    names: HashMap<String, PublicKey>,
+    gates: Vec<Arc<Gate>>,
+    thread_ids: Vec<ThreadId>,
+    /// Locked while somebody waits for the threads, so that all others wait for the same end.
+    ending: Mutex<Ending>,
+    fault: Fault,
+}
+
+enum Ending {
+    Running(Vec<ExecutorThread>),
+    Ended(Result<(), NodeError>),
+}
+
+impl Node {
+    /// Settings of a node to start.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    pub(crate) fn new(parts: NodeParts) -> Self {
+        let (thread_ids, threads) = parts.threads.into_iter().unzip();
+        Self {
+            inner: Arc::new(Inner {
+                public_key: parts.public_key,
+                local_addr: parts.local_addr,
+                names: parts.names,
+                gates: parts.gates,
+                thread_ids,
+                ending: Mutex::new(Ending::Running(threads)),
+                fault: parts.fault,
+            }),
+        }
+    }
+
+    /// The key that peers reach this node by.
+    pub fn public_key(&self) -> PublicKey {
+        self.inner.public_key
+    }
+
+    /// Where the node listens; the port is the real one.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local_addr
+    }
+
+    /// How many shards the node has.
+    pub fn shards(&self) -> usize {
+        self.inner.gates.len()
+    }
+
+    /// Runs a future on a shard, with all that a [`Shard`] can do. Dropped, it is ended there.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] when the node has stopped before the end, or `future` panicked.
+    ///
+    /// # Panics
+    ///
+    /// If there is no shard of this number.
+    pub async fn on_shard<T, F, Fut>(&self, shard: usize, future: F) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: FnOnce(Shard) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + 'static,
+    {
+        self.inner.gates[shard].call(future).await
+    }
+
+    /// The flow `name` of the peer with this key, to send to from any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::Name`]. Whether the peer is known shows when something is sent.
+    pub fn resolve(&self, key: PublicKey, name: &str) -> Result<Remote, ResolveError> {
+        Ok(Remote {
+            gate: Arc::clone(&self.inner.gates[0]),
+            key,
+            flow: FlowName::new(name)?,
+        })
+    }
+
+    /// As [`Node::resolve`], by address text: see [`Shard::resolve_address`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn resolve_address(&self, address: &str) -> Result<Remote, ResolveError> {
+        let address: Address = address.parse()?;
+        let key = node_key(&address, self.inner.public_key, &self.inner.names)?;
+        self.resolve(key, address.flow().as_str())
+    }
+
+    /// Replaces the policy on every shard.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`].
+    pub async fn set_policy(&self, policy: Policy) -> Result<(), Stopped> {
+        for gate in &self.inner.gates {
+            let policy = policy.clone();
+            // Refused in handlers only, and a call is no handler.
+            gate.call(async move |shard: Shard| drop(shard.set_policy(policy)))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// What the node has counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`].
+    pub async fn stats(&self) -> Result<NodeStats, Stopped> {
+        let mut shards = Vec::with_capacity(self.inner.gates.len());
+        for gate in &self.inner.gates {
+            shards.extend(gate.call(async move |shard: Shard| shard.stats()).await?);
+        }
+        Ok(NodeStats { shards })
+    }
+
+    /// Takes no more messages, waits until each acknowledged one has an outcome or `timeout` has
+    /// passed, then ends all sessions; what had no outcome by then is *unknown*.
+    ///
+    /// The report is exact: every acknowledged message the node was ever given is in it once. The node
+    /// runs on, without sessions, until [`Node::shutdown`].
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`].
+    pub async fn drain(&self, timeout: Duration) -> Result<DrainReport, Stopped> {
+        let mut report = DrainReport::default();
+        for gate in &self.inner.gates {
+            let drained = gate.call(async move |shard: Shard| shard.drain(timeout).await);
+            report = report.plus(drained.await?);
+        }
+        Ok(report)
+    }
+
+    /// Asks the node to stop: peers are told, tasks that wait are told, then the threads end. Returns at
+    /// once.
+    pub fn shutdown(&self) {
+        self.inner.stop();
+    }
+
+    /// Blocks until the node has stopped, by [`Node::shutdown`] or by a failure.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] says why it stopped, if not because it was asked to.
+    pub fn join(&self) -> Result<(), NodeError> {
+        if self.inner.thread_ids.contains(&thread::current().id()) {
+            return Err(NodeError::JoinedFromShard);
+        }
+        let mut ending = self
+            .inner
+            .ending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let threads = match &mut *ending {
+            Ending::Ended(result) => return result.clone(),
+            Ending::Running(threads) => std::mem::take(threads),
+        };
+        let mut result = Ok(());
+        for thread in threads {
+            result = result.and(thread.join().map_err(node_error));
+        }
+        let fault = self
+            .inner
+            .fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let result = fault.map_or(result, Err);
+        *ending = Ending::Ended(result.clone());
+        result
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, at) = (self.inner.public_key.fingerprint(), self.inner.local_addr);
+        write!(f, "Node({key} at {at})")
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        for gate in &self.gates {
+            gate.stop();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A flow of a peer, for use from any thread. Cheap to clone.
+///
+/// Each call crosses to a shard and back (a few microseconds); code that sends much belongs on a shard,
+/// with a [`crate::Destination`]. Futures send nothing until awaited, and dropped, what they wait for
+/// is forgotten.
+#[derive(Clone)]
+pub struct Remote {
+    gate: Arc<Gate>,
+    key: PublicKey,
+    flow: FlowName,
+}
+
+impl Remote {
+    /// Sends acknowledged and waits for the outcome.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] says why there is no outcome.
+    pub async fn send(&self, body: impl Into<Bytes>) -> Result<Outcome, WaitError> {
+        let (key, flow, body) = (self.key, self.flow.clone(), body.into());
+        let call = self.gate.call(async move |shard: Shard| {
+            let to = shard
+                .resolve(key, flow.as_str())
+                .map_err(WaitError::Resolve)?;
+            to.send_owned(body).acknowledged().await
+        });
+        call.await.unwrap_or(Err(WaitError::Stopped))
+    }
+
+    /// Sends best effort, waiting for room but not for an outcome.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] says why it was not sent.
+    pub async fn send_best_effort(&self, body: impl Into<Bytes>) -> Result<(), WaitError> {
+        let (key, flow, body) = (self.key, self.flow.clone(), body.into());
+        let call = self.gate.call(async move |shard: Shard| {
+            let to = shard
+                .resolve(key, flow.as_str())
+                .map_err(WaitError::Resolve)?;
+            to.send_owned(body).await
+        });
+        call.await.unwrap_or(Err(WaitError::Stopped))
+    }
+
+    /// Sends a request and waits for its reply, at most `timeout` from when the shard takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] says why there is no reply.
+    pub async fn request(
+        &self,
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let (key, flow, body) = (self.key, self.flow.clone(), body.into());
+        let call = self.gate.call(async move |shard: Shard| {
+            let to = shard
+                .resolve(key, flow.as_str())
+                .map_err(RequestError::Resolve)?;
+            to.request_owned(body, timeout).await
+        });
+        call.await.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Dials the peer unless there is a session, and waits for the end of the dial.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] names address, keys and cause.
+    pub async fn connect(&self) -> Result<(), ConnectError> {
+        let (key, flow) = (self.key, self.flow.clone());
+        let call = self.gate.call(async move |shard: Shard| {
+            let to = shard
+                .resolve(key, flow.as_str())
+                .map_err(ConnectError::Resolve)?;
+            to.connect().await
+        });
+        call.await.unwrap_or(Err(ConnectError::Stopped))
+    }
+
+    /// The peer's public key.
+    pub fn peer_key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// The flow's name.
+    pub fn flow(&self) -> &FlowName {
+        &self.flow
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({} of {})", self.flow, self.key.fingerprint())
+    }
+}
+
+/// The key of the node that an address means, on a node with this key and these names for its peers.
+pub(crate) fn node_key(
+    address: &Address,
+    own: PublicKey,
+    names: &HashMap<String, PublicKey>,
+) -> Result<PublicKey, ResolveError> {
+    if address.channel().is_some() {
+        return Err(ResolveError::Level("channel"));
+    }
+    if address.unit().is_some() {
+        return Err(ResolveError::Level("unit"));
+    }
+    match address.node() {
+        None => Ok(own),
+        Some(NodeName::Key(key)) => Ok(*key),
+        Some(NodeName::Name(name)) => {
+            let unknown = || ResolveError::UnknownNode(name.clone());
+            names.get(name).copied().ok_or_else(unknown)
+        }
+    }
+}
+
+fn node_error(error: ExecutorError) -> NodeError {
+    match error {
+        ExecutorError::Panicked { message } => NodeError::Panicked(message),
+        other => NodeError::Machine(other.to_string()),
+    }
+}

@@ -1,0 +1,274 @@
+//! The pump: the one task of a shard that moves everything.
+//!
+//! A turn runs commands, receives, does what is due, sends what is there and wakes who waits; then the
+//! other tasks run. Always holds: after anything changed, the endpoint is asked for datagrams and
+//! events before the shard sleeps; the shard sleeps only if a turn did nothing and no task has run
+//! since; bytes received are lent for the call that handles them.
+
+use std::io;
+use std::rc::Rc;
+
+use cubed_runtime::{
+    Driver, DriverWaker, Received, SendStatus, SpinDecision, Spinner, polls, yield_now,
+};
+use cubed_transport::time::Instant;
+use cubed_transport::{Event, PeerId, Transmit};
+
+use crate::limits::{
+    COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, RECEIVES_PER_TURN_MAX,
+    SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
+};
+use crate::outside::Calls;
+use crate::shard::Shard;
+use crate::shared::{PumpCounters, Shared, State};
+use crate::waits::End;
+use crate::watch::Watch;
+
+/// The pump of one shard, on any driver.
+pub(crate) struct Pump<D> {
+    shared: Rc<Shared>,
+    shard: Shard,
+    driver: D,
+    calls: Calls,
+    spinner: Spinner,
+    outgoing: Outgoing,
+    watch: Watch,
+    counters: PumpCounters,
+}
+
+/// The run of datagrams on its way to the socket.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    /// What has not left yet, and how many bytes of it have.
+    held: Option<(Transmit, usize)>,
+}
+
+impl<D: Driver> Pump<D> {
+    pub(crate) fn new(shared: Rc<Shared>, driver: D, calls: Calls, spinner: Spinner) -> Self {
+        Self {
+            shard: Shard::new(Rc::clone(&shared)),
+            shared,
+            driver,
+            calls,
+            spinner,
+            outgoing: Outgoing::default(),
+            watch: Watch::default(),
+            counters: PumpCounters::default(),
+        }
+    }
+
+    /// Ends the shard's sleep, from any thread.
+    pub(crate) fn waker(&self) -> DriverWaker {
+        self.driver.waker()
+    }
+
+    /// Runs until the shard is asked to stop, then takes leave of the peers.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when the socket or the ring is broken.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        // No other task is ready, as far as we know: a task becomes so only in a turn that worked.
+        let mut quiet = false;
+        while !self.shared.is_stopping() {
+            let worked = self.turn()?;
+            let now = self.shared.now().as_nanos();
+            if worked || !quiet {
+                self.spinner.on_work(now);
+                quiet = self.let_others_run().await;
+            } else if self.spinner.on_idle(now) == SpinDecision::Park {
+                quiet = self.park()? == 0;
+            }
+        }
+        self.take_leave().await
+    }
+
+    /// One round of everything; whether there was anything to do.
+    fn turn(&mut self) -> io::Result<bool> {
+        self.counters.turns += 1;
+        let commands = self.calls.run(&self.shard, COMMANDS_PER_TURN_MAX);
+        self.counters.commands += commands as u64;
+        self.shared.read_clock();
+        let shared = &self.shared;
+        let batches = self.driver.recv(RECEIVES_PER_TURN_MAX, &mut |mut batch| {
+            receive(shared, &mut batch)
+        })?;
+        let due = self.run_due();
+        let sent = self.transmit();
+        let told = self.dispatch_events();
+        let worked = commands > 0 || batches > 0 || due || sent || told;
+        if worked {
+            self.publish();
+        }
+        Ok(worked)
+    }
+
+    /// Sleeps until a datagram, a call or a deadline comes; how many batches came.
+    fn park(&mut self) -> io::Result<usize> {
+        self.counters.parks += 1;
+        self.publish();
+        let mut deadline = self.shared.timers.next_deadline();
+        let timeout = self.shared.state.borrow().endpoint.poll_timeout();
+        let timeout = timeout.map(Instant::as_nanos);
+        deadline = earlier(deadline, timeout);
+        if self.outgoing.held.is_some() {
+            let retry = self.shared.now() + SEND_RETRY_INTERVAL;
+            deadline = earlier(deadline, Some(retry.as_nanos()));
+        }
+        let shared = &self.shared;
+        self.driver
+            .wait(deadline, &mut |mut batch| receive(shared, &mut batch))
+    }
+
+    /// Hands over what tasks left in the outbox, and fires what time has come for.
+    fn run_due(&mut self) -> bool {
+        let now = self.shared.now();
+        let fired = self.shared.timers.fire(now.as_nanos()) > 0;
+        let mut state = self.shared.state.borrow_mut();
+        let flushed = flush(&self.shared, &mut state);
+        let State {
+            endpoint, receiver, ..
+        } = &mut *state;
+        let due = endpoint.poll_timeout().is_some_and(|at| at <= now);
+        if due {
+            receiver.now = now;
+            endpoint.handle_timeout(now, receiver);
+        }
+        self.watch.check_drops(endpoint, now);
+        fired || flushed || due
+    }
+
+    /// Sends what the endpoint has, up to a limit; whether anything left.
+    fn transmit(&mut self) -> bool {
+        let mut state = self.shared.state.borrow_mut();
+        let now = self.shared.now();
+        let mut worked = false;
+        for _ in 0..SENDS_PER_TURN_MAX {
+            let Outgoing { bytes, held } = &mut self.outgoing;
+            let next = held.take();
+            let next = next.or_else(|| Some((state.endpoint.poll_transmit(now, bytes)?, 0)));
+            let Some((transmit, gone)) = next else { break };
+            match self
+                .driver
+                .send(transmit.to, &bytes[gone..], transmit.segment_bytes)
+            {
+                Ok(SendStatus::Sent) => {}
+                Ok(SendStatus::WouldBlock { sent_bytes }) => {
+                    *held = Some((transmit, gone + sent_bytes));
+                    return worked || sent_bytes > 0;
+                }
+                Err(error) => self.counters.count_send_error(&transmit, &error),
+            }
+            worked = true;
+        }
+        worked
+    }
+
+    /// Wakes who waits for what happened, and tells the log.
+    fn dispatch_events(&mut self) -> bool {
+        let mut state = self.shared.state.borrow_mut();
+        let mut worked = false;
+        while let Some(event) = state.endpoint.poll_event() {
+            worked = true;
+            Watch::tell(&state.endpoint, &event);
+            let waits = &mut state.receiver.waits;
+            match event {
+                Event::Outcome { token, outcome } => waits.end(token, End::Outcome(outcome)),
+                Event::Writable { peer } | Event::SessionEnded { peer, .. } => {
+                    waits.room(peer);
+                    self.retry_outbox(&mut state, peer);
+                }
+                Event::Connected { peer } => waits.dialled(peer, &Ok(())),
+                Event::DialFailed { peer, error } => waits.dialled(peer, &Err(error)),
+                Event::Down { .. } | Event::Up { .. } => {}
+            }
+        }
+        worked
+    }
+
+    fn retry_outbox(&self, state: &mut State, peer: PeerId) {
+        if !state.stalled {
+            return;
+        }
+        let mut outbox = self.shared.outbox.borrow_mut();
+        let now = self.shared.now();
+        outbox.retry(&mut state.endpoint, &mut state.receiver.waits, peer, now);
+        state.stalled = outbox.is_stalled();
+    }
+
+    /// Lets every ready task run once; whether none was.
+    async fn let_others_run(&self) -> bool {
+        let before = polls();
+        yield_now().await;
+        polls() - before <= 1
+    }
+
+    /// Tells tasks and peers that this is the end.
+    async fn take_leave(&mut self) -> io::Result<()> {
+        end_waits(&self.shared);
+        for _ in 0..FAREWELL_YIELDS {
+            if self.let_others_run().await {
+                break;
+            }
+        }
+        let until = self.shared.read_clock() + FAREWELL_DURATION_MAX;
+        let mut state = self.shared.state.borrow_mut();
+        flush(&self.shared, &mut state);
+        state.endpoint.close();
+        drop(state);
+        while (self.transmit() || self.outgoing.held.is_some()) && self.shared.read_clock() < until
+        {
+            self.dispatch_events();
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        self.counters.driver = self.driver.stats();
+        self.shared.counters.set(self.counters);
+    }
+}
+
+/// Handles one batch of datagrams, and hands over what handlers said meanwhile.
+fn receive(shared: &Shared, batch: &mut Received<'_>) {
+    let now = shared.read_clock();
+    let mut state = shared.state.borrow_mut();
+    let State {
+        endpoint, receiver, ..
+    } = &mut *state;
+    receiver.now = now;
+    for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
+        endpoint.handle_datagram(now, batch.from, datagram, receiver);
+    }
+    flush(shared, &mut state);
+}
+
+/// Hands over the outbox; whether there was anything in it.
+fn flush(shared: &Shared, state: &mut State) -> bool {
+    let mut outbox = shared.outbox.borrow_mut();
+    let State {
+        endpoint,
+        receiver,
+        stalled,
+    } = state;
+    let worked = outbox.flush(endpoint, &mut receiver.waits, shared.now());
+    *stalled = outbox.is_stalled();
+    worked
+}
+
+/// Ends every wait of the shard's tasks. For a shard that stops, well or not.
+pub(crate) fn end_waits(shared: &Shared) {
+    if let Some(mut state) = shared.try_state() {
+        state.receiver.flows.stop();
+        state.receiver.waits.stop();
+    }
+}
+
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,266 @@
+//! What all handles of one shard share: the endpoint, the receiving side, timers, and the word to stop.
+//!
+//! One `RefCell` guards the endpoint. It is borrowed for a moment by each call, and by the pump while a
+//! datagram is handled; only inline handlers run in that time, and what they do through ordinary
+//! handles goes to the outbox instead. No borrow is ever held across an await.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cubed_router::placement::owner_shard;
+use cubed_runtime::{Clock, DriverStats, SocketBuffers, Timers};
+use cubed_transport::identity::PublicKey;
+use cubed_transport::time::Instant;
+use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Service, Token, Transmit};
+
+use crate::application::Receiver;
+use crate::error::NodeError;
+use crate::outbox::{Outbox, Target};
+use crate::waits::End;
+
+/// What never changes while a shard runs.
+pub(crate) struct Facts {
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) public_key: PublicKey,
+    pub(crate) index: u8,
+    pub(crate) shards: u8,
+    pub(crate) placement_salt: [u8; 32],
+    pub(crate) message_bytes_max: u64,
+    pub(crate) socket_buffers: SocketBuffers,
+    /// Names that the configuration gives to peers.
+    pub(crate) names: HashMap<String, PublicKey>,
+}
+
+/// The endpoint and the receiving side, which are always needed together.
+pub(crate) struct State {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) receiver: Receiver,
+    /// Some message of the outbox waits for room.
+    pub(crate) stalled: bool,
+}
+
+/// What the pump counts and leaves for whoever asks.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PumpCounters {
+    pub(crate) turns: u64,
+    pub(crate) parks: u64,
+    pub(crate) commands: u64,
+    pub(crate) send_errors: u64,
+    pub(crate) driver: DriverStats,
+}
+
+impl PumpCounters {
+    /// A run that the system refused is lost, like one lost on its way: the protocol sends it again.
+    #[cold]
+    pub(crate) fn count_send_error(&mut self, transmit: &Transmit, error: &io::Error) {
+        self.send_errors += 1;
+        if self.send_errors == 1 {
+            tracing::warn!(to = %transmit.to, %error, "first datagram that the system did not send");
+        }
+    }
+}
+
+/// One shard, as its handles see it.
+pub(crate) struct Shared {
+    pub(crate) facts: Facts,
+    pub(crate) state: RefCell<State>,
+    pub(crate) outbox: Rc<RefCell<Outbox>>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) counters: Cell<PumpCounters>,
+    clock: Clock,
+    now: Cell<Instant>,
+    stop: Cell<bool>,
+    fault: RefCell<Option<NodeError>>,
+}
+
+/// A body on its way out.
+#[derive(Clone)]
+pub(crate) enum Payload<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Bytes),
+}
+
+impl Payload<'_> {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(body) => body,
+            Self::Owned(body) => body,
+        }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Borrowed(body) => Bytes::copy_from_slice(body),
+            Self::Owned(body) => body.clone(),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(facts: Facts, state: State, now: Instant) -> Rc<Self> {
+        let outbox = Rc::clone(&state.receiver.outbox);
+        Rc::new(Self {
+            facts,
+            state: RefCell::new(state),
+            outbox,
+            timers: Timers::new(),
+            counters: Cell::default(),
+            clock: Clock::new(),
+            now: Cell::new(now),
+            stop: Cell::new(false),
+            fault: RefCell::new(None),
+        })
+    }
+
+    /// The time of this turn; costs nothing.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Reads the clock.
+    pub(crate) fn read_clock(&self) -> Instant {
+        let now = Instant::from_nanos(self.clock.now_nanos());
+        self.now.set(now);
+        now
+    }
+
+    /// The endpoint, unless an inline handler is running.
+    #[inline]
+    pub(crate) fn try_state(&self) -> Option<RefMut<'_, State>> {
+        self.state.try_borrow_mut().ok()
+    }
+
+    /// Hands one message to the endpoint, or to the outbox from within an inline handler.
+    #[inline]
+    pub(crate) fn send(
+        &self,
+        flow: FlowId,
+        body: Payload<'_>,
+        service: Service,
+        token: Option<Token>,
+    ) -> Result<(), SendError> {
+        match self.try_state() {
+            Some(mut state) => self.send_now(&mut state, flow, body, service, token),
+            None => self.send_later(flow, body.as_slice(), service, token),
+        }
+    }
+
+    /// Hands one message to the endpoint.
+    #[inline]
+    pub(crate) fn send_now(
+        &self,
+        state: &mut State,
+        flow: FlowId,
+        body: Payload<'_>,
+        service: Service,
+        token: Option<Token>,
+    ) -> Result<(), SendError> {
+        if state.stalled && self.outbox.borrow().precedes(flow) {
+            return Err(SendError::Full);
+        }
+        let now = self.now.get();
+        let sent = match body {
+            Payload::Borrowed(body) => state.endpoint.send(now, flow, body, service, token),
+            Payload::Owned(body) => state.endpoint.send_owned(now, flow, body, service, token),
+        };
+        if sent == Err(SendError::Full) {
+            state.receiver.waits.note_full(flow.peer);
+        }
+        sent
+    }
+
+    /// Hands one request to the endpoint.
+    pub(crate) fn request_now(
+        &self,
+        state: &mut State,
+        flow: FlowId,
+        body: Bytes,
+        token: Token,
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        let now = self.now.get();
+        let sent = state.endpoint.request(now, flow, body, token, deadline);
+        if sent == Err(SendError::Full) {
+            state.receiver.waits.note_full(flow.peer);
+        }
+        sent
+    }
+
+    #[cold]
+    fn send_later(
+        &self,
+        flow: FlowId,
+        body: &[u8],
+        service: Service,
+        token: Option<Token>,
+    ) -> Result<(), SendError> {
+        debug_assert!(token.is_none(), "futures wait for the handler to return");
+        let bytes_max = self.facts.message_bytes_max;
+        if body.len() as u64 > bytes_max {
+            let bytes = body.len() as u64;
+            return Err(SendError::TooLarge { bytes, bytes_max });
+        }
+        self.outbox
+            .borrow_mut()
+            .push(Target::Flow(flow, service), body)
+    }
+
+    /// Polls a wait. Within an inline handler, where there is no endpoint to ask, it is polled again.
+    pub(crate) fn poll_wait(&self, token: Token, context: &Context<'_>) -> Poll<End> {
+        if let Some(mut state) = self.try_state() {
+            return state.receiver.waits.poll(token, context);
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Forgets a wait whose future was dropped.
+    pub(crate) fn forget(&self, token: Token, peer: Option<PeerId>) {
+        match self.try_state() {
+            Some(mut state) => {
+                state.receiver.waits.forget(token, peer);
+                state.endpoint.cancel_request(token);
+            }
+            None => self.outbox.borrow_mut().forget(token, peer),
+        }
+    }
+
+    /// The shard of this node that owns the flow `name`.
+    pub(crate) fn owner(&self, name: &str) -> u8 {
+        owner_shard(&self.facts.placement_salt, name, self.facts.shards)
+    }
+
+    /// Asks the pump to end.
+    pub(crate) fn stop(&self) {
+        self.stop.set(true);
+    }
+
+    /// Asks the pump to end, with the reason for whoever joins. The first reason is kept.
+    pub(crate) fn fail(&self, error: NodeError) {
+        let mut fault = self.fault.borrow_mut();
+        if fault.is_none() {
+            tracing::error!(%error, "node stops");
+            *fault = Some(error);
+        }
+        self.stop.set(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.get()
+    }
+
+    pub(crate) fn fault(&self) -> Option<NodeError> {
+        self.fault.borrow().clone()
+    }
+
+    /// Nanoseconds on the clock, `duration` from now.
+    pub(crate) fn deadline(&self, duration: Duration) -> Instant {
+        self.read_clock() + duration
+    }
+}

@@ -1,0 +1,275 @@
+//! Starting a node: socket and thread, then the shard's own set-up on that thread.
+//!
+//! Always holds: whatever fails before the shard listens is told to the caller of `start`, and the
+//! thread has ended by then; whatever fails later is kept for `join`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+
+use cubed_router::policy::Policy;
+use cubed_runtime::{
+    Clock, Driver, DriverWaker, Executor, ExecutorError, ExecutorOptions, GlommioExecutor,
+    SpinPolicy, Spinner, TaskError, UdpSocket, UringDriver, UringOptions, spawn_local, yield_now,
+};
+use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::time::Instant;
+use cubed_transport::{Config, Endpoint, Limits};
+
+use crate::application::Receiver;
+use crate::builder::{Lookup, NodeBuilder, StartOutput};
+use crate::entropy::SystemEntropy;
+use crate::error::{NodeError, StartError};
+use crate::limits::FAREWELL_YIELDS;
+use crate::node::{Node, NodeParts};
+use crate::outbox::Outbox;
+use crate::outside::{self, Calls, Inlet};
+use crate::pump::{Pump, end_waits};
+use crate::shard::Shard;
+use crate::shared::{Facts, Shared, State};
+use crate::waits::Waits;
+
+/// Why a running node ended, where `join` finds it.
+pub(crate) type Fault = Arc<Mutex<Option<NodeError>>>;
+
+/// Everything a shard is made of, on its way to its thread.
+struct Seed {
+    identity: Identity,
+    name: String,
+    limits: Limits,
+    peers: Vec<(PublicKey, SocketAddr)>,
+    names: HashMap<String, PublicKey>,
+    policy: Policy,
+    spin: SpinPolicy,
+    socket: UdpSocket,
+    entropy: SystemEntropy,
+    inlet: Inlet,
+    fault: Fault,
+}
+
+/// What a shard says once it listens.
+struct Started {
+    waker: DriverWaker,
+    thread: ThreadId,
+}
+
+type Report = SyncSender<Result<Started, StartError>>;
+
+/// Starts a node whose settings have been checked.
+pub(crate) fn start<F, Fut>(builder: NodeBuilder, function: F) -> Result<Node, StartError>
+where
+    F: Fn(Shard) -> Fut + Send + Clone + 'static,
+    Fut: Future + 'static,
+    Fut::Output: StartOutput,
+{
+    let names = builder.names()?;
+    let address = found(builder.listen)?;
+    let peers = builder.peers.into_iter();
+    let peers = peers.map(|peer| Ok((peer.key, found(peer.address)?)));
+    let peers = peers.collect::<Result<Vec<_>, StartError>>()?;
+    let identity = builder.identity.ok_or(StartError::NoIdentity)?;
+    let entropy = SystemEntropy::new().map_err(|_| StartError::Randomness)?;
+    let socket = UdpSocket::bind(address, &builder.socket)?;
+    tell(&builder.policy, &socket);
+    let public_key = identity.public_key();
+    let local_addr = socket.local_addr();
+    let (gate, inlet) = outside::channel();
+    let fault = Fault::default();
+    let seed = Seed {
+        identity,
+        name: builder.name,
+        limits: builder.limits,
+        peers,
+        names: names.clone(),
+        policy: builder.policy,
+        spin: builder.spin,
+        socket,
+        entropy,
+        inlet,
+        fault: Arc::clone(&fault),
+    };
+    let options = ExecutorOptions {
+        name: "cubed-0".to_owned(),
+        core: builder.cores.first().copied(),
+    };
+    let (report, started) = sync_channel(1);
+    let thread = GlommioExecutor
+        .launch(options, move || run_shard(seed, report, function))
+        .map_err(StartError::Executor)?;
+    let started = match started.recv() {
+        Ok(Ok(started)) => started,
+        Ok(Err(error)) => {
+            // The thread ends by itself after this report; its error is the one we have.
+            let _ = thread.join();
+            return Err(error);
+        }
+        Err(_) => return Err(ended_early(thread.join())),
+    };
+    Ok(Node::new(NodeParts {
+        public_key,
+        local_addr,
+        names,
+        gates: vec![Arc::new(gate(started.waker))],
+        threads: vec![(started.thread, thread)],
+        fault,
+    }))
+}
+
+/// The body of a shard's thread.
+async fn run_shard<F, Fut>(seed: Seed, report: Report, function: F)
+where
+    F: FnOnce(Shard) -> Fut + 'static,
+    Fut: Future + 'static,
+    Fut::Output: StartOutput,
+{
+    let fault = Arc::clone(&seed.fault);
+    let (shared, pump) = match set_up(seed) {
+        Ok(parts) => parts,
+        Err(error) => return tell_starter(&report, Err(error)),
+    };
+    let waker = pump.waker();
+    spawn_start_function(&shared, function);
+    // Once for the function, once for whoever watches it, once for what they woke.
+    for _ in 0..3 {
+        yield_now().await;
+    }
+    if let Some(error) = shared.fault() {
+        return tell_starter(&report, Err(start_error(error)));
+    }
+    let thread = thread::current().id();
+    tell_starter(&report, Ok(Started { waker, thread }));
+    match spawn_local(pump.run()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => shared.fail(NodeError::Machine(error.to_string())),
+        Err(TaskError::Panicked { message }) => shared.fail(NodeError::Panicked(message)),
+        Err(TaskError::Cancelled) => {
+            shared.fail(NodeError::Machine("the pump was lost".to_owned()));
+        }
+    }
+    end_waits(&shared);
+    for _ in 0..FAREWELL_YIELDS {
+        yield_now().await;
+    }
+    // Nobody else holds the lock for longer than a read, and nobody panics in it.
+    if let Ok(mut slot) = fault.lock() {
+        *slot = shared.fault();
+    }
+}
+
+/// Makes ring, endpoint and pump on the shard's thread.
+fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
+    let mut entropy = seed.entropy;
+    let socket_buffers = seed.socket.buffers();
+    let message_bytes_max = seed.limits.message_bytes_max;
+    let driver =
+        UringDriver::new(seed.socket, UringOptions::default()).map_err(StartError::Ring)?;
+    let config = Config {
+        incarnation: entropy.draw(),
+        name: seed.name,
+        shard: 0,
+        shards: 1,
+        placement_salt: entropy.draw(),
+        limits: seed.limits,
+    };
+    let placement_salt = config.placement_salt;
+    let endpoint = Endpoint::new(config, &seed.identity, Box::new(entropy));
+    let mut endpoint = endpoint.map_err(StartError::Endpoint)?;
+    for (key, address) in &seed.peers {
+        let added = endpoint.add_peer(*key, Some(*address));
+        added.map_err(|error| StartError::Peer {
+            reason: format!("peer {} at {address}: {error}", key.fingerprint()),
+        })?;
+    }
+    let facts = Facts {
+        local_addr: driver.local_addr(),
+        public_key: seed.identity.public_key(),
+        index: 0,
+        shards: 1,
+        placement_salt,
+        message_bytes_max,
+        socket_buffers,
+        names: seed.names,
+    };
+    let now = Instant::from_nanos(Clock::new().now_nanos());
+    let receiver = Receiver {
+        flows: crate::flows::Flows::default(),
+        waits: Waits::default(),
+        policy: Arc::new(seed.policy),
+        policy_swaps: 0,
+        known: seed.peers.iter().map(|(key, _)| *key).collect(),
+        outbox: Rc::new(Outbox::default().into()),
+        now,
+        bindings_refused: 0,
+    };
+    let state = State {
+        endpoint,
+        receiver,
+        stalled: false,
+    };
+    let shared = Shared::new(facts, state, now);
+    let calls = Calls::new(seed.inlet);
+    let pump = Pump::new(Rc::clone(&shared), driver, calls, Spinner::new(seed.spin));
+    Ok((shared, pump))
+}
+
+/// Runs the start function as a task, and stops the node if it fails.
+fn spawn_start_function<F, Fut>(shared: &Rc<Shared>, function: F)
+where
+    F: FnOnce(Shard) -> Fut + 'static,
+    Fut: Future + 'static,
+    Fut::Output: StartOutput,
+{
+    let handle = Shard::new(Rc::clone(shared));
+    let task = spawn_local(async move { function(handle).await.error() });
+    let shared = Rc::clone(shared);
+    spawn_local(async move {
+        match task.await {
+            Ok(None) | Err(TaskError::Cancelled) => {}
+            Ok(Some(error)) => shared.fail(NodeError::Application(error)),
+            Err(TaskError::Panicked { message }) => shared.fail(NodeError::Panicked(message)),
+        }
+    });
+}
+
+/// The starter waits for exactly one report; if it is gone, so is everybody who could use the node.
+fn tell_starter(report: &Report, message: Result<Started, StartError>) {
+    let _ = report.send(message);
+}
+
+fn start_error(error: NodeError) -> StartError {
+    match error {
+        NodeError::Application(error) => StartError::Application(error),
+        NodeError::Panicked(message) => StartError::Panicked(message),
+        other => StartError::Application(other.to_string()),
+    }
+}
+
+/// The thread ended without a report: it panicked.
+fn ended_early(result: Result<(), ExecutorError>) -> StartError {
+    match result {
+        Err(ExecutorError::Panicked { message }) => StartError::Panicked(message),
+        Err(error) => StartError::Executor(error),
+        Ok(()) => StartError::Panicked("the shard ended before it listened".to_owned()),
+    }
+}
+
+fn found(address: Lookup) -> Result<SocketAddr, StartError> {
+    address.map_err(|(text, source)| StartError::Address { text, source })
+}
+
+fn tell(policy: &Policy, socket: &UdpSocket) {
+    if policy.is_open() {
+        tracing::warn!("the policy is open: everybody may use every flow");
+    }
+    let buffers = socket.buffers();
+    if !buffers.recv_granted() || !buffers.send_granted() {
+        tracing::warn!(
+            recv_bytes = buffers.recv_bytes,
+            send_bytes = buffers.send_bytes,
+            "socket buffers are smaller than asked for: raise net.core.rmem_max and wmem_max"
+        );
+    }
+}

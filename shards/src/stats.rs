@@ -1,0 +1,163 @@
+//! What a node has counted: protocol, machine, flows and the joint between them.
+
+use cubed_runtime::{DriverStats, SocketBuffers};
+use cubed_transport::{Counters, Tally};
+
+use crate::flows::FlowStats;
+use crate::shared::Shared;
+
+/// What one shard has counted since it started.
+#[derive(Clone, Debug)]
+pub struct ShardStats {
+    /// The shard's number.
+    pub index: u8,
+    /// What the protocol counted: datagrams, messages, every kind of drop.
+    pub counters: Counters,
+    /// How the acknowledged messages stand.
+    pub tally: Tally,
+    /// What the socket and its ring counted.
+    pub driver: DriverStats,
+    /// The socket's buffers, as asked for and as granted.
+    pub socket_buffers: SocketBuffers,
+    /// The flows that others may send to.
+    pub flows: Vec<FlowStats>,
+    /// Turns of the pump.
+    pub turns: u64,
+    /// How often the shard went to sleep.
+    pub parks: u64,
+    /// Calls of other threads that were run.
+    pub commands: u64,
+    /// Runs of datagrams that the system refused to send; the protocol treats them as lost.
+    pub send_errors: u64,
+    /// Flows that peers asked for and were refused, because there is none or policy denies it.
+    pub bindings_refused: u64,
+    /// Messages that inline handlers and batches sent and replied.
+    pub outbox_taken: u64,
+    /// Those of them that found no room at once and waited.
+    pub outbox_stalled: u64,
+    /// Sends of handlers that the protocol refused for good (best effort without room, among others).
+    pub outbox_sends_dropped: u64,
+    /// Replies that the protocol refused for good: the asker was gone.
+    pub outbox_replies_dropped: u64,
+    /// Futures that wait for an outcome, a reply, room or a connection now.
+    pub waits_open: u64,
+}
+
+/// What a node has counted: one entry per shard.
+#[derive(Clone, Debug)]
+pub struct NodeStats {
+    /// The shards, by number.
+    pub shards: Vec<ShardStats>,
+}
+
+impl NodeStats {
+    /// How the acknowledged messages of all shards stand.
+    pub fn tally(&self) -> Tally {
+        self.shards.iter().fold(Tally::default(), |sum, shard| {
+            let one = shard.tally;
+            Tally {
+                offered: sum.offered + one.offered,
+                delivered: sum.delivered + one.delivered,
+                refused: sum.refused + one.refused,
+                expired: sum.expired + one.expired,
+                peer_lost: sum.peer_lost + one.peer_lost,
+                unknown: sum.unknown + one.unknown,
+                pending: sum.pending + one.pending,
+            }
+        })
+    }
+
+    /// A protocol counter by name, summed over all shards; `None` if there is none of that name.
+    pub fn counter(&self, name: &str) -> Option<u64> {
+        let find = |shard: &ShardStats| {
+            let found = shard.counters.iter().find(|(other, _)| *other == name);
+            found.map(|(_, value)| value)
+        };
+        self.shards.iter().map(find).sum()
+    }
+
+    /// The flow of this name, on whichever shard has it.
+    pub fn flow(&self, name: &str) -> Option<&FlowStats> {
+        let mut flows = self.shards.iter().flat_map(|shard| &shard.flows);
+        flows.find(|flow| flow.name.as_str() == name)
+    }
+}
+
+/// How a drained node's acknowledged messages ended; no message is in two of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainReport {
+    /// All that were ever given to the node: the sum of the others.
+    pub offered: u64,
+    /// Accepted by the receiving flow.
+    pub delivered: u64,
+    /// Refused by the receiver, which said why.
+    pub refused: u64,
+    /// Given up before they were sent.
+    pub expired: u64,
+    /// The peer did not answer for `give_up`.
+    pub peer_lost: u64,
+    /// Sent, and no answer by the drain's deadline or the end of their session.
+    pub unknown: u64,
+    /// Sent by inline handlers but never handed to the protocol.
+    pub unsent: u64,
+}
+
+impl DrainReport {
+    /// Those known not to have been delivered.
+    pub fn undelivered(&self) -> u64 {
+        self.refused + self.expired + self.peer_lost + self.unsent
+    }
+
+    /// `tally` after the sessions have ended, and what the endpoint never saw.
+    pub(crate) fn new(tally: Tally, unsent: u64) -> Self {
+        Self {
+            offered: tally.offered + unsent,
+            delivered: tally.delivered,
+            refused: tally.refused,
+            expired: tally.expired,
+            peer_lost: tally.peer_lost,
+            unknown: tally.unknown + tally.pending,
+            unsent,
+        }
+    }
+
+    /// Adds another shard's report.
+    #[must_use]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            offered: self.offered + other.offered,
+            delivered: self.delivered + other.delivered,
+            refused: self.refused + other.refused,
+            expired: self.expired + other.expired,
+            peer_lost: self.peer_lost + other.peer_lost,
+            unknown: self.unknown + other.unknown,
+            unsent: self.unsent + other.unsent,
+        }
+    }
+}
+
+impl ShardStats {
+    /// Reads everything; `None` from within an inline handler.
+    pub(crate) fn read(shared: &Shared) -> Option<Self> {
+        let state = shared.try_state()?;
+        let (pump, outbox) = (shared.counters.get(), shared.outbox.borrow().counters());
+        Some(Self {
+            index: shared.facts.index,
+            counters: state.endpoint.counters(),
+            tally: state.endpoint.tally(),
+            driver: pump.driver,
+            socket_buffers: shared.facts.socket_buffers,
+            flows: state.receiver.flows.stats(),
+            turns: pump.turns,
+            parks: pump.parks,
+            commands: pump.commands,
+            send_errors: pump.send_errors,
+            bindings_refused: state.receiver.bindings_refused,
+            outbox_taken: outbox.taken,
+            outbox_stalled: outbox.stalled,
+            outbox_sends_dropped: outbox.sends_dropped,
+            outbox_replies_dropped: outbox.replies_dropped,
+            waits_open: state.receiver.waits.count() as u64,
+        })
+    }
+}
