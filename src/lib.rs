@@ -56,8 +56,6 @@
 //!
 //! Needs Linux with `io_uring`. This version runs one shard per node.
 
-pub use cubed_shards::*;
-
-/// Clock, pinning and socket, for measurements beside Cubed.
-#[doc(hidden)]
+/// The machine underneath, for load generators and tools that measure it by itself.
 pub use cubed_runtime as runtime;
+pub use cubed_shards::*;

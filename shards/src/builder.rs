@@ -236,9 +236,30 @@ impl StartOutput for () {
     }
 }
 
+/// For start functions that loop for ever.
+impl StartOutput for never::Never {
+    fn error(self) -> Option<String> {
+        match self {}
+    }
+}
+
 impl<E: std::fmt::Display> StartOutput for Result<(), E> {
     fn error(self) -> Option<String> {
         self.err().map(|error| error.to_string())
+    }
+}
+
+/// The type `!`, which stable Rust lets a function return but nobody write.
+#[expect(unreachable_pub, reason = "the name is needed here, not outside")]
+mod never {
+    pub type Never = <fn() -> ! as Returns>::Type;
+
+    pub trait Returns {
+        type Type;
+    }
+
+    impl<T> Returns for fn() -> T {
+        type Type = T;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use cubed_router::address::FlowName;
+use cubed_transport::limits::UNBOUND_CREDIT_BYTES;
 
 use crate::error::FlowError;
 use crate::flows::{Flow, Sink};
@@ -48,6 +49,10 @@ impl FlowBuilder {
     ///
     /// The handler must not block and had better be short: nothing else runs on the shard meanwhile. If
     /// it panics, the node stops. What it sends leaves after it returned (see [`Context`]).
+    ///
+    /// Each sender has credit for 4 MiB, or for one longest message if that is more. A handler that
+    /// sends on what it gets had better lower [`FlowBuilder::message_bytes_max`] to below 4 MiB, so
+    /// that what its senders have under way fits the outbox.
     ///
     /// # Errors
     ///
@@ -100,8 +105,8 @@ impl FlowBuilder {
     }
 }
 
-/// Credit of a queue to one sender, at least: one small message in a datagram's room.
-const QUEUE_SENDER_BYTES_MIN: u64 = 2_048;
+/// Credit of a queue to one sender, at least: what a sender may use before it knows better.
+const QUEUE_SENDER_BYTES_MIN: u64 = UNBOUND_CREDIT_BYTES;
 
 fn within(bytes: u64, min: u64, max: u64) -> Result<u64, FlowError> {
     if (min..=max).contains(&bytes) {

@@ -9,11 +9,13 @@ use std::rc::Rc;
 
 use cubed_router::address::FlowName;
 use cubed_transport::time::Instant;
-use cubed_transport::{Body, Disposition, Incoming, Refusal};
+use cubed_transport::{Disposition, Incoming, Refusal, Service};
 
+use crate::limits::MESSAGE_CHARGE_BYTES;
 use crate::message::{Context, Message};
 use crate::outbox::Outbox;
 use crate::queue::SharedQueue;
+use crate::stalled::Release;
 
 /// What a user hands in to receive messages without a wake-up.
 pub(crate) type Handler = Box<dyn FnMut(&Message<'_>, &mut Context<'_>)>;
@@ -96,10 +98,9 @@ fn run(
     if message.request.is_some() && outbox.borrow().is_crowded() {
         return Err(Refusal::QueueFull);
     }
-    let body: &Body<'_> = &message.body;
     let seen = Message {
         sender: message.sender,
-        body: body.as_slice(),
+        body: message.body.as_slice(),
         request: message.request,
         service: message.service,
     };
@@ -109,7 +110,23 @@ fn run(
         now,
     };
     handler(&seen, &mut context);
-    Ok(Disposition::Consumed)
+    let blocked = outbox.borrow_mut().take_blocked();
+    match blocked {
+        Some(target) if message.service == Service::Acknowledged => {
+            let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
+            outbox.borrow_mut().withhold(
+                target,
+                Release {
+                    peer: message.peer,
+                    session: message.session,
+                    alias: message.alias,
+                    charge,
+                },
+            );
+            Ok(Disposition::Held)
+        }
+        _ => Ok(Disposition::Consumed),
+    }
 }
 
 /// How a flow stands.

@@ -21,7 +21,10 @@ mod error;
 mod block_on;
 mod entropy;
 
+mod tasks;
 mod waits;
+
+mod stalled;
 
 mod outbox;
 
@@ -72,10 +75,11 @@ pub use node::{Node, Remote};
 pub use queue::{Batch, BatchIter, BatchMessage, Capacity, Queue};
 pub use shard::Shard;
 pub use stats::{DrainReport, NodeStats, ShardStats};
+pub use tasks::Task;
 
 pub use cubed_router::address::{Address, FlowName};
 pub use cubed_router::policy::{FlowPattern, Policy, PolicyError, Verb};
-pub use cubed_runtime::{DriverStats, JoinHandle, Sleep, SocketBuffers, SpinPolicy, TaskError};
+pub use cubed_runtime::{DriverStats, Sleep, SocketBuffers, SpinPolicy, TaskError};
 pub use cubed_transport::identity::{
     Fingerprint, Identity, IdentityError, IdentityFileError, PublicKey, PublicKeyTextError,
 };

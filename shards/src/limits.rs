@@ -20,11 +20,15 @@ pub(crate) const SENDS_PER_TURN_MAX: usize = 32;
 
 /// Bytes that wait in the outbox of a shard, at most: what inline handlers sent and replied during
 /// one receive call, and what found no room and is kept. One message is always taken.
-pub(crate) const OUTBOX_BYTES_MAX: usize = 8 << 20;
+pub(crate) const OUTBOX_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of the outbox that wait for one destination, at most, so that a destination that does not
-/// read cannot fill it for the others.
-pub(crate) const OUTBOX_STALLED_BYTES_MAX: usize = 1 << 20;
+/// read cannot fill it for the others. Twice the credit of a handler: one that sends back what it
+/// gets fits, as its senders have no credit for more.
+pub(crate) const OUTBOX_STALLED_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes that have left the front of what waits for one destination before the rest moves up.
+pub(crate) const STALLED_GAP_BYTES_MAX: usize = 256 << 10;
 
 /// What each message is charged beyond its body, in credit and in the outbox, bytes.
 pub(crate) const MESSAGE_CHARGE_BYTES: u64 = 64;
@@ -59,4 +63,5 @@ pub(crate) const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_micros(200);
 
 const _: () = assert!(OUTBOX_STALLED_BYTES_MAX < OUTBOX_BYTES_MAX);
+const _: () = assert!(OUTBOX_STALLED_BYTES_MAX as u64 >= 2 * HANDLER_WINDOW_BYTES_MIN);
 const _: () = assert!(QUEUE_BYTES_MAX < 1 << 31);

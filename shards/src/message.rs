@@ -11,7 +11,8 @@ use cubed_transport::time::Instant;
 use cubed_transport::{ReplyTo, SendError, Service};
 
 use crate::destination::Destination;
-use crate::outbox::{Outbox, Target};
+use crate::outbox::Outbox;
+use crate::stalled::Target;
 
 /// One message, as an inline handler sees it.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +47,11 @@ impl<'a> Message<'a> {
 
 /// What an inline handler can do besides reading: reply, and send.
 ///
-/// Nothing leaves before the handler returns. Messages are written to the shard's outbox (8 MiB, and
-/// 1 MiB for a destination that has no room) and go to the protocol right after the receive call,
-/// in the order they were given.
+/// Nothing leaves before the handler returns. Messages are written to the shard's outbox and go to the
+/// protocol right after the receive call, in the order they were given. While their destination has
+/// no room they wait there (8 MiB for one destination, 32 MiB in all), and whoever sent the message
+/// being handled gets its credit back only when they have left: a handler that sends on is slowed to
+/// the pace of where it sends.
 pub struct Context<'a> {
     pub(crate) outbox: &'a Rc<RefCell<Outbox>>,
     pub(crate) request: Option<ReplyTo>,

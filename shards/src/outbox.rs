@@ -3,54 +3,17 @@
 //!
 //! The endpoint is lent to the datagram being handled, so an inline handler cannot reach it. Its
 //! messages are written to one arena and handed over after the receive call. A message for which
-//! the endpoint has no room then is kept and tried again when its peer is writable. Always holds:
-//! messages to one destination leave in the order they were given; the outbox keeps within
-//! `OUTBOX_BYTES_MAX`, and [`SendError::Full`] says so to whoever exceeds it.
+//! the endpoint has no room then waits until its peer is writable, and the message that made the
+//! handler send it gets its credit back only after that: a destination that is slow slows those who
+//! make us send there. Always holds: messages to one destination leave in the order they were given; the
+//! outbox keeps within `OUTBOX_BYTES_MAX`, and [`SendError::Full`] says so to whoever exceeds it.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
 use cubed_transport::time::Instant;
-use cubed_transport::{Endpoint, FlowId, PeerId, ReplyTo, SendError, Service, Token};
+use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Service, Token};
 
 use crate::limits::{MESSAGE_CHARGE_BYTES, OUTBOX_BYTES_MAX, OUTBOX_STALLED_BYTES_MAX};
+use crate::stalled::{Release, Stalled, Target};
 use crate::waits::Waits;
-
-/// Where a message of the outbox goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target {
-    /// To a flow of a peer.
-    Flow(FlowId, Service),
-    /// Back to who asked.
-    Reply(ReplyTo),
-}
-
-impl Target {
-    fn peer(self) -> PeerId {
-        match self {
-            Self::Flow(flow, _) => flow.peer,
-            Self::Reply(to) => to.peer,
-        }
-    }
-
-    /// Whether the order of these two matters: same flow, or both replies to the same peer.
-    fn shares_order(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Flow(one, _), Self::Flow(two, _)) => one == two,
-            (Self::Reply(one), Self::Reply(two)) => one.peer == two.peer,
-            _ => false,
-        }
-    }
-}
-
-/// Credit that a dropped batch gives back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Release {
-    pub(crate) peer: PeerId,
-    pub(crate) session: u32,
-    pub(crate) alias: u32,
-    pub(crate) charge: u64,
-}
 
 /// What became of the outbox's messages, beyond those that left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +36,8 @@ pub(crate) struct Outbox {
     arena: Vec<u8>,
     entries: Vec<Entry>,
     stalled: Vec<Stalled>,
-    stalled_bytes: usize,
+    /// What the last handler sent to a destination that has no room, if it did.
+    blocked: Option<Target>,
     releases: Vec<Release>,
     forgotten: Vec<(Token, Option<PeerId>)>,
     counters: OutboxCounters,
@@ -85,23 +49,18 @@ struct Entry {
     end: usize,
 }
 
-/// Messages to one destination that wait for room.
-struct Stalled {
-    bodies: VecDeque<(Target, Bytes)>,
-    bytes: usize,
-}
-
-impl Stalled {
-    fn target(&self) -> Option<Target> {
-        self.bodies.front().map(|(target, _)| *target)
-    }
-}
-
 impl Outbox {
     /// Takes a message, copying its body.
     pub(crate) fn push(&mut self, target: Target, body: &[u8]) -> Result<(), SendError> {
-        if !self.has_room(target, body.len()) {
+        let bytes = body.len() + MESSAGE_CHARGE_BYTES as usize;
+        if !self.is_empty() && self.bytes() + bytes > OUTBOX_BYTES_MAX {
             return Err(SendError::Full);
+        }
+        if let Some(waiting) = find(&mut self.stalled, target) {
+            if waiting.bytes() + bytes > OUTBOX_STALLED_BYTES_MAX {
+                return Err(SendError::Full);
+            }
+            self.blocked = Some(target);
         }
         let start = self.arena.len();
         self.arena.extend_from_slice(body);
@@ -109,6 +68,20 @@ impl Outbox {
         self.entries.push(Entry { target, start, end });
         self.counters.taken += 1;
         Ok(())
+    }
+
+    /// Where the messages pushed since the last call of this have to wait, if anywhere.
+    #[inline]
+    pub(crate) fn take_blocked(&mut self) -> Option<Target> {
+        self.blocked.take()
+    }
+
+    /// Keeps credit back until nothing waits for `target` any more.
+    pub(crate) fn withhold(&mut self, target: Target, release: Release) {
+        match find(&mut self.stalled, target) {
+            Some(waiting) => waiting.withhold(release),
+            None => self.releases.push(release),
+        }
     }
 
     /// Whether half of the outbox is taken: requests had better be refused than left unanswered.
@@ -119,9 +92,7 @@ impl Outbox {
     /// Whether messages to this flow wait here for room, so that a direct send would overtake them.
     pub(crate) fn precedes(&self, flow: FlowId) -> bool {
         let same = |target| matches!(target, Target::Flow(other, _) if other == flow);
-        self.stalled
-            .iter()
-            .any(|one| one.target().is_some_and(same))
+        self.stalled.iter().any(|one| same(one.target()))
     }
 
     /// Whether some destination had no room for what waits here.
@@ -157,25 +128,28 @@ impl Outbox {
             waits.forget(token, peer);
             endpoint.cancel_request(token);
         }
-        for release in self.releases.drain(..) {
-            endpoint.release(release.peer, release.session, release.alias, release.charge);
-        }
         for index in 0..self.entries.len() {
             let Entry { target, start, end } = self.entries[index];
-            if !self.stalled.is_empty() && self.joins_stalled(target, start, end) {
+            let body = &self.arena[start..end];
+            if let Some(waiting) = find(&mut self.stalled, target) {
+                waiting.push(target, body);
+                self.counters.stalled += 1;
                 continue;
             }
-            match offer(endpoint, now, target, &self.arena[start..end]) {
+            match offer(endpoint, now, target, body) {
                 Ok(()) => {}
-                Err(SendError::Full) if keeps(target) => {
+                Err(SendError::Full) if waits_for_room(target) => {
                     waits.note_full(target.peer());
-                    self.stall(target, start, end);
+                    self.stalled.push(Stalled::new(target, body));
+                    self.counters.stalled += 1;
                 }
-                Err(error) => self.drop_message(target, error),
+                Err(error) => self.counters.drop_message(target, error),
             }
         }
         self.entries.clear();
         self.arena.clear();
+        self.blocked = None;
+        self.give_back(endpoint);
         worked
     }
 
@@ -189,31 +163,30 @@ impl Outbox {
     ) {
         let mut index = 0;
         while index < self.stalled.len() {
-            let aimed = |target: Target| target.peer() == peer;
-            if self.stalled[index].target().is_some_and(aimed) {
-                self.retry_one(index, endpoint, waits, now);
+            let waiting = &mut self.stalled[index];
+            if waiting.target().peer() == peer {
+                offer_all(waiting, endpoint, waits, now, &mut self.counters);
             }
-            if self.stalled[index].bodies.is_empty() {
-                self.stalled.swap_remove(index);
+            if waiting.is_empty() {
+                let done = self.stalled.swap_remove(index);
+                self.releases.extend(done.into_withheld());
             } else {
                 index += 1;
             }
         }
+        self.give_back(endpoint);
     }
 
     /// Acknowledged messages that wait here, unknown to the endpoint.
     pub(crate) fn acknowledged_waiting(&self) -> u64 {
         let acknowledged =
-            |target: &Target| matches!(target, Target::Flow(_, Service::Acknowledged));
-        let fresh = self.entries.iter().map(|entry| &entry.target);
-        let stalled = self
-            .stalled
-            .iter()
-            .flat_map(|one| one.bodies.iter().map(|(target, _)| target));
-        fresh
-            .chain(stalled)
-            .filter(|target| acknowledged(target))
-            .count() as u64
+            |entry: &&Entry| matches!(entry.target, Target::Flow(_, Service::Acknowledged));
+        let fresh = self.entries.iter().filter(acknowledged).count() as u64;
+        fresh + self.stalled.iter().map(Stalled::acknowledged).sum::<u64>()
+    }
+
+    pub(crate) fn counters(&self) -> OutboxCounters {
+        self.counters
     }
 
     #[cfg(test)]
@@ -224,107 +197,65 @@ impl Outbox {
             .collect()
     }
 
-    pub(crate) fn counters(&self) -> OutboxCounters {
-        self.counters
+    fn give_back(&mut self, endpoint: &mut Endpoint) {
+        for release in self.releases.drain(..) {
+            endpoint.release(release.peer, release.session, release.alias, release.charge);
+        }
     }
 
     fn bytes(&self) -> usize {
         let overhead = self.entries.len() * MESSAGE_CHARGE_BYTES as usize;
-        self.arena.len() + overhead + self.stalled_bytes
+        let stalled: usize = self.stalled.iter().map(Stalled::bytes).sum();
+        self.arena.len() + overhead + stalled
     }
+}
 
-    fn has_room(&self, target: Target, body_bytes: usize) -> bool {
-        let bytes = body_bytes + MESSAGE_CHARGE_BYTES as usize;
-        let waiting = self
-            .stalled
-            .iter()
-            .find(|one| one.target().is_some_and(|other| other.shares_order(target)));
-        if waiting.is_some_and(|one| one.bytes + bytes > OUTBOX_STALLED_BYTES_MAX) {
-            return false;
-        }
-        self.is_empty() || self.bytes() + bytes <= OUTBOX_BYTES_MAX
-    }
-
-    /// Queues the message behind those that wait for the same destination, if any do.
-    fn joins_stalled(&mut self, target: Target, start: usize, end: usize) -> bool {
-        let Self {
-            stalled,
-            arena,
-            stalled_bytes,
-            ..
-        } = self;
-        let shares =
-            |one: &&mut Stalled| one.target().is_some_and(|other| other.shares_order(target));
-        let Some(waiting) = stalled.iter_mut().find(shares) else {
-            return false;
-        };
-        let bytes = end - start + MESSAGE_CHARGE_BYTES as usize;
-        waiting
-            .bodies
-            .push_back((target, Bytes::copy_from_slice(&arena[start..end])));
-        waiting.bytes += bytes;
-        *stalled_bytes += bytes;
-        self.counters.stalled += 1;
-        true
-    }
-
-    #[cold]
-    fn stall(&mut self, target: Target, start: usize, end: usize) {
-        self.stalled.push(Stalled {
-            bodies: VecDeque::from([(target, Bytes::copy_from_slice(&self.arena[start..end]))]),
-            bytes: end - start + MESSAGE_CHARGE_BYTES as usize,
-        });
-        self.stalled_bytes += end - start + MESSAGE_CHARGE_BYTES as usize;
-        self.counters.stalled += 1;
-    }
-
-    fn retry_one(
-        &mut self,
-        index: usize,
-        endpoint: &mut Endpoint,
-        waits: &mut Waits,
-        now: Instant,
-    ) {
-        while let Some((target, body)) = self.stalled[index].bodies.front() {
-            let (target, bytes) = (*target, body.len() + MESSAGE_CHARGE_BYTES as usize);
-            match offer(endpoint, now, target, body) {
-                Ok(()) => {}
-                Err(SendError::Full) => {
-                    waits.note_full(target.peer());
-                    return;
-                }
-                Err(error) => self.drop_message(target, error),
-            }
-            let waiting = &mut self.stalled[index];
-            waiting.bodies.pop_front();
-            waiting.bytes -= bytes;
-            self.stalled_bytes -= bytes;
-        }
-    }
-
+impl OutboxCounters {
     #[cold]
     fn drop_message(&mut self, target: Target, error: SendError) {
         let counter = match target {
             Target::Flow(_, service) => {
-                self.counters.acknowledged_dropped += u64::from(service == Service::Acknowledged);
-                &mut self.counters.sends_dropped
+                self.acknowledged_dropped += u64::from(service == Service::Acknowledged);
+                &mut self.sends_dropped
             }
-            Target::Reply(_) => &mut self.counters.replies_dropped,
+            Target::Reply(_) => &mut self.replies_dropped,
         };
         *counter += 1;
         if *counter == 1 {
-            tracing::warn!(
-                ?target,
-                ?error,
-                "first message of a handler that could not be sent"
-            );
+            tracing::warn!(?target, %error, "first message of a handler that could not be sent");
         }
     }
 }
 
 /// Best effort is dropped when there is no room, everything else waits.
-fn keeps(target: Target) -> bool {
+fn waits_for_room(target: Target) -> bool {
     !matches!(target, Target::Flow(_, Service::BestEffort))
+}
+
+/// The messages behind which one to `target` has to wait.
+#[inline]
+fn find(stalled: &mut [Stalled], target: Target) -> Option<&mut Stalled> {
+    stalled
+        .iter_mut()
+        .find(|one| one.target().shares_order(target))
+}
+
+/// Offers messages until there is no more room or none is left.
+fn offer_all(
+    waiting: &mut Stalled,
+    endpoint: &mut Endpoint,
+    waits: &mut Waits,
+    now: Instant,
+    counters: &mut OutboxCounters,
+) {
+    while let Some((target, body)) = waiting.first() {
+        match offer(endpoint, now, target, body) {
+            Ok(()) => {}
+            Err(SendError::Full) => return waits.note_full(target.peer()),
+            Err(error) => counters.drop_message(target, error),
+        }
+        waiting.pop();
+    }
 }
 
 fn offer(

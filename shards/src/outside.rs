@@ -4,10 +4,9 @@
 //! Always holds: each call ends, with a result or with [`Stopped`] once the shard is gone; a call whose
 //! future is dropped is cancelled on the shard, and its task with it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +18,7 @@ use cubed_runtime::DriverWaker;
 use crate::error::Stopped;
 use crate::limits::COMMANDS_MAX;
 use crate::shard::Shard;
+use crate::tasks::TaskId;
 
 type Command = Box<dyn FnOnce(&Shard, &Calls) + Send>;
 
@@ -42,7 +42,7 @@ pub(crate) struct Inlet {
 /// The receiving end, on the shard.
 pub(crate) struct Calls {
     inlet: Inlet,
-    running: Rc<RefCell<HashMap<u64, Rc<Running>>>>,
+    running: Rc<RefCell<HashMap<u64, TaskId>>>,
 }
 
 /// Futures that found the channel full.
@@ -50,13 +50,6 @@ pub(crate) struct Calls {
 struct Waiting {
     any: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
-}
-
-/// A call whose task runs.
-#[derive(Default)]
-struct Running {
-    cancelled: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
 }
 
 /// Both ends, before the shard's waker is known.
@@ -94,7 +87,7 @@ impl Gate {
         };
         let command: Command = Box::new(move |shard, calls| {
             let future = call(shard.clone());
-            calls.start(id, future, completer);
+            calls.start(shard, id, future, completer);
         });
         Call {
             gate: Arc::clone(self),
@@ -176,17 +169,13 @@ impl Calls {
             shard.shutdown();
             return;
         }
-        let running = self.running.borrow_mut().remove(&id);
-        if let Some(running) = running {
-            running.cancelled.set(true);
-            let waker = running.waker.take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        let task = self.running.borrow_mut().remove(&id);
+        if let Some(task) = task {
+            shard.shared.tasks.cancel(task);
         }
     }
 
-    fn start<T, Fut>(&self, id: u64, future: Fut, completer: Completer<T>)
+    fn start<T, Fut>(&self, shard: &Shard, id: u64, future: Fut, completer: Completer<T>)
     where
         T: Send + 'static,
         Fut: Future<Output = T> + 'static,
@@ -194,27 +183,29 @@ impl Calls {
         if completer.is_abandoned() {
             return;
         }
-        let running = Rc::new(Running::default());
-        self.running.borrow_mut().insert(id, Rc::clone(&running));
-        let all = Rc::clone(&self.running);
-        cubed_runtime::spawn_local(async move {
-            let mut future = pin!(future);
-            let result = poll_fn(|context| {
-                if running.cancelled.get() {
-                    return Poll::Ready(None);
-                }
-                if let Poll::Ready(result) = future.as_mut().poll(context) {
-                    return Poll::Ready(Some(result));
-                }
-                *running.waker.borrow_mut() = Some(context.waker().clone());
-                Poll::Pending
-            })
-            .await;
-            all.borrow_mut().remove(&id);
-            if let Some(result) = result {
-                completer.complete(result);
-            }
+        let started = Started {
+            running: Rc::clone(&self.running),
+            id,
+        };
+        // Dropped or panicking, the task drops the completer, which tells the caller.
+        let (task, _) = shard.shared.tasks.spawn(async move {
+            let (_started, completer) = (started, completer);
+            let result = future.await;
+            completer.complete(result);
         });
+        self.running.borrow_mut().insert(id, task);
+    }
+}
+
+/// A call's place among those that run, given up when its task ends, be it by a panic.
+struct Started {
+    running: Rc<RefCell<HashMap<u64, TaskId>>>,
+    id: u64,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.running.borrow_mut().remove(&self.id);
     }
 }
 

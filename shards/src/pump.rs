@@ -92,7 +92,7 @@ impl<D: Driver> Pump<D> {
         self.shared.read_clock();
         let shared = &self.shared;
         let batches = self.driver.recv(RECEIVES_PER_TURN_MAX, &mut |mut batch| {
-            receive(shared, &mut batch)
+            receive(shared, &mut batch);
         })?;
         let due = self.run_due();
         let sent = self.transmit();

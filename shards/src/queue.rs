@@ -11,13 +11,14 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use cubed_transport::identity::PublicKey;
-use cubed_transport::{Body, Incoming, PeerId, Refusal, ReplyTo, SendError};
+use cubed_transport::{Body, Incoming, Refusal, ReplyTo, SendError, Service};
 
 use crate::limits::{
     MESSAGE_CHARGE_BYTES, OWNED_BODY_BYTES_MIN, QUEUE_BYTES_MAX, QUEUE_SPARE_BATCHES_MAX,
 };
 use crate::message::Responder;
-use crate::outbox::{Outbox, Release, Target};
+use crate::outbox::Outbox;
+use crate::stalled::{Release, Target};
 
 /// How much a queue may hold. Each message counts its body and 64 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Capacity {
     /// At most `bytes` from each sender, which is the credit a sender gets, and 16 times as much in all
     /// (at most 1 GiB).
     ///
-    /// The largest message the queue takes is 64 bytes less. A sender without credit waits; only when
+    /// At least 64 KiB. The largest message the queue takes is 64 bytes less. A sender without credit waits; only when
     /// the total is reached are messages refused, with [`Refusal::QueueFull`].
     pub const fn bytes(bytes: u64) -> Self {
         let total = bytes.saturating_mul(16);
@@ -300,11 +301,7 @@ impl QueueState {
 
     fn give_back(&mut self, mut contents: Contents) {
         self.held_messages -= contents.entries.len() as u64;
-        self.held_bytes -= contents
-            .credits
-            .iter()
-            .map(|credit| credit.release.charge)
-            .sum::<u64>();
+        self.held_bytes -= contents.held_bytes;
         contents.clear();
         if self.spare.len() < QUEUE_SPARE_BATCHES_MAX {
             self.spare.push(contents);
@@ -320,6 +317,8 @@ struct Contents {
     entries: Vec<Entry>,
     credits: Vec<Credit>,
     replies: Vec<ReplyTo>,
+    /// Bodies and 64 bytes for each message, of either service.
+    held_bytes: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -340,7 +339,10 @@ struct Credit {
 
 impl Contents {
     fn push(&mut self, message: Incoming<'_>, charge: u64) {
-        let credit = self.charge(&message, charge);
+        self.held_bytes += charge;
+        // Best effort was sent without credit, so none goes back.
+        let acknowledged = message.service == Service::Acknowledged;
+        let credit = self.charge(&message, if acknowledged { charge } else { 0 });
         let reply = match message.request {
             None => NO_REPLY,
             Some(to) => {
@@ -371,28 +373,21 @@ impl Contents {
     /// The index of the sender's credit, which grows by `charge`.
     #[inline]
     fn charge(&mut self, message: &Incoming<'_>, charge: u64) -> u32 {
-        let name = (message.peer, message.session, message.alias);
-        let recent = self
-            .credits
-            .iter_mut()
-            .enumerate()
-            .rev()
-            .take(CREDITS_SEARCHED_MAX);
-        for (index, credit) in recent {
-            if credit.name() == name {
+        let release = Release {
+            peer: message.peer,
+            session: message.session,
+            alias: message.alias,
+            charge,
+        };
+        let recent = self.credits.iter_mut().enumerate().rev();
+        for (index, credit) in recent.take(CREDITS_SEARCHED_MAX) {
+            if credit.release.shares_name(&release) {
                 credit.release.charge += charge;
                 return index as u32;
             }
         }
-        self.credits.push(Credit {
-            sender: *message.sender,
-            release: Release {
-                peer: message.peer,
-                session: message.session,
-                alias: message.alias,
-                charge,
-            },
-        });
+        let sender = *message.sender;
+        self.credits.push(Credit { sender, release });
         (self.credits.len() - 1) as u32
     }
 
@@ -411,12 +406,7 @@ impl Contents {
         self.entries.clear();
         self.credits.clear();
         self.replies.clear();
-    }
-}
-
-impl Credit {
-    fn name(&self) -> (PeerId, u32, u32) {
-        (self.release.peer, self.release.session, self.release.alias)
+        self.held_bytes = 0;
     }
 }
 

@@ -1,13 +1,14 @@
 //! The shard as its own code sees it: flows to receive on, destinations to send to, tasks and time.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cubed_router::address::{Address, FlowName};
 use cubed_router::policy::Policy;
-use cubed_runtime::{JoinHandle, Sleep, Timers};
+use cubed_runtime::{Sleep, Timers};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::limits::DRAIN_CHECK_INTERVAL;
 use crate::node::node_key;
 use crate::shared::Shared;
 use crate::stats::{DrainReport, ShardStats};
+use crate::tasks::Task;
 
 /// A handle to the shard it was made on. Cheap to clone; stays on its thread.
 ///
@@ -67,6 +69,21 @@ impl Shard {
     pub fn remove_flow(&self, name: &str) -> Result<bool, FlowError> {
         let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
         Ok(state.receiver.flows.remove(name))
+    }
+
+    /// Makes a peer known, or gives it another address. It may have a session from now on, whatever the
+    /// policy; what it may do in it, the policy says.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::Send`] when the node has as many peers as its limits allow,
+    /// [`ResolveError::InHandler`] from within an inline handler.
+    pub fn add_peer(&self, key: PublicKey, address: SocketAddr) -> Result<(), ResolveError> {
+        let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
+        let added = state.endpoint.add_peer(key, Some(address));
+        added.map_err(ResolveError::Send)?;
+        state.receiver.known.insert(key);
+        Ok(())
     }
 
     /// The flow `name` of the peer with this key. Dials nobody; sending does.
@@ -122,9 +139,9 @@ impl Shard {
     }
 
     /// Runs a future as a task of this shard. A panic in it ends the task only and reaches whoever
-    /// awaits the handle.
-    pub fn spawn_local<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        cubed_runtime::spawn_local(future)
+    /// awaits the handle. When the node stops, tasks that have not ended by themselves are dropped.
+    pub fn spawn_local<F: Future + 'static>(&self, future: F) -> Task<F::Output> {
+        self.shared.tasks.spawn(future).1
     }
 
     /// Lets the socket and every other ready task have their turn. For loops that send or compute long

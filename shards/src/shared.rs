@@ -21,7 +21,9 @@ use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Service, Token, Trans
 
 use crate::application::Receiver;
 use crate::error::NodeError;
-use crate::outbox::{Outbox, Target};
+use crate::outbox::Outbox;
+use crate::stalled::Target;
+use crate::tasks::Tasks;
 use crate::waits::End;
 
 /// What never changes while a shard runs.
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) state: RefCell<State>,
     pub(crate) outbox: Rc<RefCell<Outbox>>,
     pub(crate) timers: Rc<Timers>,
+    pub(crate) tasks: Rc<Tasks>,
     pub(crate) counters: Cell<PumpCounters>,
     clock: Clock,
     now: Cell<Instant>,
@@ -110,6 +113,7 @@ impl Shared {
             state: RefCell::new(state),
             outbox,
             timers: Timers::new(),
+            tasks: Rc::default(),
             counters: Cell::default(),
             clock: Clock::new(),
             now: Cell::new(now),

@@ -132,11 +132,12 @@ where
     };
     let waker = pump.waker();
     spawn_start_function(&shared, function);
-    // Once for the function, once for whoever watches it, once for what they woke.
-    for _ in 0..3 {
+    // The function begins with the first round; whoever watches it hears of its end in the next ones.
+    for _ in 0..4 {
         yield_now().await;
     }
     if let Some(error) = shared.fault() {
+        end_tasks(&shared).await;
         return tell_starter(&report, Err(start_error(error)));
     }
     let thread = thread::current().id();
@@ -149,13 +150,19 @@ where
             shared.fail(NodeError::Machine("the pump was lost".to_owned()));
         }
     }
-    end_waits(&shared);
-    for _ in 0..FAREWELL_YIELDS {
-        yield_now().await;
-    }
+    end_tasks(&shared).await;
     // Nobody else holds the lock for longer than a read, and nobody panics in it.
     if let Ok(mut slot) = fault.lock() {
         *slot = shared.fault();
+    }
+}
+
+/// Ends every wait, then every task that goes on all the same.
+async fn end_tasks(shared: &Shared) {
+    end_waits(shared);
+    shared.tasks.cancel_all();
+    for _ in 0..FAREWELL_YIELDS {
+        yield_now().await;
     }
 }
 
@@ -223,7 +230,9 @@ where
     Fut::Output: StartOutput,
 {
     let handle = Shard::new(Rc::clone(shared));
-    let task = spawn_local(async move { function(handle).await.error() });
+    let (_, task) = shared
+        .tasks
+        .spawn(async move { function(handle).await.error() });
     let shared = Rc::clone(shared);
     spawn_local(async move {
         match task.await {

@@ -88,6 +88,12 @@ impl Association {
         &mut self.spaces[index]
     }
 
+    /// Whether so much was sent under some key that fresh ones are due.
+    #[inline]
+    pub(crate) fn is_worn(&self, packets_per_key: u64) -> bool {
+        self.spaces.iter().any(|space| space.sent.next_number() >= packets_per_key)
+    }
+
     /// Whether the greeting is to be told now.
     pub(crate) fn is_greeting_due(&self, now: Instant) -> bool {
         !self.greeting_acknowledged && self.greeting_due <= now

@@ -78,6 +78,9 @@ mod peer;
 
 mod endpoint;
 
+#[cfg(test)]
+mod vectors;
+
 pub use endpoint::{
     Application, Binding, Body, Config, ConfigError, Counters, DialFailure, Disposition, DownCause,
     EndCause, Endpoint, Event, FlowId, Incoming, LimitError, Limits, Outcome, PeerId, Refusal,

@@ -43,6 +43,12 @@ pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Acknowledgement ranges kept and sent per packet number space.
 pub const ACK_RANGES_MAX: usize = 32;
 
+/// Latest point at which fresh keys are asked for.
+pub const PACKETS_PER_KEY_CEILING: u64 = 1 << 27;
+/// Packets under one key at which sending stops (RFC 9001 appendix B.1).
+pub const PACKETS_PER_KEY_STOP: u64 = 1 << 28;
+
+const _: () = assert!(PACKETS_PER_KEY_CEILING < PACKETS_PER_KEY_STOP);
 const _: () = assert!(UNBOUND_CREDIT_BYTES >= MESSAGE_CHARGE_BYTES);
 const _: () = assert!(BLOCK_WINDOW.is_power_of_two());
 
@@ -63,6 +69,9 @@ pub struct Limits {
     pub half_open_max: usize,
     /// Requests of ours outstanding over all peers. Default 65,536.
     pub requests_max: usize,
+    /// Packets sent under one set of keys before a fresh handshake replaces them, 64 to 2^27 (the default). RFC 9001 appendix
+    /// B.1 allows AES-GCM 2^28 packets of at most 2 KiB; sending stops there whatever happens.
+    pub packets_per_key: u64,
     /// How long one dial lasts before [`Event::DialFailed`](crate::Event::DialFailed). Default 5 s.
     pub dial_timeout: Duration,
     /// Silence of a peer that owes us an answer, after which it is reported down. Default 3 s.
@@ -81,6 +90,7 @@ impl Default for Limits {
             peers_max: 65_536,
             half_open_max: 1_024,
             requests_max: 65_536,
+            packets_per_key: PACKETS_PER_KEY_CEILING,
             dial_timeout: Duration::from_secs(5),
             down_after: Duration::from_secs(3),
             give_up: Duration::from_mins(2),
@@ -109,6 +119,9 @@ impl Limits {
         }
         if self.half_open_max == 0 {
             return fail("half_open_max", 0, "at least 1");
+        }
+        if !(64..=PACKETS_PER_KEY_CEILING).contains(&self.packets_per_key) {
+            return fail("packets_per_key", self.packets_per_key, "64 to 134,217,728");
         }
         if self.dial_timeout.is_zero() {
             return fail("dial_timeout", 0, "above zero");

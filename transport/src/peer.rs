@@ -165,6 +165,9 @@ impl Peer {
             return Some((session.current.address, bytes));
         }
         let segment = session.fill_run(common, &self.flows, now, out)?;
+        if session.current.is_worn(common.limits.packets_per_key) && self.dialling.is_none() {
+            self.redial_at.get_or_insert(now);
+        }
         Some((session.address(), segment))
     }
 
@@ -319,9 +322,12 @@ impl Peer {
         reachable && self.dialling.is_none() && self.redial_at.is_some_and(|at| at <= now)
     }
 
-    /// Sets when to dial next while messages wait or the peer is down.
-    pub(crate) fn schedule_redial(&mut self, now: Instant) {
-        let wanted = self.is_down || (self.session.is_none() && self.wanted_since.is_some());
+    /// Sets when to dial next while messages wait, the peer is down or its keys are worn.
+    pub(crate) fn schedule_redial(&mut self, now: Instant, packets_per_key: u64) {
+        let wanted = match &self.session {
+            Some(session) => self.is_down || session.current.is_worn(packets_per_key),
+            None => self.wanted_since.is_some(),
+        };
         self.redial_at = wanted.then_some(now + REDIAL);
     }
 }

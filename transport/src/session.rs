@@ -80,6 +80,7 @@ impl Session {
         let gap = association.since.saturating_duration_since(self.current.since);
         let overlap = gap < OVERLAP;
         let keep = overlap
+            && !self.current.is_worn(common.limits.packets_per_key)
             && self.current.is_from_smaller(ours_is_smaller)
             && !association.is_from_smaller(ours_is_smaller);
         let (current, previous) = (&mut self.current, &mut self.previous);

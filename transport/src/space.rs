@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::frame;
 use crate::header::LaneHeader;
 use crate::keys::{OpeningKey, SealingKey};
-use crate::limits::{ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, TAG_BYTES};
+use crate::limits::{
+    ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, PACKETS_PER_KEY_STOP, TAG_BYTES,
+};
 use crate::ranges::{RangeSet, ack_size_max, encode_ack};
 use crate::replay::{ReplayWindow, Verdict};
 use crate::sent::SentPackets;
@@ -17,9 +19,6 @@ use crate::time::Instant;
 
 /// On average one number in this many is left out, so that a receiver that acknowledges blindly gives itself away.
 const SKIP_EVERY: u64 = 2_048;
-/// Packet numbers stop here; RFC 9001 section 6.6 allows 2^23 full-size packets for AES-GCM, 2^28 while every packet is at
-/// most 2 KiB, which `Limits` keeps for the default datagram.
-pub(crate) const PACKETS_MAX: u64 = 1 << 28;
 
 /// Why a datagram did not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +164,7 @@ impl PacketSpace {
             self.skip_in = 1 + random() % (2 * SKIP_EVERY);
         }
         let number = self.sent.next_number();
-        (number < PACKETS_MAX).then_some(number)
+        (number < PACKETS_PER_KEY_STOP).then_some(number)
     }
 
     /// Seals `out[start..]`, whose first bytes are room for the header, and appends the tag.

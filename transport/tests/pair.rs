@@ -59,14 +59,14 @@ struct Pair {
     entropy: SeededEntropy,
 }
 
-fn endpoint(seed: u8) -> Endpoint {
+fn endpoint(seed: u8, limits: Limits) -> Endpoint {
     let config = Config {
         incarnation: [seed; 16],
         name: format!("node {seed}"),
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],
-        limits: Limits { datagram_bytes: 1452, ..Limits::default() },
+        limits,
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
@@ -74,9 +74,13 @@ fn endpoint(seed: u8) -> Endpoint {
 
 impl Pair {
     fn new() -> Self {
+        Self::with(&Limits::default())
+    }
+
+    fn with(limits: &Limits) -> Self {
         let mut pair = Self {
             now: Instant::from_nanos(1_000_000_000),
-            ends: [(endpoint(1), App::default()), (endpoint(2), App::default())],
+            ends: [1, 2].map(|seed| (endpoint(seed, limits.clone()), App::default())),
             addresses: ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()],
             wire: VecDeque::new(),
             events: [Vec::new(), Vec::new()],
@@ -203,6 +207,34 @@ fn a_64_mib_message_arrives_and_one_byte_more_is_refused_before_sending() {
     assert!(pair.ends[1].1.received[0] == large);
     let refused = pair.ends[0].0.send_owned(now, flow, more, Service::Acknowledged, None);
     assert!(matches!(refused, Err(SendError::TooLarge { .. })), "{refused:?}");
+}
+
+#[test]
+fn worn_keys_are_replaced_and_nothing_is_lost_or_doubled() {
+    let limits = Limits { packets_per_key: 300, ..Limits::default() };
+    for drop_one_in in [0, 20] {
+        let mut pair = Pair::with(&limits);
+        pair.drop_one_in = drop_one_in;
+        let flow = pair.ends[0].0.open_flow(PeerId(0), "orders.new").unwrap();
+        for number in 0..4_000u64 {
+            let body = body(number, 1_000);
+            while let Err(error) =
+                pair.ends[0].0.send(pair.now, flow, &body, Service::Acknowledged, None)
+            {
+                assert_eq!(error, SendError::Full);
+                pair.run(Duration::from_millis(1));
+            }
+        }
+        pair.run(Duration::from_secs(20));
+        let mut numbers: Vec<_> =
+            pair.ends[1].1.received.iter().map(|body| body[..8].to_vec()).collect();
+        numbers.sort();
+        numbers.dedup();
+        assert_eq!((numbers.len(), pair.ends[1].1.received.len()), (4_000, 4_000));
+        assert_eq!(pair.ends[0].0.tally().delivered, 4_000);
+        assert!(pair.ends[0].0.counters().associations_established > 3);
+        assert_eq!(pair.ends[0].0.counters().sessions_begun, 1);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Goal: bodies, senders and credit of a batch are those of its messages.
 use super::*;
-use cubed_transport::Service;
+use cubed_transport::PeerId;
 use std::task::Context;
 
 const KEYS: [PublicKey; 2] = [
@@ -132,4 +132,16 @@ fn waiting_ends_with_a_message_or_with_the_shard() {
     assert_eq!(poll(&mut queue), Poll::Ready(Some(1)));
     state.borrow_mut().stop();
     assert_eq!(poll(&mut queue), Poll::Ready(None));
+}
+
+#[test]
+fn best_effort_is_held_but_gives_back_no_credit() {
+    let (mut queue, state, outbox) = queue(Capacity::bytes(1 << 20));
+    let mut best_effort = message(0, Body::Borrowed(b"tick"));
+    best_effort.service = Service::BestEffort;
+    state.borrow_mut().push(best_effort).unwrap();
+    assert_eq!(state.borrow().held(), (1, 68));
+    drop(queue.try_next_batch());
+    assert_eq!(state.borrow().held(), (0, 0));
+    assert_eq!(outbox.borrow().releases_for_test(), [(PeerId(0), 0)]);
 }

@@ -352,7 +352,7 @@ impl Endpoint {
         self.common.counters.dials_failed += 1;
         let peer = &mut self.peers[index as usize];
         peer.retire_dial(&mut self.common);
-        peer.schedule_redial(now);
+        peer.schedule_redial(now, self.common.limits.packets_per_key);
         let id = peer.id;
         self.common.ends.events.push_back(Event::DialFailed { peer: id, error });
         self.forget_retired();

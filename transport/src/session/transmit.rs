@@ -78,16 +78,10 @@ impl Session {
                 break;
             }
             let allowed = if count > 0 { segment } else { full };
-            let written = self.write_datagram(
-                common,
-                flows,
-                now,
-                index,
-                next,
-                allowed - bytes,
-                count == 0,
-                out,
-            )?;
+            let room = allowed - bytes;
+            let written =
+                self.write_datagram(common, flows, now, index, next, room, count == 0, out);
+            let Some(written) = written else { break };
             budget = budget.saturating_sub(written);
             last = written;
             count += 1;

@@ -1,0 +1,82 @@
+//! Helpers of the tests with real nodes: two of them on loopback, and time limits for what may hang.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses the part that it needs"
+)]
+
+use std::time::{Duration, Instant};
+
+use cubed::{Identity, Node, NodeBuilder, Policy, Shard, block_on};
+
+/// Longer than anything here takes, shorter than anybody's patience.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A node on a free port of loopback, with a fresh identity.
+pub fn builder() -> NodeBuilder {
+    Node::builder()
+        .identity(Identity::generate().expect("random numbers"))
+        .listen("127.0.0.1:0")
+}
+
+/// A node that only sends, and knows `peer`.
+pub fn sender_to(peer: &Node) -> Node {
+    let builder = builder().peer(peer.public_key(), peer.local_addr());
+    builder
+        .start(async |_: Shard| ())
+        .expect("the sender starts")
+}
+
+/// A node with an open policy whose shard does what `set_up` says.
+pub fn receiver(set_up: impl Fn(&Shard) + Send + Clone + 'static) -> Node {
+    let start = move |shard: Shard| {
+        set_up(&shard);
+        async move { drop(shard) }
+    };
+    builder()
+        .policy(Policy::open())
+        .start(start)
+        .expect("the receiver starts")
+}
+
+/// Polls `condition` until it holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Stops nodes in order and checks that they end well.
+pub fn stop(nodes: &[&Node]) {
+    for node in nodes {
+        node.shutdown();
+        assert_eq!(node.join(), Ok(()));
+    }
+}
+
+/// Sends `count` numbered messages of `bytes` each, acknowledged and in order, waiting for room only.
+pub fn send_numbered(from: &Node, to: &Node, flow: &'static str, count: u64, bytes: usize) {
+    let key = to.public_key();
+    let sent = from.on_shard(0, move |shard| async move {
+        let to = shard.resolve(key, flow).expect("a valid flow name");
+        let mut body = vec![0; bytes];
+        for number in 0..count {
+            body[..8].copy_from_slice(&number.to_le_bytes());
+            while let Err(error) = to.try_send_acknowledged(&body) {
+                assert_eq!(error, cubed::SendError::Full);
+                to.ready().await.expect("the node runs");
+            }
+        }
+    });
+    block_on(sent).expect("the node runs");
+}
+
+/// The number in front of a body of [`send_numbered`].
+pub fn number(body: &[u8]) -> u64 {
+    u64::from_le_bytes(body[..8].try_into().expect("8 bytes"))
+}

@@ -1,0 +1,128 @@
+//! Goal: docs/PROTOCOL.md and the code say the same bytes. Each vector is made here and must stand on that page; after a change
+//! on purpose, `cargo test -p cubed-transport vectors -- --nocapture` prints the lines to put there.
+
+use crate::endpoint::Refusal;
+use crate::flows::OutFlow;
+use crate::frame::{self, Bind, Close, Credit, Greeting, Record};
+use crate::header::LaneHeader;
+use crate::keys::{AssociationSecret, Role, Suite};
+use crate::limits::HEADER_BYTES;
+use crate::ranges::{RangeSet, encode_ack};
+use crate::send_log::{Route, SendLog, Waiter};
+use crate::slots::SlotPool;
+use crate::space::PacketSpace;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+fn record(record: &Record) -> Vec<u8> {
+    let mut out = Vec::new();
+    record.write(&mut out);
+    out
+}
+
+fn greeting() -> Vec<u8> {
+    record(&Record::Greeting(Greeting {
+        incarnation: [0x11; 16],
+        name: "alice".into(),
+        shards: 1,
+        placement_salt: [0x22; 32],
+        message_bytes_max: 64 << 20,
+    }))
+}
+
+fn ack() -> Vec<u8> {
+    let mut ranges = RangeSet::new(32);
+    for number in [0, 1, 2, 5, 6, 9] {
+        ranges.insert(number);
+    }
+    let mut out = vec![frame::ACK];
+    encode_ack(&ranges, 100, 32, &mut out);
+    out
+}
+
+fn settled() -> Vec<u8> {
+    let refusals =
+        [(4, 0, Refusal::NoSuchFlow), (4, 9, Refusal::NoSuchFlow), (7, 1, Refusal::Denied)];
+    let mut out = Vec::new();
+    frame::write_settled(10, &refusals, 1_000, &mut out);
+    out
+}
+
+fn credit() -> Vec<u8> {
+    let mut out = Vec::new();
+    Credit { alias: 3, limit: 1 << 22, message_bytes_max: 64 << 20, refusal: None }.write(&mut out);
+    out
+}
+
+fn blocked() -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::write_blocked(3, 5_000_000, &mut out);
+    out
+}
+
+/// Two blocks of at most 400 B: a short message, a request, and one of 400 B that goes on in the second block.
+fn blocks() -> Vec<Vec<u8>> {
+    let mut pool = SlotPool::new(400);
+    let mut log = SendLog::new(400, 1 << 20);
+    let mut flow = OutFlow::new("orders.new");
+    let mut push = |request, body: &[u8]| {
+        let waiter = None::<Waiter>;
+        assert!(log.push(&mut pool, &mut Route::Flow(&mut flow, 0), request, body, waiter));
+    };
+    push(None, b"first");
+    push(Some(7), b"?");
+    push(None, &[0x55; 400]);
+    let mut blocks = Vec::new();
+    let mut pool = SlotPool::new(400);
+    while let Some(number) = log.peek(&mut pool) {
+        let mut out = Vec::new();
+        log.write(number, &mut out);
+        blocks.push(out);
+    }
+    blocks
+}
+
+fn lane_datagram() -> Vec<u8> {
+    let secret = AssociationSecret::from_bytes([0x42; 32]);
+    let space = PacketSpace::new(5, secret.lane_keys(Suite::Aes128Gcm, Role::Dialler, 3, 5), 1);
+    let header = LaneHeader {
+        key_phase: false,
+        steering: 5,
+        association: 0x0102_0304,
+        sender_shard: 3,
+        ack_now: true,
+        packet_number: 258,
+    };
+    let mut out = vec![0; HEADER_BYTES];
+    out.push(frame::PING);
+    space.seal(&header, &mut out, 0);
+    out
+}
+
+#[test]
+fn vectors_stand_in_the_protocol_page() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md"))
+        .expect("docs/PROTOCOL.md is part of the repository");
+    let mut blocks = blocks().into_iter();
+    let bind = Bind { alias: 3, name: "orders.new".into(), wanted: 5_000_000 };
+    let vectors = [
+        ("GREETING", greeting()),
+        ("CLOSE", record(&Record::Close(Close::NotAdmitted))),
+        ("BIND", record(&Record::Bind(bind))),
+        ("ACK", ack()),
+        ("SETTLED", settled()),
+        ("CREDIT", credit()),
+        ("BLOCKED", blocked()),
+        ("BLOCK 0", blocks.next().expect("two blocks")),
+        ("BLOCK 1", blocks.next().expect("two blocks")),
+        ("datagram", lane_datagram()),
+    ];
+    let lines: Vec<_> =
+        vectors.iter().map(|(name, bytes)| format!("{name:<10} {}", hex(bytes))).collect();
+    println!("{}", lines.join("\n"));
+    for line in lines {
+        assert!(page.contains(&line), "not in docs/PROTOCOL.md: {line}");
+    }
+}
