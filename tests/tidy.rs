@@ -41,6 +41,7 @@ const BANS: &[Ban] = &[
         allowed: &[
             "runtime/src/clock",
             "bench/",
+            "transport/benches/",
             // Prints what a handshake costs.
             "transport/src/handshake/tests.rs",
             "tests/*.rs",

@@ -1,36 +1,46 @@
-//! The command line: its flags, and what each sub-command runs.
+//! The command line: its flags and their limits. What the sub-commands do: [`crate::commands`].
 
-use std::{io::Write, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use cubed::PublicKey;
 
 use crate::{
-    ceiling::{self, Ceiling},
-    error::Result,
-    machine::{self, Cores},
-    pairs::{Plan, measure_latency, measure_throughput},
-    raw_echo::{self, RawEcho},
-    report::{Report, table},
-    stats::LatencySummary,
-    subject::{LatencySlice, ThroughputSlice},
+    ceiling,
+    node::{bodies::Mode, server},
+    raw_echo,
 };
 
 /// Measures Cubed and, in the same run, the best that this machine could do.
+///
+/// Without a command: a tour of half a minute.
 #[derive(Debug, Parser)]
-#[command(name = "cubed-bench", version, arg_required_else_help = true)]
+#[command(name = "cubed-bench", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to measure.
+    /// What to measure; the tour without it.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    /// Where the tour's results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Messages per second, beside the ceiling
+    Throughput(ThroughputArgs),
+    /// Round trip of a request and its reply, beside plain UDP
+    Latency(LatencyArgs),
+    /// The peer for `--connect`: counts what it gets and answers requests, until it is killed
+    Serve(ServeArgs),
     /// The most that framing, sealing and UDP offload reach here without any reliability
     Ceiling(CeilingArgs),
     /// Round trip of plain UDP between two pinned processes
     RawLatency(RawLatencyArgs),
+    /// The serving process of `throughput` and `latency`.
+    #[command(name = server::PEER_COMMAND, hide = true)]
+    PeerNode(PeerNodeArgs),
     /// The receiving process of `ceiling`.
     #[command(name = ceiling::PEER_COMMAND, hide = true)]
     PeerCeiling(PeerCeilingArgs),
@@ -55,16 +65,10 @@ pub struct ConnectArgs {
     pub connect: Option<SocketAddr>,
     /// Public key of the node at ADDR
     #[arg(long, value_name = "KEY", requires = "connect")]
-    pub peer: Option<String>,
-}
-
-/// How messages are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Kept until the receiver has acknowledged them
-    Acked,
-    /// Sent once
-    BestEffort,
+    pub peer: Option<PublicKey>,
+    /// File with our own key, which the peer must allow; a new key without it
+    #[arg(long, value_name = "FILE", requires = "connect")]
+    pub key: Option<PathBuf>,
 }
 
 /// Flags of `throughput`.
@@ -81,7 +85,7 @@ pub struct ThroughputArgs {
     pub mode: Mode,
     /// Bytes of each UDP datagram
     #[arg(long, value_name = "BYTES", default_value_t = 1452)]
-    pub datagram: usize,
+    pub datagram: u16,
     /// Do not measure the ceiling
     #[arg(long)]
     pub no_baseline: bool,
@@ -131,8 +135,14 @@ pub struct ServeArgs {
     pub key: PathBuf,
     /// Public key that may connect; repeat it for several. Without it nobody may
     #[arg(long, value_name = "KEY")]
-    pub allow: Vec<String>,
-    /// Poll instead of parking
+    pub allow: Vec<PublicKey>,
+    /// Core to pin to; the system chooses without it
+    #[arg(long, value_name = "CORE")]
+    pub core: Option<usize>,
+    /// Bytes of each UDP datagram sent
+    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    pub datagram: u16,
+    /// Poll for up to 10 ms before parking
     #[arg(long)]
     pub spin: bool,
 }
@@ -171,6 +181,23 @@ pub struct RawLatencyArgs {
     pub output: OutputArgs,
 }
 
+/// Flags of the hidden serving process.
+#[derive(Debug, Clone, Args)]
+pub struct PeerNodeArgs {
+    /// Core to pin to
+    #[arg(long)]
+    pub core: usize,
+    /// Public key that may measure
+    #[arg(long)]
+    pub allow: PublicKey,
+    /// Bytes of each UDP datagram sent
+    #[arg(long)]
+    pub datagram: u16,
+    /// How long to poll before parking; adaptive without it
+    #[arg(long)]
+    pub spin_micros: Option<u64>,
+}
+
 /// Flags of the hidden receiving process.
 #[derive(Debug, Clone, Args)]
 pub struct PeerCeilingArgs {
@@ -193,99 +220,28 @@ pub struct PeerEchoArgs {
     pub spin: bool,
 }
 
-impl Cli {
-    /// Runs the sub-command.
-    ///
-    /// # Errors
-    ///
-    /// Whatever kept it from a result.
-    pub fn run(&self) -> Result<()> {
-        match &self.command {
-            Command::Ceiling(args) => run_ceiling(args),
-            Command::RawLatency(args) => run_raw_latency(args),
-            Command::PeerCeiling(args) => ceiling::run_peer(args.core, args.shares_core),
-            Command::PeerEcho(args) => raw_echo::run_peer(args.core, args.spin),
-        }
-    }
-}
-
-fn run_ceiling(args: &CeilingArgs) -> Result<()> {
-    let plan = Plan::alone(args.seconds)?;
-    say(&machine::describe(Cores::choose()?));
-    let mut ceiling = Ceiling::start(args.size, args.datagram)?;
-    say(&format!("window of {} datagrams is the fastest", ceiling.window()));
-    let run = measure_throughput(plan, &mut ceiling, None, say_throughput)?;
-    finish(&Report::of_ceiling(args.size, args.datagram, &run), &args.output)
-}
-
-fn run_raw_latency(args: &RawLatencyArgs) -> Result<()> {
-    let plan = Plan::alone(args.seconds)?;
-    say(&machine::describe(Cores::choose()?));
-    let mut echo = RawEcho::start(args.size, args.spin)?;
-    let mode = if echo.spins() { "both sides spin" } else { "both sides park" };
-    say(&format!("plain UDP echo, {mode}"));
-    let run = measure_latency(plan, &mut echo, None, say_latency)?;
-    finish(&Report::of_raw_latency(args.size, &run.subject), &args.output)
-}
-
-fn finish(report: &Report, output: &OutputArgs) -> Result<()> {
-    say(table(std::slice::from_ref(report)).trim_end());
-    match &output.json {
-        Some(path) => report.write_json(path),
-        None => Ok(()),
-    }
-}
-
-fn say_throughput(name: &str, slice: &ThroughputSlice) {
-    let rate = slice.messages_per_second() / 1e6;
-    let gbps = slice.goodput_gbps();
-    let (seconds, lost) = (slice.seconds, slice.lost());
-    say(&format!("{name:<8} {seconds:.2} s: {rate:.3} M msg/s, {gbps:.2} Gb/s, {lost} lost"));
-}
-
-fn say_latency(name: &str, slice: &LatencySlice) {
-    let seconds = slice.seconds;
-    let answers = slice.histogram.len();
-    match LatencySummary::of(&slice.histogram) {
-        Some(LatencySummary { p50, p99, .. }) => say(&format!(
-            "{name:<8} {seconds:.2} s: p50 {p50:.1} us, p99 {p99:.1} us of {answers} round trips"
-        )),
-        None => say(&format!("{name:<8} {seconds:.2} s: no answer to {} questions", slice.sent)),
-    }
-}
-
-/// Prints one line. A reader that went away (`| head`) does not end a measurement.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
 #[cfg(test)]
 mod tests {
     //! Goal: every promised flag parses, and those that belong together are asked for together.
     use super::*;
 
-    #[derive(Debug, Parser)]
-    struct Planned {
-        #[command(subcommand)]
-        command: PlannedCommand,
+    fn parsed(line: &str) -> Result<Command, clap::Error> {
+        let cli = Cli::try_parse_from(std::iter::once("cubed-bench").chain(line.split(' ')))?;
+        Ok(cli.command.expect("a command was given"))
     }
 
-    #[derive(Debug, Subcommand)]
-    enum PlannedCommand {
-        Throughput(ThroughputArgs),
-        Latency(LatencyArgs),
-        Serve(ServeArgs),
-    }
-
-    fn planned(line: &str) -> std::result::Result<Planned, clap::Error> {
-        Planned::try_parse_from(std::iter::once("cubed-bench").chain(line.split(' ')))
+    fn key() -> PublicKey {
+        cubed::Identity::generate().unwrap().public_key()
     }
 
     #[test]
     fn throughput_takes_its_flags() {
-        let line = "throughput --size 1024 --seconds 2 --mode best-effort --datagram 1200 \
-                    --connect 127.0.0.1:7530 --peer abc --no-baseline --json out.json";
-        let PlannedCommand::Throughput(args) = planned(line).unwrap().command else {
+        let line = format!(
+            "throughput --size 1024 --seconds 2 --mode best-effort --datagram 1200 --connect \
+             127.0.0.1:7530 --peer {} --key own.pem --no-baseline --json out.json",
+            key()
+        );
+        let Command::Throughput(args) = parsed(&line).unwrap() else {
             panic!("not throughput");
         };
         assert_eq!((args.size, args.mode, args.datagram), (1024, Mode::BestEffort, 1200));
@@ -295,29 +251,39 @@ mod tests {
     #[test]
     fn latency_and_serve_take_their_flags() {
         let line = "latency --size 64 --seconds 2 --rate 10000 --spin --no-baseline --json out";
-        let PlannedCommand::Latency(args) = planned(line).unwrap().command else {
+        let Command::Latency(args) = parsed(line).unwrap() else {
             panic!("not latency");
         };
         assert_eq!((args.rate, args.spin), (Some(10_000.0), true));
-        let line = "serve --listen [::]:7530 --key node.key --allow a --allow b";
-        let PlannedCommand::Serve(args) = planned(line).unwrap().command else {
+        let (one, other) = (key(), key());
+        let line = format!("serve --listen [::]:7530 --key node.key --allow {one} --allow {other}");
+        let Command::Serve(args) = parsed(&line).unwrap() else {
             panic!("not serve");
         };
-        assert_eq!((args.listen.port(), args.allow.len()), (7530, 2));
+        assert_eq!((args.listen.port(), args.allow), (7530, vec![one, other]));
     }
 
     #[test]
-    fn an_address_needs_its_key() {
-        assert!(planned("throughput --connect 127.0.0.1:7530").is_err());
-        assert!(planned("latency --peer abc").is_err());
+    fn an_address_needs_its_key_and_a_key_its_checksum() {
+        assert!(parsed("throughput --connect 127.0.0.1:7530").is_err());
+        assert!(parsed(&format!("latency --peer {}", key())).is_err());
+        let error = parsed("latency --connect 127.0.0.1:7530 --peer abc").unwrap_err();
+        assert!(error.to_string().contains("--peer"), "{error}");
+    }
+
+    #[test]
+    fn without_a_command_there_is_the_tour() {
+        let cli = Cli::try_parse_from(["cubed-bench", "--json", "tour.json"]).unwrap();
+        assert!(cli.command.is_none() && cli.output.json.is_some());
     }
 
     #[test]
     fn peer_commands_are_hidden_and_parse_what_the_components_pass() {
         let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
         assert!(!help.contains("peer-"), "{help}");
-        for line in ["peer-ceiling --core 1 --shares-core", "peer-echo --core 1 --spin"] {
-            Cli::try_parse_from(std::iter::once("cubed-bench").chain(line.split(' '))).unwrap();
+        let node = format!("peer-node --core 1 --allow {} --datagram 1452 --spin-micros 0", key());
+        for line in ["peer-ceiling --core 1 --shares-core", "peer-echo --core 1 --spin", &node] {
+            parsed(line).unwrap();
         }
     }
 }

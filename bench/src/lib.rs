@@ -4,6 +4,7 @@
 //! Two baselines know nothing of Cubed: the [`ceiling`] (framing, sealing and UDP offload without
 //! reliability) and [`raw_echo`] (plain UDP echo). Anything that implements a trait of [`subject`]
 //! is measured in slices that alternate with its baseline ([`pairs`]); idle processes are blocked.
+//! Cubed itself is measured through its public API ([`node`]).
 //! Modules are listed leaf first; each imports only from those above it.
 
 pub mod error;
@@ -15,6 +16,8 @@ pub mod stats;
 pub mod subject;
 
 pub mod floor;
+
+pub mod goal;
 
 pub mod pairs;
 
@@ -30,6 +33,12 @@ pub mod ceiling;
 
 pub mod raw_echo;
 
+pub mod node;
+
 pub mod report;
 
 pub mod cli;
+
+pub mod commands;
+
+pub mod tour;

@@ -50,6 +50,22 @@ pub fn serve<R: PeerRole>(role: &mut R, address: SocketAddr, key: Option<String>
     Ok(())
 }
 
+/// Announces `address` and `key`, then waits until stdin closes: for a peer that takes its orders by
+/// other means.
+///
+/// # Errors
+///
+/// When stdin or stdout fail.
+pub fn announce(address: SocketAddr, key: Option<String>) -> Result<()> {
+    answer(&Answer::<()>::Listening { address, key })?;
+    let mut orders = io::stdin().lock().lines();
+    match orders.next() {
+        None => Ok(()),
+        Some(Ok(line)) => Err(BenchError::Peer(format!("takes no orders by stdin: {line:?}"))),
+        Some(Err(error)) => Err(BenchError::system("read orders from stdin")(error)),
+    }
+}
+
 /// Runs a slice on a thread of its own until the next order, which ends it.
 fn serve_slice<R: PeerRole>(
     role: &mut R,

@@ -2,7 +2,8 @@
 //!
 //! Both sides either spin on non-blocking calls or block in the kernel (*parked*). Sockets are not
 //! connected, as a node's one socket for many peers is not. The sockets are the standard library's,
-//! with no offload, since one datagram travels at a time.
+//! with no offload, since one datagram travels at a time. With an interval, each question is timed from
+//! when it was due, as an open loop does; one that is due before the last answer came waits for it.
 
 use std::{
     hint, io,
@@ -53,6 +54,7 @@ pub struct RawEcho {
     cores: Cores,
     size_bytes: usize,
     spin: bool,
+    interval: Option<Duration>,
 }
 
 impl RawEcho {
@@ -63,7 +65,7 @@ impl RawEcho {
     ///
     /// `Argument` outside [`SIZE_BYTES_MIN`] and [`SIZE_BYTES_MAX`]; else those of the process and
     /// the sockets.
-    pub fn start(size_bytes: usize, spin: bool) -> Result<Self> {
+    pub fn start(size_bytes: usize, spin: bool, interval: Option<Duration>) -> Result<Self> {
         if !(SIZE_BYTES_MIN..=SIZE_BYTES_MAX).contains(&size_bytes) {
             return Err(BenchError::Argument(format!(
                 "--size {size_bytes}: between {SIZE_BYTES_MIN} and {SIZE_BYTES_MAX} for raw echo"
@@ -78,7 +80,7 @@ impl RawEcho {
         }
         let peer = PeerProcess::start(&arguments)?;
         let socket = bind(spin, Duration::from_nanos(ANSWER_NANOS_MAX))?;
-        Ok(Self { peer, socket, cores, size_bytes, spin })
+        Ok(Self { peer, socket, cores, size_bytes, spin, interval })
     }
 
     /// Whether both sides poll.
@@ -106,11 +108,11 @@ impl LatencySubject for RawEcho {
 
     fn run_slice(&mut self, duration: Duration) -> Result<LatencySlice> {
         self.peer.begin(&())?;
-        let (mut asker, core) = (self.asker(), self.cores.sender);
+        let (mut asker, core, interval) = (self.asker(), self.cores.sender, self.interval);
         let ask = move || {
             machine::pin(core)?;
-            asker.run(WARM_UP)?;
-            asker.run(duration)
+            asker.run(WARM_UP, None)?;
+            asker.run(duration, interval)
         };
         let measured = thread::scope(|scope| scope.spawn(ask).join())
             .map_err(|_| BenchError::Peer("the asking thread panicked".into()))?;
@@ -131,19 +133,26 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    fn run(&mut self, duration: Duration) -> Result<LatencySlice> {
+    fn run(&mut self, duration: Duration, interval: Option<Duration>) -> Result<LatencySlice> {
         let mut slice = LatencySlice::empty();
         let start = self.clock.now_nanos();
         let end = start + duration.as_nanos() as u64;
         let mut now = start;
         while now < end {
-            let asked = now;
+            let asked = match interval {
+                None => now,
+                Some(interval) => {
+                    let due = start + interval.mul_f64(slice.sent as f64).as_nanos() as u64;
+                    self.wait_until(due);
+                    due
+                }
+            };
             write_tag(&mut self.question, self.next);
             self.next += 1;
             slice.sent += 1;
             let sent = self.socket.send_to(&self.question, self.to);
             sent.map_err(BenchError::system("send a question"))?;
-            let answered = self.wait_for_answer(asked)?;
+            let answered = self.wait_for_answer()?;
             now = self.clock.now_nanos();
             if answered {
                 record_latency(&mut slice.histogram, now - asked);
@@ -155,9 +164,21 @@ impl Asker<'_> {
         Ok(slice)
     }
 
+    /// Waits for a time as the side waits for datagrams: by polling, or asleep.
+    fn wait_until(&self, due_nanos: u64) {
+        if !self.spin {
+            let now = self.clock.now_nanos();
+            thread::sleep(Duration::from_nanos(due_nanos.saturating_sub(now)));
+        }
+        while self.clock.now_nanos() < due_nanos {
+            hint::spin_loop();
+        }
+    }
+
     /// Waits for the answer to the last question, passing over older ones; false after
     /// [`ANSWER_NANOS_MAX`].
-    fn wait_for_answer(&mut self, asked: u64) -> Result<bool> {
+    fn wait_for_answer(&mut self) -> Result<bool> {
+        let asked = self.clock.now_nanos();
         let polls_per_check = if self.spin { POLLS_PER_CHECK } else { 1 };
         for poll in 1_u64.. {
             match self.socket.recv_from(&mut self.answer) {

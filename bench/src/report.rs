@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     error::{BenchError, Result},
     floor::is_disturbed,
+    goal::{self, Goal},
     pairs::{LatencyRun, ThroughputRun},
     stats::{LatencySummary, median, spread},
     subject::{LatencySlice, ThroughputSlice},
@@ -60,6 +61,12 @@ pub struct Report {
     pub raw_latency_us: Option<LatencySummary>,
     /// p50 of the round trip over that of plain UDP: median over the pairs of slices.
     pub ratio_to_raw_p50: Option<f64>,
+    /// Name in the table; not part of the object.
+    #[serde(skip)]
+    pub label: String,
+    /// What the ratio should be; not part of the object.
+    #[serde(skip)]
+    pub goal: Option<Goal>,
 }
 
 impl Report {
@@ -85,6 +92,8 @@ impl Report {
             latency_us: None,
             raw_latency_us: None,
             ratio_to_raw_p50: None,
+            label: command.into(),
+            goal: None,
         }
     }
 
@@ -106,6 +115,7 @@ impl Report {
             report.ratio_to_ceiling = run.ratio();
             report.ratio_spread = run.ratio_spread();
         }
+        report.goal = Some(goal::THROUGHPUT);
         report
     }
 
@@ -119,14 +129,21 @@ impl Report {
         report
     }
 
-    /// Report of a subject's round trips, beside plain UDP if that was its baseline.
-    pub fn of_latency(command: &'static str, size_bytes: usize, run: &LatencyRun) -> Self {
+    /// Report of a subject's round trips, beside plain UDP if that was its baseline, with a goal for
+    /// its ratio if there is one.
+    pub fn of_latency(
+        command: &'static str,
+        size_bytes: usize,
+        run: &LatencyRun,
+        goal: Option<Goal>,
+    ) -> Self {
         let mut report = Self::unmeasured(command, size_bytes);
         report.set_round_trips(&run.subject);
         report.latency_us = LatencySummary::of(&run.subject.histogram);
         report.raw_latency_us = LatencySummary::of(&run.baseline.histogram);
         report.ratio_to_raw_p50 = median(&run.ratios);
         report.ratio_spread = spread(&run.ratios);
+        report.goal = goal;
         report
     }
 
@@ -157,17 +174,41 @@ impl Report {
         self.lost = Some(slice.lost);
     }
 
+    /// The same report under another name in the table.
+    #[must_use]
+    pub fn labelled(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
     /// Writes the report to `path` as one JSON object.
     ///
     /// # Errors
     ///
     /// When the file cannot be written; the text names it.
     pub fn write_json(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)
-            .map_err(|error| BenchError::Argument(format!("report not encodable: {error}")))?;
-        text.push('\n');
-        fs::write(path, text).map_err(BenchError::system(format!("write {}", path.display())))
+        write_json(path, self)
     }
+
+    fn verdict(&self) -> String {
+        let ratio = self.ratio_to_ceiling.or(self.ratio_to_raw_p50);
+        match (self.goal, ratio) {
+            (Some(goal), Some(ratio)) => goal.verdict(ratio),
+            _ => "-".into(),
+        }
+    }
+}
+
+/// Writes one report, or several, to `path` as JSON.
+///
+/// # Errors
+///
+/// When the file cannot be written; the text names it.
+pub fn write_json(path: &Path, reports: &(impl Serialize + ?Sized)) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(reports)
+        .map_err(|error| BenchError::Argument(format!("report not encodable: {error}")))?;
+    text.push('\n');
+    fs::write(path, text).map_err(BenchError::system(format!("write {}", path.display())))
 }
 
 fn quotient(count: u64, by: u64) -> Option<f64> {
@@ -197,28 +238,51 @@ pub fn table(reports: &[Report]) -> String {
     text
 }
 
-const THROUGHPUT_HEADINGS: [&str; 9] =
-    ["throughput", "bytes", "M msg/s", "Gb/s", "lost", "dup", "msg/dgram", "ceiling M/s", "ratio"];
+const THROUGHPUT_HEADINGS: [&str; CELLS] = [
+    "throughput",
+    "bytes",
+    "M msg/s",
+    "Gb/s",
+    "lost",
+    "dup",
+    "msg/dgram",
+    "ceil. M/s",
+    "ratio",
+    "goal",
+];
 
-const LATENCY_HEADINGS: [&str; 9] =
-    ["round trip", "bytes", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us", "lost", "ratio"];
+const LATENCY_HEADINGS: [&str; CELLS] = [
+    "round trip",
+    "bytes",
+    "p50 us",
+    "p90 us",
+    "p99 us",
+    "p99.9 us",
+    "max us",
+    "lost",
+    "ratio",
+    "goal",
+];
 
-fn line(text: &mut String, cells: &[String; 9]) {
+/// Columns of the table.
+const CELLS: usize = 10;
+
+fn line(text: &mut String, cells: &[String; CELLS]) {
     for (index, cell) in cells.iter().enumerate() {
         let written =
-            if index == 0 { write!(text, "{cell:<12}") } else { write!(text, " {cell:>11}") };
+            if index == 0 { write!(text, "{cell:<13}") } else { write!(text, " {cell:>10}") };
         written.expect("writing to a string does not fail");
     }
     text.push('\n');
 }
 
-fn throughput_cells(report: &Report) -> [String; 9] {
+fn throughput_cells(report: &Report) -> [String; CELLS] {
     let ratio = match (report.ratio_to_ceiling, report.ratio_spread) {
-        (Some(ratio), Some(spread)) => format!("{ratio:.2} +-{:.2}", spread / 2.0),
+        (Some(ratio), Some(spread)) => format!("{ratio:.2}+-{:.2}", spread / 2.0),
         _ => "-".into(),
     };
     [
-        report.command.into(),
+        report.label.clone(),
         report.size_bytes.to_string(),
         cell(report.messages_per_second, 1e6),
         cell(report.goodput_gbps, 1.0),
@@ -227,22 +291,24 @@ fn throughput_cells(report: &Report) -> [String; 9] {
         cell(report.messages_per_datagram, 1.0),
         cell(report.ceiling_messages_per_second, 1e6),
         ratio,
+        report.verdict(),
     ]
 }
 
-fn latency_lines(report: &Report) -> Vec<[String; 9]> {
-    let cells = |name: &str, summary: LatencySummary, lost, ratio| {
+fn latency_lines(report: &Report) -> Vec<[String; CELLS]> {
+    let cells = |name: &str, summary: LatencySummary, lost, ratio, verdict| {
         let LatencySummary { p50, p90, p99, p999, max } = summary;
         let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(|us| cell(Some(us), 1.0));
-        [name.into(), report.size_bytes.to_string(), p50, p90, p99, p999, max, lost, ratio]
+        let bytes = report.size_bytes.to_string();
+        [name.into(), bytes, p50, p90, p99, p999, max, lost, ratio, verdict]
     };
     let own = report.latency_us.map(|summary| {
         let ratio = cell(report.ratio_to_raw_p50, 1.0);
-        cells(report.command, summary, count_cell(report.lost), ratio)
+        cells(&report.label, summary, count_cell(report.lost), ratio, report.verdict())
     });
     let raw = report.raw_latency_us.map(|summary| {
         let lost = if own.is_some() { "-".into() } else { count_cell(report.lost) };
-        cells("raw UDP", summary, lost, "-".into())
+        cells("raw UDP", summary, lost, "-".into(), "-".into())
     });
     own.into_iter().chain(raw).collect()
 }

@@ -84,6 +84,12 @@ pub struct LatencySlice {
     pub lost: u64,
 }
 
+impl Default for LatencySlice {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl LatencySlice {
     /// A slice in which nothing happened yet.
     pub fn empty() -> Self {

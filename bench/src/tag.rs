@@ -33,6 +33,7 @@ pub struct TagChecker {
     next: u64,
     delivered: u64,
     duplicated: u64,
+    late: u64,
     gaps: Vec<Range<u64>>,
 }
 
@@ -45,7 +46,7 @@ impl Default for TagChecker {
 impl TagChecker {
     /// A checker that expects message 0.
     pub fn new() -> Self {
-        Self { next: 0, delivered: 0, duplicated: 0, gaps: Vec::with_capacity(GAPS_MAX) }
+        Self { next: 0, delivered: 0, duplicated: 0, late: 0, gaps: Vec::with_capacity(GAPS_MAX) }
     }
 
     /// Takes note of one received body.
@@ -73,6 +74,11 @@ impl TagChecker {
         self.duplicated
     }
 
+    /// Messages received for the first time after one with a higher number.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
     /// One more than the highest number received; above the number sent, something was invented.
     pub fn next(&self) -> u64 {
         self.next
@@ -90,6 +96,7 @@ impl TagChecker {
             self.delivered += 1;
         } else if self.fill_gap(tag) {
             self.delivered += 1;
+            self.late += 1;
         } else {
             self.duplicated += 1;
         }
@@ -154,7 +161,8 @@ mod tests {
             let checker = feed(size, &[0, 1, 4, 5]);
             assert_eq!((checker.delivered(), checker.next()), (4, 6), "size {size}");
             let checker = feed(size, &[0, 1, 4, 5, 3, 2]);
-            assert_eq!((checker.delivered(), checker.duplicated()), (6, 0), "size {size}");
+            let counts = (checker.delivered(), checker.duplicated(), checker.late());
+            assert_eq!(counts, (6, 0, 2), "size {size}");
         }
     }
 

@@ -62,7 +62,7 @@ fn every_report_has_exactly_the_promised_fields() {
         Report::unmeasured("throughput", 64),
         Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
         Report::of_ceiling(64, 1452, &run(20e6, 0.0)),
-        Report::of_latency("latency", 64, &latency),
+        Report::of_latency("latency", 64, &latency, Some(goal::ECHO_SPINNING)),
         Report::of_raw_latency(64, &round_trips(6000)),
     ] {
         let value = json(&report);
@@ -130,9 +130,9 @@ fn tables_have_a_line_per_result() {
         LatencyRun { subject: round_trips(9000), baseline: round_trips(6000), ratios: vec![1.5] };
     let text = table(&[
         Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
-        Report::of_latency("latency", 64, &latency),
+        Report::of_latency("latency", 64, &latency, Some(goal::ECHO_SPINNING)),
     ]);
     let starts: Vec<&str> = text.lines().map(|line| line.get(..7).unwrap()).collect();
     assert_eq!(starts, ["through", "through", "round t", "latency", "raw UDP"]);
-    assert!(text.contains("1.50"));
+    assert!(text.contains("1.50") && text.contains("misses 1.3") && text.contains("misses 0.85"));
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use cubed_transport::endpoint::{Outcome, SendError, Service, Token};
 use cubed_transport::random::{Entropy, SeededEntropy};
+use cubed_transport::{Outcome, SendError, Service, Token};
 
 /// A node of a world, by order of creation.
 pub type NodeIndex = usize;

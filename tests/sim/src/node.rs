@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use cubed_router::policy::Policy;
-use cubed_transport::endpoint::{Config, Endpoint, FlowId, Limits, PeerId, Token};
 use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
+use cubed_transport::{Config, Endpoint, FlowId, Limits, PeerId, Token};
 
 use crate::ledger::NodeIndex;
 use crate::recorder::{FlowSetup, Recorder};
@@ -46,6 +46,9 @@ pub(crate) struct Node {
     seed: u64,
 }
 
+/// An entry without room, and a request's deadline.
+pub(crate) type Waiting = (Token, Option<Instant>);
+
 /// One start of a node's process.
 pub(crate) struct Start {
     pub(crate) number: u32,
@@ -54,7 +57,7 @@ pub(crate) struct Start {
     /// The deadline that is on the agenda.
     pub(crate) timer: Option<Instant>,
     /// Entries that the endpoint had no room for, by receiver, in order.
-    pub(crate) waiting: BTreeMap<NodeIndex, VecDeque<Token>>,
+    pub(crate) waiting: BTreeMap<NodeIndex, VecDeque<Waiting>>,
     pub(crate) peers: BTreeMap<PeerId, NodeIndex>,
     flows: BTreeMap<(NodeIndex, &'static str), FlowId>,
 }

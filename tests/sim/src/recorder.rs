@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use cubed_router::policy::{Policy, Verb};
-use cubed_transport::endpoint::{
+use cubed_transport::identity::PublicKey;
+use cubed_transport::{
     Application, Binding, Body, Disposition, Incoming, Outcome, PeerId, Refusal, ReplyTo, Service,
     Token,
 };
-use cubed_transport::identity::PublicKey;
 
 /// What a message costs of credit beyond its body, bytes.
 const CHARGE_PER_MESSAGE: u64 = 64;

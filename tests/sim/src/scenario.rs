@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use cubed_transport::endpoint::{Limits, Outcome, Service};
 use cubed_transport::random::{Entropy, SeededEntropy};
+use cubed_transport::{Limits, Outcome, Service};
 
 use crate::ledger::{Kind, NodeIndex, Sums};
 use crate::link::{LinkConfig, up_to};
@@ -15,7 +15,7 @@ use crate::recorder::FlowSetup;
 use crate::script::{Action, Fault};
 use crate::world::World;
 
-pub use outages::{kill, partition, replay, restart, simultaneous_dial};
+pub use outages::{close, kill, partition, replay, restart, simultaneous_dial};
 pub use traffic::{clean, corruption, exactly_once, mesh, refusals};
 
 mod outages;
@@ -36,6 +36,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("replay", replay),
     ("clean", clean),
     ("mesh", mesh),
+    ("close", close),
 ];
 
 /// What a world came to.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use cubed_transport::endpoint::{DownCause, EndCause, Service};
+use cubed_transport::{DownCause, EndCause, Service};
 
 use crate::ledger::NodeIndex;
 use crate::link::LinkConfig;

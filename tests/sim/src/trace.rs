@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cubed_transport::endpoint::{Outcome, Token};
+use cubed_transport::{Outcome, Token};
 
 use crate::ledger::{Digest, NodeIndex};
 use crate::script::Seen;

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cubed_transport::endpoint::{SendError, Service, Token};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
+use cubed_transport::{SendError, Service, Token};
 
 use crate::agenda::Agenda;
 use crate::ledger::{Entry, Kind, Ledger, NodeIndex};
 use crate::link::{Link, LinkConfig};
-use crate::node::{Node, NodeSetup, Start};
+use crate::node::{Node, NodeSetup, Start, Waiting};
 use crate::recorder::Held;
 use crate::script::{Action, Fault, Seen};
 use crate::trace::Trace;
@@ -129,11 +129,7 @@ impl World {
         let mut until = planned;
         while self.open() > 0 {
             if until >= after {
-                let starts = self.starts();
-                let some: Vec<_> = self.ledger.open(&starts).take(5).collect();
-                let entries: Vec<_> =
-                    some.iter().map(|number| (number, &self.ledger.entries()[*number])).collect();
-                let what = format!("{} messages have not ended, such as {entries:?}", self.open());
+                let what = format!("messages have not ended. {}", self.describe());
                 return Err(self.fault(what));
             }
             until += Duration::from_millis(50);
@@ -159,7 +155,7 @@ impl World {
         Ok(())
     }
 
-    fn starts(&self) -> Vec<Option<u32>> {
+    pub(super) fn starts(&self) -> Vec<Option<u32>> {
         self.nodes.iter().map(|node| node.start.as_ref().map(|start| start.number)).collect()
     }
 
@@ -258,7 +254,7 @@ impl World {
             Action::Restart(node) => self.restart(node),
             Action::Close(node) => {
                 if let Some(start) = &mut self.nodes[node].start {
-                    start.endpoint.close(self.now);
+                    start.endpoint.close();
                 }
                 self.settle(node)
             }
@@ -301,26 +297,22 @@ impl World {
             return Ok(());
         };
         let queue = start.waiting.entry(to).or_default();
-        if kind == Kind::Acknowledged && !queue.is_empty() {
-            queue.push_back(token);
+        if kind != Kind::BestEffort && !queue.is_empty() {
+            queue.push_back((token, deadline));
             return Ok(());
         }
-        let start = start.number;
         if self.hand_over(token, deadline)? == Err(SendError::Full) {
-            if kind == Kind::Acknowledged {
-                self.wait_for_room(from, to, start, token);
-            } else {
+            if kind == Kind::BestEffort {
                 self.ledger.rejected(token, SendError::Full);
+            } else {
+                self.wait_for_room(from, to, (token, deadline));
             }
         }
         self.settle(from)
     }
 
-    fn wait_for_room(&mut self, from: NodeIndex, to: NodeIndex, number: u32, token: Token) {
-        if let Some(start) = self.nodes[from].start.as_mut().filter(|start| start.number == number)
-        {
-            start.waiting.entry(to).or_default().push_front(token);
-        }
+    fn wait_for_room(&mut self, from: NodeIndex, to: NodeIndex, waiting: Waiting) {
+        self.running(from).waiting.entry(to).or_default().push_front(waiting);
     }
 
     /// Hands one entry to its endpoint and writes down what it said.

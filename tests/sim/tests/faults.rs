@@ -49,6 +49,11 @@ fn mesh() {
 }
 
 #[test]
+fn close() {
+    check(("faults", "close"), scenario::close, 50);
+}
+
+#[test]
 fn every_scenario_repeats() {
     for (_, scenario) in SCENARIOS {
         check_repeats(*scenario, 3);

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use cubed_transport::endpoint::{DownCause, EndCause, Limits, Outcome, Service};
 use cubed_transport::random::{Entropy, SeededEntropy};
+use cubed_transport::{DownCause, EndCause, Limits, Outcome, Service};
 
 use super::{Report, expect, expect_all_delivered, finish, ms, pair, plan_messages};
 use crate::link::{LinkConfig, up_to};
@@ -60,7 +60,7 @@ pub fn kill(seed: u64) -> Result<Report, Fault> {
     let killed = ms(500) + up_to(ms(400), &mut plan);
     plan_messages(&mut world, &mut plan, (0, 1), acknowledged, 40, (Duration::ZERO, ms(1_500)));
     world.at(killed, Action::Kill(1));
-    world.run_until_settled(ms(1_500), killed + give_up + ms(10_000))?;
+    world.run_until_settled(ms(1_500), killed + 2 * give_up + ms(5_000))?;
 
     let down = |seen: &Seen| *seen == Seen::Down(DownCause::Silence);
     let after = world.first_seen(killed, 0, 1, down).map(|at| at.saturating_sub(killed));
@@ -69,9 +69,11 @@ pub fn kill(seed: u64) -> Result<Report, Fault> {
     let sums = world.ledger.sums();
     expect(&world, sums.peer_lost > 0, || format!("nobody was lost: {sums:?}"))?;
     expect(&world, sums.delivered + sums.peer_lost == 40, || format!("other ends: {sums:?}"))?;
-    let lost_after = world.age().saturating_sub(killed);
-    let patient = lost_after >= give_up.mul_f64(0.9) && lost_after <= give_up + ms(5_000);
-    expect(&world, patient, || format!("given up after {lost_after:?}"))?;
+    let ended = |seen: &Seen| *seen == Seen::SessionEnded(EndCause::GaveUp);
+    let after = world.first_seen(killed, 0, 1, ended).map(|at| at.saturating_sub(killed));
+    let bounds = give_up.mul_f64(0.9)..=give_up + ms(5_000);
+    let in_time = after.is_some_and(|after| bounds.contains(&after));
+    expect(&world, in_time, || format!("given up after {after:?}: {:?}", world.seen))?;
     finish(world)
 }
 
@@ -155,11 +157,39 @@ pub fn replay(seed: u64) -> Result<Report, Fault> {
     let now = world.age();
     world.at(now, Action::Kill(1));
     world.at(now + ms(100), Action::Restart(1));
+    // Else the other would learn of it by its first message, which would be unknown for that.
+    world.at(now + ms(100), Action::Connect { from: 1, to: 0 });
     let span = (now + ms(10_000), ms(1_000));
     for way in [(0, 1), (1, 0)] {
         plan_messages(&mut world, &mut plan, way, Service::Acknowledged, 10, span);
     }
     world.run_until_settled(now + ms(30_000), now + ms(60_000))?;
     expect_all_delivered(&world)?;
+    finish(world)
+}
+
+/// The receiver closes its sessions in order, under load.
+///
+/// # Errors
+///
+/// A breach, no word of the close at the sender within a second, or messages that end as lost.
+pub fn close(seed: u64) -> Result<Report, Fault> {
+    let link = LinkConfig { delay: ms(5), jitter: ms(1), ..LinkConfig::default() };
+    let (mut world, mut plan) = pair(seed, &link, &Limits::default())?;
+    let closed = ms(500) + up_to(ms(200), &mut plan);
+    for way in [(0, 1), (1, 0)] {
+        let span = (Duration::ZERO, ms(500));
+        plan_messages(&mut world, &mut plan, way, Service::Acknowledged, 40, span);
+    }
+    world.at(closed, Action::Close(1));
+    world.run_until_settled(closed + ms(1_000), ms(30_000))?;
+    let sums = world.ledger.sums();
+    let ends = sums.delivered + sums.unknown;
+    expect(&world, ends == 80, || format!("other ends: {sums:?}"))?;
+    let down = |seen: &Seen| *seen == Seen::Down(DownCause::Closed);
+    let ended = |seen: &Seen| *seen == Seen::SessionEnded(EndCause::ClosedByPeer);
+    let told = world.first_seen(closed, 0, 1, down).and(world.first_seen(closed, 0, 1, ended));
+    let in_time = told.is_some_and(|at| at < closed + ms(1_000));
+    expect(&world, in_time, || format!("the close was not told: {:?}", world.seen))?;
     finish(world)
 }

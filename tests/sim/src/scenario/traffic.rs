@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use cubed_router::policy::{FlowPattern, Policy, Verb};
-use cubed_transport::endpoint::{Limits, Outcome, Refusal, Service};
 use cubed_transport::random::{Entropy, SeededEntropy};
+use cubed_transport::{Limits, Outcome, Refusal, SendError, Service};
 
 use super::{
     OTHER, PLAIN, Report, SMALL, SMALL_BYTES_MAX, bad_link, expect, expect_all_delivered, finish,
@@ -149,7 +149,13 @@ pub fn refusals(seed: u64) -> Result<Report, Fault> {
         let (_, end) = ends.iter().find(|(flow, _)| *flow == entry.flow).expect("one of them");
         let too_large = entry.flow == SMALL && entry.bytes as u64 > SMALL_BYTES_MAX;
         let expected = if too_large { Outcome::Refused(Refusal::TooLarge) } else { *end };
-        let right = entry.outcome == Some(expected);
+        // Once the receiver told, the sender is refused before it sends.
+        let ended = match entry.rejected {
+            Some(SendError::Refused(refusal)) => Some(Outcome::Refused(refusal)),
+            Some(SendError::TooLarge { .. }) => Some(Outcome::Refused(Refusal::TooLarge)),
+            _ => entry.outcome,
+        };
+        let right = ended == Some(expected);
         expect(&world, right, || format!("entry {number} should end as {expected:?}: {entry:?}"))?;
     }
     let binds = world.binds(1).unwrap_or_default();

@@ -1,9 +1,10 @@
 //! What a script may ask a world: time, counters, and what nodes saw. Changes nothing.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use cubed_transport::endpoint::{Counters, Tally};
 use cubed_transport::identity::PublicKey;
+use cubed_transport::{Counters, Tally};
 
 use super::{BEGUN, World};
 use crate::ledger::NodeIndex;
@@ -65,5 +66,28 @@ impl World {
     /// Messages that wait for an end.
     pub fn open(&self) -> usize {
         self.ledger.open(&self.starts()).count()
+    }
+
+    /// For people: some messages that wait, what nodes saw, tallies and counters.
+    pub fn describe(&self) -> String {
+        let mut text = format!("{} wait:", self.open());
+        for number in self.ledger.open(&self.starts()).take(5) {
+            let _ = write!(text, "\n    {number}: {:?}", self.ledger.entries()[number]);
+        }
+        for (at, node, about, seen) in self.seen.iter().rev().take(20).rev() {
+            let _ =
+                write!(text, "\n  {:.6} s: node {node} saw of {about}: {seen:?}", at.as_secs_f64());
+        }
+        for node in &self.nodes {
+            let Some(start) = &node.start else {
+                continue;
+            };
+            let _ = write!(text, "\n  node {}, start {}:", node.index, start.number);
+            let _ = write!(text, " {:?}\n   ", start.endpoint.tally());
+            for (name, value) in start.endpoint.counters().iter().filter(|(_, value)| *value > 0) {
+                let _ = write!(text, " {name}={value}");
+            }
+        }
+        text
     }
 }

@@ -5,11 +5,14 @@
 
 use std::collections::VecDeque;
 
-use cubed_transport::endpoint::{Event, Outcome, PeerId, SendError, Token};
+use cubed_transport::{Event, Outcome, PeerId, SendError, Token};
 
 use super::{BEGUN, Happening, World};
 use crate::ledger::{Digest, Kind, NodeIndex, answer_to};
 use crate::script::{Fault, Seen};
+
+/// Runs that one event may cause at one node: a full log is under 1,000 datagrams.
+const RUNS_AT_ONCE_MAX: u32 = 10_000;
 
 impl World {
     /// After any change of an endpoint: outputs, then the application's work, until neither is left.
@@ -18,7 +21,7 @@ impl World {
             return Ok(());
         }
         loop {
-            self.transmit(node);
+            self.transmit(node)?;
             let worked = self.take_events(node)? | self.take_arrivals(node)?;
             if !worked {
                 break;
@@ -29,10 +32,15 @@ impl World {
         Ok(())
     }
 
-    fn transmit(&mut self, node: NodeIndex) {
+    fn transmit(&mut self, node: NodeIndex) -> Result<(), Fault> {
         let mut run = std::mem::take(&mut self.run);
         let now = self.now;
+        let mut runs = 0;
         while let Some(transmit) = self.running(node).endpoint.poll_transmit(now, &mut run) {
+            runs += 1;
+            if runs > RUNS_AT_ONCE_MAX {
+                return Err(self.fault(format!("node {node}: poll_transmit gives without end")));
+            }
             let to = self.nodes.iter().find(|other| other.address == transmit.to);
             let Some(to) = to.map(|other| other.index) else {
                 continue;
@@ -42,6 +50,7 @@ impl World {
             }
         }
         self.run = run;
+        Ok(())
     }
 
     fn carry(&mut self, from: NodeIndex, to: NodeIndex, datagram: &[u8]) {
@@ -105,13 +114,12 @@ impl World {
             return Ok(());
         };
         loop {
-            let start = self.running(node);
-            let number = start.number;
-            let Some(token) = start.waiting.get_mut(&to).and_then(VecDeque::pop_front) else {
+            let queue = self.running(node).waiting.get_mut(&to);
+            let Some((token, deadline)) = queue.and_then(VecDeque::pop_front) else {
                 return Ok(());
             };
-            if self.hand_over(token, None)? == Err(SendError::Full) {
-                self.wait_for_room(node, to, number, token);
+            if self.hand_over(token, deadline)? == Err(SendError::Full) {
+                self.wait_for_room(node, to, (token, deadline));
                 return Ok(());
             }
         }
@@ -138,7 +146,7 @@ impl World {
             let start = self.running(node);
             if let Some(to) = arrival.request {
                 // A reply that finds no session any more is the asker's to time out.
-                let _ = start.endpoint.reply(now, to, &answer_to(&arrival.body));
+                let _ = start.endpoint.reply(to, &answer_to(&arrival.body));
             }
             if let Some(held) = arrival.held {
                 let start = start.number;

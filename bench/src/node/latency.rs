@@ -1,0 +1,175 @@
+//! Round trips of Cubed: requests that an inline handler answers with their own body.
+//!
+//! Closed loop: the next question follows the answer. Open loop: each question is due at a planned
+//! time, is sent then whether or not earlier ones were answered, and is timed from when it was due.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use cubed::{Destination, Instant, RequestError, Shard, SpinPolicy};
+
+use super::{
+    ECHO_FLOW,
+    client::{Client, ClientSettings},
+    server::spin_policy,
+};
+use crate::{
+    error::{BenchError, Result},
+    stats::record_latency,
+    subject::{LatencySlice, LatencySubject},
+    tag::{TAG_BYTES, write_tag},
+};
+
+/// Smallest question: its number must fit.
+pub const SIZE_BYTES_MIN: usize = TAG_BYTES;
+
+/// Largest question.
+pub const SIZE_BYTES_MAX: usize = 64 << 20;
+
+/// A question without its answer after this long is lost.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Not recorded at the start of each slice: caches fill, the path is measured.
+const WARM_UP: Duration = Duration::from_millis(20);
+
+/// Nodes that spin do so over pauses of this length; what comes later finds them asleep.
+const SPIN_TIME: Duration = Duration::from_millis(10);
+
+/// Round trips of Cubed for one size, wait mode and loop.
+#[derive(Debug)]
+pub struct CubedEcho {
+    client: Client,
+    size_bytes: usize,
+    interval: Option<Duration>,
+}
+
+impl CubedEcho {
+    /// Starts the nodes and connects them. With `interval` the loop is open.
+    ///
+    /// # Errors
+    ///
+    /// `Argument` outside [`SIZE_BYTES_MIN`] and [`SIZE_BYTES_MAX`]; else those of
+    /// [`Client::start`].
+    pub fn start(
+        size_bytes: usize,
+        interval: Option<Duration>,
+        settings: &ClientSettings<'_>,
+    ) -> Result<Self> {
+        if !(SIZE_BYTES_MIN..=SIZE_BYTES_MAX).contains(&size_bytes) {
+            return Err(BenchError::Argument(format!(
+                "--size {size_bytes}: between {SIZE_BYTES_MIN} and {SIZE_BYTES_MAX} for latency"
+            )));
+        }
+        Ok(Self { client: Client::start(settings)?, size_bytes, interval })
+    }
+
+    /// How both nodes wait: polling over the pauses of the loop, or asleep.
+    ///
+    /// # Errors
+    ///
+    /// When the system names no core.
+    pub fn spin(spin: bool, interval: Option<Duration>) -> Result<SpinPolicy> {
+        spin_policy(spin, SPIN_TIME.max(2 * interval.unwrap_or_default()))
+    }
+}
+
+impl LatencySubject for CubedEcho {
+    fn name(&self) -> &'static str {
+        "cubed"
+    }
+
+    fn run_slice(&mut self, duration: Duration) -> Result<LatencySlice> {
+        let (peer, size_bytes, interval) = (self.client.peer_key(), self.size_bytes, self.interval);
+        self.client.on_shard(async move |shard: Shard| {
+            let to = shard.resolve(peer, ECHO_FLOW);
+            let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
+            ask_in_turn(&shard, &to, size_bytes, WARM_UP).await?;
+            match interval {
+                None => ask_in_turn(&shard, &to, size_bytes, duration).await,
+                Some(interval) => ask_on_time(&shard, &to, size_bytes, interval, duration).await,
+            }
+        })
+    }
+}
+
+/// Asks for `duration`, each question after the answer to the one before.
+async fn ask_in_turn(
+    shard: &Shard,
+    to: &Destination,
+    size_bytes: usize,
+    duration: Duration,
+) -> Result<LatencySlice> {
+    let mut slice = LatencySlice::empty();
+    let mut body = vec![0x5A; size_bytes];
+    let start = shard.now();
+    let mut now = start;
+    while now < start + duration {
+        write_tag(&mut body, slice.sent);
+        slice.sent += 1;
+        let answered = ask(to, &body).await?;
+        let asked = now;
+        now = shard.now();
+        slice.record(answered, asked, now);
+    }
+    slice.seconds = now.saturating_duration_since(start).as_secs_f64();
+    Ok(slice)
+}
+
+/// Asks for `duration`, one question every `interval`, and waits for the last answers.
+async fn ask_on_time(
+    shard: &Shard,
+    to: &Destination,
+    size_bytes: usize,
+    interval: Duration,
+    duration: Duration,
+) -> Result<LatencySlice> {
+    let count = (duration.as_secs_f64() / interval.as_secs_f64()).ceil() as u64;
+    let start = shard.now();
+    let slice = Rc::new(RefCell::new(LatencySlice::empty()));
+    let mut asking = Vec::with_capacity(count as usize);
+    for number in 0..count {
+        let due = start + interval.mul_f64(number as f64);
+        if shard.now() < due {
+            shard.sleep_until(due).await;
+        }
+        let (shard_here, to, slice) = (shard.clone(), to.clone(), Rc::clone(&slice));
+        let mut body = vec![0x5A; size_bytes];
+        write_tag(&mut body, number);
+        slice.borrow_mut().sent += 1;
+        asking.push(shard.spawn_local(async move {
+            let answered = ask(&to, &body).await?;
+            slice.borrow_mut().record(answered, due, shard_here.now());
+            Ok::<(), BenchError>(())
+        }));
+    }
+    for task in asking {
+        task.await.map_err(|error| BenchError::Machine(error.to_string()))??;
+    }
+    let mut slice = slice.take();
+    slice.seconds = shard.now().saturating_duration_since(start).as_secs_f64();
+    Ok(slice)
+}
+
+/// Asks one question; false without an answer in time.
+async fn ask(to: &Destination, body: &[u8]) -> Result<bool> {
+    match to.request(body, ANSWER_TIME_MAX).await {
+        Ok(answer) if answer == body => Ok(true),
+        Ok(answer) => Err(BenchError::Corrupt(format!(
+            "asked {} bytes and was answered {} others",
+            body.len(),
+            answer.len()
+        ))),
+        Err(RequestError::Expired) => Ok(false),
+        Err(error) => Err(BenchError::Peer(error.to_string())),
+    }
+}
+
+impl LatencySlice {
+    fn record(&mut self, answered: bool, asked: Instant, now: Instant) {
+        if answered {
+            let nanos = now.saturating_duration_since(asked).as_nanos() as u64;
+            record_latency(&mut self.histogram, nanos);
+        } else {
+            self.lost += 1;
+        }
+    }
+}

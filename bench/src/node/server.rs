@@ -1,0 +1,132 @@
+//! The serving node: the peer process of a measurement, and `cubed-bench serve`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use cubed::{FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy, Verb};
+
+use super::{ECHO_FLOW, FLOWS, sink};
+use crate::{
+    error::{BenchError, Result},
+    machine::Cores,
+    peer,
+};
+
+/// Name of the hidden sub-command that runs the peer process.
+pub const PEER_COMMAND: &str = "peer-node";
+
+/// Where the peer process listens: any port of this machine alone.
+pub const ANY_LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Who serves, where, and for whom.
+#[derive(Debug)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The core to pin the node to; `None` lets the system move it.
+    pub core: Option<usize>,
+    /// How the node waits.
+    pub spin: SpinPolicy,
+    /// Bytes of the datagrams it sends.
+    pub datagram_bytes: u16,
+    /// The keys that may measure against it.
+    pub allowed: Vec<PublicKey>,
+}
+
+impl Server {
+    /// Starts the node.
+    ///
+    /// # Errors
+    ///
+    /// `Machine` with the node's own text: a busy port, a datagram length out of range, no `io_uring`.
+    pub fn start(&self, identity: Identity) -> Result<Node> {
+        let mut builder = Node::builder()
+            .identity(identity)
+            .listen(self.listen)
+            .policy(self.policy())
+            .spin(self.spin)
+            .datagram_bytes(self.datagram_bytes);
+        if let Some(core) = self.core {
+            builder = builder.core(core);
+        }
+        let node = builder.start(async |shard: Shard| register(&shard));
+        node.map_err(|error| BenchError::Machine(error.to_string()))
+    }
+
+    fn policy(&self) -> Policy {
+        let flows: FlowPattern = FLOWS.parse().expect("a constant pattern is valid");
+        let verbs = [Verb::Send, Verb::Request];
+        let rule = |policy: Policy, key: &PublicKey| policy.with_rule(*key, flows.clone(), &verbs);
+        self.allowed.iter().fold(Policy::deny(), rule)
+    }
+}
+
+fn register(shard: &Shard) -> Result<(), cubed::FlowError> {
+    sink::register(shard)?;
+    shard.flow(ECHO_FLOW).handler(|message, context| {
+        // Without room for the reply, the asker counts a loss.
+        let _ = context.reply(message.body());
+    })
+}
+
+/// Runs the peer process until its stdin closes: the body of the hidden sub-command.
+///
+/// # Errors
+///
+/// Those of the node and of stdin.
+pub fn run_peer(server: &Server) -> Result<()> {
+    let node = server.start(new_identity()?)?;
+    peer::announce(node.local_addr(), Some(node.public_key().to_string()))?;
+    node.shutdown();
+    node.join().map_err(|error| BenchError::Machine(error.to_string()))
+}
+
+/// Serves until it is killed or fails; `say` gets the lines that tell where and for whom.
+///
+/// # Errors
+///
+/// Those of the key file and of the node.
+pub fn serve(server: &Server, key_file: &Path, say: impl Fn(&str)) -> Result<()> {
+    let node = server.start(load_identity(key_file)?)?;
+    say(&format!("listening on {}", node.local_addr()));
+    say(&format!("key {}", node.public_key()));
+    if server.allowed.is_empty() {
+        say("nobody is allowed, so every dial is denied: name keys with --allow KEY");
+    }
+    for key in &server.allowed {
+        say(&format!("allowed {key} ({})", key.fingerprint()));
+    }
+    node.join().map_err(|error| BenchError::Machine(error.to_string()))
+}
+
+/// A new identity for one measurement.
+///
+/// # Errors
+///
+/// `Machine` when the system gives no random bytes.
+pub fn new_identity() -> Result<Identity> {
+    Identity::generate().map_err(|error| BenchError::Machine(error.to_string()))
+}
+
+/// The identity in `file`.
+///
+/// # Errors
+///
+/// `Argument`, with the file's name and what is wrong with it.
+pub fn load_identity(file: &Path) -> Result<Identity> {
+    Identity::load(file).map_err(|error| BenchError::Argument(error.to_string()))
+}
+
+/// How two nodes wait that take turns: with `spin` they poll for as long as a slice has pauses, and
+/// sleep between slices; on a single core they never poll, since that keeps the other from running.
+///
+/// # Errors
+///
+/// When the system names no core.
+pub fn spin_policy(spin: bool, pause_max: Duration) -> Result<SpinPolicy> {
+    let spins = spin && !Cores::choose()?.are_shared();
+    Ok(if spins { SpinPolicy::For(pause_max) } else { SpinPolicy::Never })
+}

@@ -1,0 +1,82 @@
+//! The tour: what Cubed does on this machine, in less than half a minute, in one table.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    ceiling::Ceiling,
+    commands::{DATAGRAM_BYTES, say, say_latency, say_throughput},
+    error::Result,
+    goal,
+    machine::{self, Cores},
+    node::{bodies::Mode, client::ClientSettings, latency::CubedEcho, throughput::CubedThroughput},
+    pairs::{Plan, measure_latency, measure_throughput},
+    raw_echo::RawEcho,
+    report::{Report, table, write_json},
+};
+
+/// Pairs of throughput slices, as long as those of the command.
+const THROUGHPUT_PLAN: Plan = Plan { count: 5, slice: Duration::from_millis(500) };
+
+/// Pairs of latency slices, shorter than those of the command.
+const LATENCY_PLAN: Plan = Plan { count: 5, slice: Duration::from_millis(250) };
+
+/// Body bytes of the echo.
+const ECHO_BYTES: usize = 64;
+
+/// Runs the tour; its reports go to `json` as an array.
+///
+/// # Errors
+///
+/// The first error of any part.
+pub fn run(json: Option<&Path>) -> Result<()> {
+    say(&machine::describe(Cores::choose()?));
+    say(&format!(
+        "two processes, one encrypted session; alternating with baselines: {} for throughput, {} for \
+         round trips (short: use the commands for figures to keep)",
+        describe(THROUGHPUT_PLAN),
+        describe(LATENCY_PLAN)
+    ));
+    let reports = [
+        throughput("acked 64 B", 64)?,
+        throughput("acked 64 KiB", 65_536)?,
+        echo("echo spinning", true)?,
+        echo("echo parked", false)?,
+    ];
+    say("");
+    say(table(&reports).trim_end());
+    json.map_or(Ok(()), |path| write_json(path, &reports))
+}
+
+fn describe(plan: Plan) -> String {
+    format!("{} pairs of {} s", plan.count, plan.slice.as_secs_f64())
+}
+
+fn throughput(label: &str, size: usize) -> Result<Report> {
+    say(&format!("\n{label}"));
+    let settings = ClientSettings {
+        served: None,
+        key_file: None,
+        spin: CubedThroughput::SPIN,
+        datagram_bytes: DATAGRAM_BYTES,
+    };
+    let mut subject = CubedThroughput::start(size, Mode::Acked, &settings)?;
+    let mut ceiling = Ceiling::start(size, DATAGRAM_BYTES.into())?;
+    let run =
+        measure_throughput(THROUGHPUT_PLAN, &mut subject, Some(&mut ceiling), say_throughput)?;
+    Ok(Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run).labelled(label))
+}
+
+fn echo(label: &str, spin: bool) -> Result<Report> {
+    say(&format!("\n{label}"));
+    let settings = ClientSettings {
+        served: None,
+        key_file: None,
+        spin: CubedEcho::spin(spin, None)?,
+        datagram_bytes: DATAGRAM_BYTES,
+    };
+    let mut subject = CubedEcho::start(ECHO_BYTES, None, &settings)?;
+    let mut raw = RawEcho::start(ECHO_BYTES, spin, None)?;
+    let run = measure_latency(LATENCY_PLAN, &mut subject, Some(&mut raw), say_latency)?;
+    let goal = if spin { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
+    Ok(Report::of_latency("latency", ECHO_BYTES, &run, Some(goal)).labelled(label))
+}
