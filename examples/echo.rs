@@ -20,9 +20,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
             let echo = shard.flow("echo");
             echo.handler(move |message, context| {
                 // Without room the echo is lost: Alice would find one missing.
-                context
-                    .send_acknowledged(&back, message.body())
-                    .expect("room for an echo");
+                context.send_acknowledged(&back, message.body()).expect("room for an echo");
             })?;
             Ok::<(), Box<dyn std::error::Error>>(())
         })?;
@@ -41,10 +39,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
             let Some(batch) = echoes.next_batch().await else {
                 break;
             };
-            returned += batch
-                .iter()
-                .filter(|message| message.body() == b"ping")
-                .count();
+            returned += batch.iter().filter(|message| message.body() == b"ping").count();
         }
         Ok::<usize, Box<dyn std::error::Error + Send + Sync>>(returned)
     }))?;

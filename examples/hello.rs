@@ -22,10 +22,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
         .peer(bob.public_key(), bob.local_addr())
         .start(async |_: Shard| ())?;
     let greet = alice.resolve(bob.public_key(), "greet")?;
-    println!(
-        "{}",
-        String::from_utf8_lossy(&block_on(greet.request("alice", second))?)
-    );
+    println!("{}", String::from_utf8_lossy(&block_on(greet.request("alice", second))?));
     println!("{:?}", block_on(alice.drain(second))?);
     Ok(())
 }

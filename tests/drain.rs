@@ -15,10 +15,7 @@ fn everything_delivered_is_reported_so() {
     send_numbered(&alice, &bob, "f", 500, 100);
     send_numbered(&alice, &bob, "unknown", 20, 100);
     let report = block_on(alice.drain(PATIENCE)).unwrap();
-    assert_eq!(
-        (report.offered, report.delivered, report.refused),
-        (520, 500, 20)
-    );
+    assert_eq!((report.offered, report.delivered, report.refused), (520, 500, 20));
     assert_eq!((report.undelivered(), report.unknown), (20, 0));
     let late = block_on(alice.resolve(bob.public_key(), "f").unwrap().send("late"));
     assert_eq!(late, Err(WaitError::Send(SendError::Closing)));
@@ -29,10 +26,7 @@ fn everything_delivered_is_reported_so() {
 fn what_nobody_answers_is_reported_at_the_deadline() {
     // A queue that nobody reads takes 64 KiB and holds it: the rest has no credit.
     let bob = receiver(|shard| {
-        let queue = shard
-            .flow("stuck")
-            .queue(Capacity::bytes(64 << 10))
-            .expect("a new flow");
+        let queue = shard.flow("stuck").queue(Capacity::bytes(64 << 10)).expect("a new flow");
         let own = shard.clone();
         shard.spawn_local(async move {
             own.sleep(PATIENCE * 10).await;
@@ -45,11 +39,9 @@ fn what_nobody_answers_is_reported_at_the_deadline() {
     let report = block_on(alice.drain(Duration::from_millis(200))).unwrap();
     assert!(begun.elapsed() < PATIENCE);
     assert_eq!(report.offered, 2_000);
-    assert_eq!(
-        report.delivered + report.undelivered() + report.unknown,
-        report.offered
-    );
-    assert!(report.unknown > 0, "{report:?}");
+    assert_eq!(report.delivered + report.undelivered() + report.unknown, report.offered);
+    // 248 messages of 200 B, charged 264 each, are what 64 KiB of credit lets through.
+    assert_eq!(report.delivered, 248, "{report:?}");
     stop(&[&alice, &bob]);
 }
 
@@ -61,18 +53,12 @@ fn what_never_found_a_session_is_reported() {
     let alice = alice.start(async |_: Shard| ()).unwrap();
     let offered = block_on(alice.on_shard(0, move |shard| async move {
         let to = shard.resolve(key, "f").unwrap();
-        (0..10)
-            .filter(|_| to.try_send_acknowledged(b"anybody?").is_ok())
-            .count()
+        (0..10).filter(|_| to.try_send_acknowledged(b"anybody?").is_ok()).count()
     }));
     assert_eq!(offered, Ok(10));
     let report = block_on(alice.drain(Duration::from_millis(50))).unwrap();
     assert_eq!(report.offered, 10);
-    assert_eq!(
-        report.delivered + report.undelivered() + report.unknown,
-        10,
-        "{report:?}"
-    );
+    assert_eq!(report.delivered + report.undelivered() + report.unknown, 10, "{report:?}");
     assert_eq!(report.delivered, 0);
     stop(&[&alice]);
 }

@@ -30,15 +30,9 @@ fn the_default_policy_denies_even_known_peers() {
         .start(async |shard: Shard| shard.flow("orders").handler(|_, _| unreachable!("denied")));
     let bob = bob.unwrap();
     let alice = Node::builder().identity(alice).listen("127.0.0.1:0");
-    let alice = alice
-        .peer(bob.public_key(), bob.local_addr())
-        .start(async |_: Shard| ())
-        .unwrap();
+    let alice = alice.peer(bob.public_key(), bob.local_addr()).start(async |_: Shard| ()).unwrap();
     let orders = alice.resolve(bob.public_key(), "orders").unwrap();
-    assert_eq!(
-        block_on(orders.send("buy")),
-        Ok(Outcome::Refused(Refusal::Denied))
-    );
+    assert_eq!(block_on(orders.send("buy")), Ok(Outcome::Refused(Refusal::Denied)));
     assert!(block_on(bob.stats()).unwrap().shards[0].bindings_refused > 0);
     // A policy that allows it takes effect without a new session.
     let rule = "orders".parse().unwrap();
@@ -56,16 +50,10 @@ fn the_default_policy_denies_even_known_peers() {
 fn a_stranger_is_not_admitted() {
     let bob = builder().start(async |_: Shard| ()).unwrap();
     let alice = builder().peer(bob.public_key(), bob.local_addr());
-    let alice = alice
-        .dial_timeout(Duration::from_millis(700))
-        .start(async |_: Shard| ())
-        .unwrap();
+    let alice = alice.dial_timeout(Duration::from_millis(700)).start(async |_: Shard| ()).unwrap();
     let failed = block_on(alice.resolve(bob.public_key(), "x").unwrap().connect()).unwrap_err();
     let text = failed.to_string();
-    assert!(
-        text.contains(&alice.public_key().fingerprint().to_string()),
-        "{text}"
-    );
+    assert!(text.contains(&alice.public_key().fingerprint().to_string()), "{text}");
     assert!(text.contains(&bob.local_addr().to_string()), "{text}");
     stop(&[&alice, &bob]);
 }
@@ -76,20 +64,12 @@ fn nobody_listening_is_a_timeout_that_says_so() {
     let nobody = socket.local_addr().unwrap();
     drop(socket);
     let key = Identity::generate().unwrap().public_key();
-    let alice = builder()
-        .peer(key, nobody)
-        .dial_timeout(Duration::from_millis(300));
+    let alice = builder().peer(key, nobody).dial_timeout(Duration::from_millis(300));
     let alice = alice.start(async |_: Shard| ()).unwrap();
     let failed = block_on(alice.resolve(key, "x").unwrap().connect()).unwrap_err();
-    assert!(
-        matches!(failed, ConnectError::Dial(DialFailure::Timeout { .. })),
-        "{failed:?}"
-    );
+    assert!(matches!(failed, ConnectError::Dial(DialFailure::Timeout { .. })), "{failed:?}");
     let text = failed.to_string();
-    assert!(
-        text.contains("nobody listens") && text.contains(&nobody.to_string()),
-        "{text}"
-    );
+    assert!(text.contains("nobody listens") && text.contains(&nobody.to_string()), "{text}");
     stop(&[&alice]);
 }
 
@@ -97,17 +77,12 @@ fn nobody_listening_is_a_timeout_that_says_so() {
 fn a_wrong_key_is_an_error_that_names_both_fingerprints() {
     let bob = receiver(|_| {});
     let wrong = Identity::generate().unwrap().public_key();
-    let alice = builder()
-        .peer(wrong, bob.local_addr())
-        .dial_timeout(Duration::from_millis(700));
+    let alice = builder().peer(wrong, bob.local_addr()).dial_timeout(Duration::from_millis(700));
     let alice = alice.start(async |_: Shard| ()).unwrap();
     let failed = block_on(alice.resolve(wrong, "x").unwrap().connect()).unwrap_err();
     let text = failed.to_string();
     assert!(text.contains(&wrong.fingerprint().to_string()), "{text}");
-    assert!(
-        text.contains(&alice.public_key().fingerprint().to_string()),
-        "{text}"
-    );
+    assert!(text.contains(&alice.public_key().fingerprint().to_string()), "{text}");
     stop(&[&alice, &bob]);
 }
 
@@ -117,9 +92,7 @@ fn an_acknowledged_message_to_nobody_ends_as_peer_lost() {
     let key = Identity::generate().unwrap().public_key();
     let alice = builder().peer(key, socket.local_addr().unwrap());
     let alice = alice.dial_timeout(Duration::from_millis(200));
-    let alice = alice
-        .down_after(Duration::from_millis(300))
-        .give_up(Duration::from_millis(600));
+    let alice = alice.down_after(Duration::from_millis(300)).give_up(Duration::from_millis(600));
     let alice = alice.start(async |_: Shard| ()).unwrap();
     let sent = block_on(alice.resolve(key, "x").unwrap().send("anybody?"));
     assert_eq!(sent, Ok(Outcome::PeerLost));
@@ -129,16 +102,10 @@ fn an_acknowledged_message_to_nobody_ends_as_peer_lost() {
 #[test]
 fn a_busy_port_is_said_to_the_caller_of_start() {
     let bob = receiver(|_| {});
-    let error = builder()
-        .listen(bob.local_addr())
-        .start(async |_: Shard| ())
-        .unwrap_err();
+    let error = builder().listen(bob.local_addr()).start(async |_: Shard| ()).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, StartError::Bind(_)), "{error:?}");
-    assert!(
-        text.contains("in use") && text.contains(&bob.local_addr().to_string()),
-        "{text}"
-    );
+    assert!(text.contains("in use") && text.contains(&bob.local_addr().to_string()), "{text}");
     stop(&[&bob]);
 }
 
@@ -153,9 +120,8 @@ fn settings_are_checked_before_anything_starts() {
     assert!(text(builder().name("a b")).contains("name"));
     assert!(text(builder().socket_buffers(1, 1)).contains("receive buffer is 1;"));
     let twice = Identity::generate().unwrap().public_key();
-    let twice = builder()
-        .peer_named("bob", twice, "127.0.0.1:1")
-        .peer_named("bob", twice, "[::1]:1");
+    let twice =
+        builder().peer_named("bob", twice, "127.0.0.1:1").peer_named("bob", twice, "[::1]:1");
     assert!(text(twice).contains("two peers are called"));
 }
 
@@ -168,9 +134,7 @@ fn garbage_is_counted_and_not_answered() {
     let mut sent = 0_u64;
     for number in 0_usize..1_000 {
         let mut datagram = vec![0; number * 7 % 1_600];
-        hash.update(&number.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut datagram);
+        hash.update(&number.to_le_bytes()).finalize_xof().fill(&mut datagram);
         if let Some(first) = datagram.first_mut() {
             // Every kind of datagram in turn, valid or not.
             *first = number as u8;
@@ -181,19 +145,14 @@ fn garbage_is_counted_and_not_answered() {
     let dropped = || {
         let stats = block_on(bob.stats()).unwrap();
         let counters = stats.shards[0].counters;
-        let drops = counters
-            .iter()
-            .filter(|(name, _)| name.starts_with("dropped_"));
+        let drops = counters.iter().filter(|(name, _)| name.starts_with("dropped_"));
         drops.map(|(_, count)| count).sum::<u64>()
     };
     eventually("every datagram is counted as dropped", || dropped() >= sent);
     let stats = block_on(bob.stats()).unwrap();
     assert_eq!(stats.counter("datagrams_sent"), Some(0));
     socket.set_nonblocking(true).unwrap();
-    assert!(
-        socket.recv(&mut [0; 2_000]).is_err(),
-        "nothing was answered"
-    );
+    assert!(socket.recv(&mut [0; 2_000]).is_err(), "nothing was answered");
     // And the node still works.
     let alice = sender_to(&bob);
     block_on(alice.resolve(bob.public_key(), "x").unwrap().connect()).unwrap();
@@ -202,37 +161,21 @@ fn garbage_is_counted_and_not_answered() {
 
 #[test]
 fn a_panic_or_an_error_in_the_start_function_stops_the_node() {
-    let error = builder()
-        .start(async |_: Shard| Err::<(), _>("no such table"))
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the start function failed: no such table"
-    );
-    let error = builder()
-        .start(async |_: Shard| panic!("no such luck"))
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the start function panicked: no such luck"
-    );
+    let error = builder().start(async |_: Shard| Err::<(), _>("no such table")).unwrap_err();
+    assert_eq!(error.to_string(), "the start function failed: no such table");
+    let error = builder().start(async |_: Shard| panic!("no such luck")).unwrap_err();
+    assert_eq!(error.to_string(), "the start function panicked: no such luck");
     let later = builder().start(async |shard: Shard| {
         shard.sleep(Duration::from_millis(5)).await;
         panic!("later")
     });
-    assert_eq!(
-        later.unwrap().join(),
-        Err(NodeError::Panicked("later".to_owned()))
-    );
+    assert_eq!(later.unwrap().join(), Err(NodeError::Panicked("later".to_owned())));
 }
 
 #[test]
 fn a_panic_in_a_handler_stops_the_node_and_ends_every_call() {
     let bob = receiver(|shard| {
-        shard
-            .flow("trap")
-            .handler(|_, _| panic!("caught"))
-            .expect("a new flow");
+        shard.flow("trap").handler(|_, _| panic!("caught")).expect("a new flow");
     });
     let waiting = std::thread::spawn({
         let bob = bob.clone();
@@ -246,11 +189,7 @@ fn a_panic_in_a_handler_stops_the_node_and_ends_every_call() {
     block_on(trap.send_best_effort("x")).ok();
     let trapped = std::thread::spawn(move || block_on(trap.send("x")));
     assert_eq!(bob.join(), Err(NodeError::Panicked("caught".to_owned())));
-    assert_eq!(
-        bob.join(),
-        Err(NodeError::Panicked("caught".to_owned())),
-        "and says so again"
-    );
+    assert_eq!(bob.join(), Err(NodeError::Panicked("caught".to_owned())), "and says so again");
     assert_eq!(waiting.join().unwrap(), Err(Stopped));
     assert_eq!(block_on(bob.stats()).unwrap_err(), Stopped);
     stop(&[&alice]);
@@ -263,16 +202,12 @@ fn a_node_that_is_stopped_ends_every_wait_of_its_tasks() {
     let (ends, ended) = std::sync::mpsc::channel();
     let bob = receiver(move |shard| {
         let (ends, own) = (ends.clone(), shard.clone());
-        let mut queue = shard
-            .flow("q")
-            .queue(cubed::Capacity::bytes(64 << 10))
-            .expect("a new flow");
+        let mut queue =
+            shard.flow("q").queue(cubed::Capacity::bytes(64 << 10)).expect("a new flow");
         shard.spawn_local(async move {
             let none = queue.next_batch().await.is_none();
             let nobody = Identity::generate().unwrap().public_key();
-            let refused = own
-                .resolve(nobody, "x")
-                .map(|to| to.try_send_acknowledged(b"x"));
+            let refused = own.resolve(nobody, "x").map(|to| to.try_send_acknowledged(b"x"));
             let _ = ends.send((none, format!("{refused:?}")));
         });
     });

@@ -45,16 +45,9 @@ fn messages_from_nothing_to_64_mib_arrive_unchanged() {
     let blobs = alice.resolve(bob.public_key(), "blobs").unwrap();
     for bytes in [0, 1, 1_400, 1_452, 16 << 10, (1 << 20) + 1, 64 << 20] {
         let mut body = vec![0; bytes];
-        blake3::Hasher::new()
-            .update(&bytes.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut body);
+        blake3::Hasher::new().update(&bytes.to_le_bytes()).finalize_xof().fill(&mut body);
         let hash = blake3::hash(&body);
-        assert_eq!(
-            block_on(blobs.send(body)),
-            Ok(Outcome::Delivered),
-            "{bytes} bytes"
-        );
+        assert_eq!(block_on(blobs.send(body)), Ok(Outcome::Delivered), "{bytes} bytes");
         assert_eq!(received.recv_timeout(PATIENCE), Ok(hash), "{bytes} bytes");
     }
     assert!(received.try_recv().is_err(), "nothing arrives twice");
@@ -68,10 +61,7 @@ fn a_message_above_the_limit_is_refused_before_it_is_sent() {
     let blobs = alice.resolve(bob.public_key(), "blobs").unwrap();
     block_on(blobs.connect()).unwrap();
     let limit = 64 << 20;
-    let too_large = SendError::TooLarge {
-        bytes: limit + 1,
-        bytes_max: limit,
-    };
+    let too_large = SendError::TooLarge { bytes: limit + 1, bytes_max: limit };
     let sent = block_on(blobs.send(vec![0; limit as usize + 1]));
     assert_eq!(sent, Err(cubed::WaitError::Send(too_large)));
     assert_eq!(block_on(alice.stats()).unwrap().tally().offered, 0);
@@ -96,11 +86,7 @@ fn best_effort_messages_arrive_on_an_idle_path() {
         block_on(ticks.send_best_effort(tick)).unwrap();
         assert_eq!(received.recv_timeout(PATIENCE).unwrap(), tick.as_bytes());
     }
-    assert_eq!(
-        block_on(alice.stats()).unwrap().tally().offered,
-        0,
-        "nothing was acknowledged"
-    );
+    assert_eq!(block_on(alice.stats()).unwrap().tally().offered, 0, "nothing was acknowledged");
     stop(&[&alice, &bob]);
 }
 
@@ -109,9 +95,7 @@ fn requests_are_answered_or_end_at_their_deadline() {
     let bob = receiver(|shard| {
         let flow = shard.flow("upper");
         let upper = flow.handler(|message, context| {
-            context
-                .reply(&message.body().to_ascii_uppercase())
-                .expect("room in the outbox");
+            context.reply(&message.body().to_ascii_uppercase()).expect("room in the outbox");
         });
         upper.expect("a new flow");
         shard.flow("silent").handler(|_, _| {}).expect("a new flow");
@@ -123,10 +107,7 @@ fn requests_are_answered_or_end_at_their_deadline() {
     let answer = block_on(to("upper").request("shout", PATIENCE));
     assert_eq!(answer.unwrap(), "SHOUT");
     let large = vec![b'a'; 200_000];
-    assert_eq!(
-        block_on(to("upper").request(large, PATIENCE)).unwrap(),
-        vec![b'A'; 200_000]
-    );
+    assert_eq!(block_on(to("upper").request(large, PATIENCE)).unwrap(), vec![b'A'; 200_000]);
     let begun = std::time::Instant::now();
     let none = block_on(to("silent").request("anybody?", Duration::from_millis(60)));
     assert_eq!(none, Err(RequestError::Expired));
@@ -162,12 +143,7 @@ fn a_dropped_request_leaves_no_wait_behind() {
     let remote = alice.resolve(key, "silent").unwrap();
     let mut request = Box::pin(remote.request("anybody?", PATIENCE));
     let waker = std::task::Waker::noop();
-    assert!(
-        request
-            .as_mut()
-            .poll(&mut std::task::Context::from_waker(waker))
-            .is_pending()
-    );
+    assert!(request.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
     let waits = || block_on(alice.stats()).unwrap().shards[0].waits_open;
     eventually("the request is on its way", || waits() == 1);
     drop(request);
@@ -182,18 +158,11 @@ fn a_slow_queue_slows_its_sender_and_loses_nothing() {
     let bob = receiver(move |shard| {
         let numbers = numbers.clone();
         // 128 KiB of credit: 123 messages of 1,000 B, so the sender has to wait many times.
-        let mut queue = shard
-            .flow("slow")
-            .queue(Capacity::bytes(128 << 10))
-            .expect("a new flow");
+        let mut queue = shard.flow("slow").queue(Capacity::bytes(128 << 10)).expect("a new flow");
         let own = shard.clone();
         shard.spawn_local(async move {
             while let Some(batch) = queue.next_batch().await {
-                assert!(
-                    batch.len() <= 124,
-                    "{} messages exceed the credit",
-                    batch.len()
-                );
+                assert!(batch.len() <= 124, "{} messages exceed the credit", batch.len());
                 for message in &batch {
                     let _ = numbers.send((number(message.body()), message.body().len()));
                 }
@@ -205,15 +174,8 @@ fn a_slow_queue_slows_its_sender_and_loses_nothing() {
     send_numbered(&alice, &bob, "slow", COUNT, 1_000);
     let report = block_on(alice.drain(PATIENCE)).unwrap();
     assert_eq!((report.offered, report.delivered), (COUNT, COUNT));
-    let received: Vec<_> = (0..COUNT)
-        .map(|_| received.recv_timeout(PATIENCE).unwrap())
-        .collect();
-    assert!(
-        received
-            .iter()
-            .copied()
-            .eq((0..COUNT).map(|number| (number, 1_000)))
-    );
+    let received: Vec<_> = (0..COUNT).map(|_| received.recv_timeout(PATIENCE).unwrap()).collect();
+    assert!(received.iter().copied().eq((0..COUNT).map(|number| (number, 1_000))));
     eventually("all credit is given back", || {
         let stats = block_on(bob.stats()).unwrap();
         let slow = stats.flow("slow").unwrap();
@@ -225,10 +187,7 @@ fn a_slow_queue_slows_its_sender_and_loses_nothing() {
 #[test]
 fn a_queue_answers_requests_from_its_batches() {
     let bob = receiver(|shard| {
-        let mut queue = shard
-            .flow("sum")
-            .queue(Capacity::bytes(1 << 20))
-            .expect("a new flow");
+        let mut queue = shard.flow("sum").queue(Capacity::bytes(1 << 20)).expect("a new flow");
         shard.spawn_local(async move {
             let mut later = None;
             while let Some(batch) = queue.next_batch().await {
@@ -238,9 +197,7 @@ fn a_queue_answers_requests_from_its_batches() {
                         let answered: Result<(), _> =
                             cubed::Responder::reply(responder, &u64::to_le_bytes(first));
                         assert!(answered.is_ok());
-                        message
-                            .reply(&sum.to_le_bytes())
-                            .expect("room in the outbox");
+                        message.reply(&sum.to_le_bytes()).expect("room in the outbox");
                     } else {
                         later = Some((message.responder().expect("a request"), sum));
                     }
@@ -256,10 +213,7 @@ fn a_queue_answers_requests_from_its_batches() {
     });
     // The first answer waits for the second request: answers may come in any order.
     eventually("the first request is queued", || {
-        block_on(bob.stats())
-            .unwrap()
-            .flow("sum")
-            .is_some_and(|flow| flow.accepted == 1)
+        block_on(bob.stats()).unwrap().flow("sum").is_some_and(|flow| flow.accepted == 1)
     });
     let second = block_on(sum.request(vec![10, 20], PATIENCE)).unwrap();
     assert_eq!(number(&first.join().unwrap().unwrap()), 6);
@@ -284,24 +238,15 @@ fn handlers_send_through_context_and_ordinary_handles_alike() {
         let forward = move |message: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
             let route = used.borrow();
             let back = route.as_ref().expect("resolved by the message before");
-            context
-                .send_acknowledged(back, message.body())
-                .expect("room in the outbox");
-            back.try_send_acknowledged(message.body())
-                .expect("room in the outbox");
-            assert!(
-                !back.is_connected(),
-                "the endpoint is busy with this message"
-            );
+            context.send_acknowledged(back, message.body()).expect("room in the outbox");
+            back.try_send_acknowledged(message.body()).expect("room in the outbox");
+            assert!(!back.is_connected(), "the endpoint is busy with this message");
         };
         shard.flow("forward").handler(forward).expect("a new flow");
         let own = shard.clone();
         let learn = move |message: &cubed::Message<'_>, _: &mut cubed::Context<'_>| {
             let (own, sender, route) = (own.clone(), *message.sender(), Rc::clone(&route));
-            assert!(
-                own.resolve(sender, "echoes").is_err(),
-                "not within a handler"
-            );
+            assert!(own.resolve(sender, "echoes").is_err(), "not within a handler");
             let task = own.clone();
             own.spawn_local(async move {
                 *route.borrow_mut() = Some(task.resolve(sender, "echoes").expect("resolved"));

@@ -67,14 +67,7 @@ impl<'a> Attempt<'a> {
         deadline: Option<Instant>,
     ) -> Self {
         let sleep = deadline.map(|at| Timers::sleep_until(&shared.timers, at.as_nanos()));
-        Self {
-            shared,
-            flow,
-            payload,
-            kind,
-            sleep,
-            stage: Stage::Offer,
-        }
+        Self { shared, flow, payload, kind, sleep, stage: Stage::Offer }
     }
 
     /// `Ok(None)` for best effort that was handed over, else the end of the message.
@@ -134,13 +127,7 @@ impl<'a> Attempt<'a> {
                 let body = payload.to_bytes();
                 shared.request_now(&mut state, flow, body, token, deadline)
             }
-            _ => shared.send_now(
-                &mut state,
-                flow,
-                payload,
-                Service::Acknowledged,
-                Some(token),
-            ),
+            _ => shared.send_now(&mut state, flow, payload, Service::Acknowledged, Some(token)),
         };
         if let Err(error) = sent {
             state.receiver.waits.forget(token, None);

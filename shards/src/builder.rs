@@ -271,12 +271,7 @@ fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), Star
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(StartError::Setting {
-        name,
-        value,
-        min,
-        max,
-    })
+    Err(StartError::Setting { name, value, min, max })
 }
 
 /// The first address that the text or value stands for.

@@ -60,8 +60,7 @@ impl Destination {
     #[inline]
     pub fn try_send_acknowledged(&self, body: &[u8]) -> Result<(), SendError> {
         let body = Payload::Borrowed(body);
-        self.shared
-            .send(self.flow, body, Service::Acknowledged, None)
+        self.shared.send(self.flow, body, Service::Acknowledged, None)
     }
 
     /// As [`Destination::try_send_acknowledged`], without copying a large body.
@@ -71,8 +70,7 @@ impl Destination {
     /// As there. Keep a clone of the body (it is counted, not copied) to try again.
     pub fn try_send_owned(&self, body: Bytes) -> Result<(), SendError> {
         let body = Payload::Owned(body);
-        self.shared
-            .send(self.flow, body, Service::Acknowledged, None)
+        self.shared.send(self.flow, body, Service::Acknowledged, None)
     }
 
     /// Sends one message best effort, waiting for room; ask for more with
@@ -110,16 +108,12 @@ impl Destination {
     ///
     /// Several tasks may be told of the same room: try again, and wait again if it is gone.
     pub fn ready(&self) -> Ready {
-        Ready {
-            wait: PeerWait::new(&self.shared, self.flow.peer),
-        }
+        Ready { wait: PeerWait::new(&self.shared, self.flow.peer) }
     }
 
     /// Dials the peer unless there is a session, and waits for the end of the dial.
     pub fn connect(&self) -> Connect {
-        Connect {
-            wait: PeerWait::new(&self.shared, self.flow.peer),
-        }
+        Connect { wait: PeerWait::new(&self.shared, self.flow.peer) }
     }
 
     /// Whether there is a session with the peer. False from within an inline handler.
@@ -147,12 +141,7 @@ impl Destination {
     }
 
     fn sending<'a>(&self, payload: Payload<'a>) -> Sending<'a> {
-        Sending {
-            shared: Rc::clone(&self.shared),
-            flow: self.flow,
-            payload,
-            deadline: None,
-        }
+        Sending { shared: Rc::clone(&self.shared), flow: self.flow, payload, deadline: None }
     }
 }
 
@@ -276,11 +265,7 @@ struct PeerWait {
 
 impl PeerWait {
     fn new(shared: &Rc<Shared>, peer: PeerId) -> Self {
-        Self {
-            shared: Rc::clone(shared),
-            peer,
-            token: None,
-        }
+        Self { shared: Rc::clone(shared), peer, token: None }
     }
 
     fn poll(&mut self, token: Token, context: &Context<'_>) -> Poll<End> {

@@ -20,11 +20,7 @@ impl SystemEntropy {
         let random = SystemRandom::new();
         let mut pool = [0; POOL_BYTES];
         random.fill(&mut pool)?;
-        Ok(Self {
-            random,
-            pool,
-            used: 0,
-        })
+        Ok(Self { random, pool, used: 0 })
     }
 
     /// Draws `N` random bytes.
@@ -35,9 +31,7 @@ impl SystemEntropy {
     }
 
     fn fetch(&self, out: &mut [u8]) {
-        self.random
-            .fill(out)
-            .expect("getrandom gave numbers before and does not stop");
+        self.random.fill(out).expect("getrandom gave numbers before and does not stop");
     }
 }
 

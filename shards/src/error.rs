@@ -67,17 +67,11 @@ impl fmt::Display for StartError {
             ),
             Self::Name(error) => write!(f, "the node's name {error}"),
             Self::Address { text, source } => {
-                write!(
-                    f,
-                    "{text:?} is not an address like 192.0.2.7:7530 ({source})"
-                )
+                write!(f, "{text:?} is not an address like 192.0.2.7:7530 ({source})")
             }
-            Self::Setting {
-                name,
-                value,
-                min,
-                max,
-            } => write!(f, "{name} is {value}; choose a value from {min} to {max}"),
+            Self::Setting { name, value, min, max } => {
+                write!(f, "{name} is {value}; choose a value from {min} to {max}")
+            }
             Self::Shards { value } => write!(
                 f,
                 "{value} shards were asked for: there is one shard in this version, so leave \
@@ -181,16 +175,10 @@ impl fmt::Display for FlowError {
         match self {
             Self::Name(error) => write!(f, "the flow's name {error}"),
             Self::Exists(name) => {
-                write!(
-                    f,
-                    "flow {name:?} has a receiver on this shard already: drop that one first"
-                )
+                write!(f, "flow {name:?} has a receiver on this shard already: drop that one first")
             }
             Self::Capacity { bytes, min, max } => {
-                write!(
-                    f,
-                    "a limit of {bytes} bytes is not possible; choose {min} to {max}"
-                )
+                write!(f, "a limit of {bytes} bytes is not possible; choose {min} to {max}")
             }
             Self::InHandler => f.write_str(
                 "flows cannot change while an inline handler runs: do it in a spawned task",
@@ -236,10 +224,9 @@ impl fmt::Display for ResolveError {
                 "no peer is called {name:?} here: name it with `.peer_named`, or write its public \
                  key"
             ),
-            Self::Level(level) => write!(
-                f,
-                "this version routes by node and flow only: leave the {level} part empty"
-            ),
+            Self::Level(level) => {
+                write!(f, "this version routes by node and flow only: leave the {level} part empty")
+            }
             Self::Send(error) => error.fmt(f),
             Self::InHandler => f.write_str(
                 "nothing can be resolved while an inline handler runs: resolve before, or in a \

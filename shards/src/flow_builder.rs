@@ -23,12 +23,7 @@ pub struct FlowBuilder {
 
 impl FlowBuilder {
     pub(crate) fn new(shared: Rc<Shared>, name: &str) -> Self {
-        Self {
-            shared,
-            name: name.to_owned(),
-            message_bytes_max: None,
-            takes_requests: true,
-        }
+        Self { shared, name: name.to_owned(), message_bytes_max: None, takes_requests: true }
     }
 
     /// Refuses longer messages, before their first byte travels. Default: the node's limit, 64 MiB.
@@ -74,11 +69,7 @@ impl FlowBuilder {
     ///
     /// As [`FlowBuilder::handler`].
     pub fn queue(self, capacity: Capacity) -> Result<Queue, FlowError> {
-        let sender_bytes = within(
-            capacity.sender_bytes,
-            QUEUE_SENDER_BYTES_MIN,
-            QUEUE_BYTES_MAX,
-        )?;
+        let sender_bytes = within(capacity.sender_bytes, QUEUE_SENDER_BYTES_MIN, QUEUE_BYTES_MAX)?;
         within(capacity.total_bytes, sender_bytes, QUEUE_BYTES_MAX)?;
         let bytes_max = self.shared.facts.message_bytes_max;
         let bytes =
@@ -91,8 +82,7 @@ impl FlowBuilder {
 
     /// The message limit: what was asked for, which may not exceed `max`, or `max`.
     fn checked_message_bytes(&self, max: u64) -> Result<u64, FlowError> {
-        self.message_bytes_max
-            .map_or(Ok(max), |bytes| within(bytes, 0, max))
+        self.message_bytes_max.map_or(Ok(max), |bytes| within(bytes, 0, max))
     }
 
     fn add(self, sink: Sink, window_bytes: u64, message_bytes_max: u64) -> Result<(), FlowError> {

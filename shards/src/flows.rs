@@ -104,11 +104,7 @@ fn run(
         request: message.request,
         service: message.service,
     };
-    let mut context = Context {
-        outbox,
-        request: message.request,
-        now,
-    };
+    let mut context = Context { outbox, request: message.request, now };
     handler(&seen, &mut context);
     let blocked = outbox.borrow_mut().take_blocked();
     match blocked {
@@ -164,8 +160,7 @@ impl Flows {
             }
             self.by_number[present as usize] = None;
         }
-        self.by_name
-            .insert(flow.name.clone(), self.by_number.len() as u32);
+        self.by_name.insert(flow.name.clone(), self.by_number.len() as u32);
         self.by_number.push(Some(flow));
         self.generation = self.generation.wrapping_add(1);
         Ok(())

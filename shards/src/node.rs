@@ -116,11 +116,7 @@ impl Node {
     ///
     /// [`ResolveError::Name`]. Whether the peer is known shows when something is sent.
     pub fn resolve(&self, key: PublicKey, name: &str) -> Result<Remote, ResolveError> {
-        Ok(Remote {
-            gate: Arc::clone(&self.inner.gates[0]),
-            key,
-            flow: FlowName::new(name)?,
-        })
+        Ok(Remote { gate: Arc::clone(&self.inner.gates[0]), key, flow: FlowName::new(name)? })
     }
 
     /// As [`Node::resolve`], by address text: see [`Shard::resolve_address`].
@@ -143,8 +139,7 @@ impl Node {
         for gate in &self.inner.gates {
             let policy = policy.clone();
             // Refused in handlers only, and a call is no handler.
-            gate.call(async move |shard: Shard| drop(shard.set_policy(policy)))
-                .await?;
+            gate.call(async move |shard: Shard| drop(shard.set_policy(policy))).await?;
         }
         Ok(())
     }
@@ -195,11 +190,7 @@ impl Node {
         if self.inner.thread_ids.contains(&thread::current().id()) {
             return Err(NodeError::JoinedFromShard);
         }
-        let mut ending = self
-            .inner
-            .ending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut ending = self.inner.ending.lock().unwrap_or_else(PoisonError::into_inner);
         let threads = match &mut *ending {
             Ending::Ended(result) => return result.clone(),
             Ending::Running(threads) => std::mem::take(threads),
@@ -208,12 +199,7 @@ impl Node {
         for thread in threads {
             result = result.and(thread.join().map_err(node_error));
         }
-        let fault = self
-            .inner
-            .fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let fault = self.inner.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
         let result = fault.map_or(result, Err);
         *ending = Ending::Ended(result.clone());
         result
@@ -262,9 +248,7 @@ impl Remote {
     pub async fn send(&self, body: impl Into<Bytes>) -> Result<Outcome, WaitError> {
         let (key, flow, body) = (self.key, self.flow.clone(), body.into());
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard
-                .resolve(key, flow.as_str())
-                .map_err(WaitError::Resolve)?;
+            let to = shard.resolve(key, flow.as_str()).map_err(WaitError::Resolve)?;
             to.send_owned(body).acknowledged().await
         });
         call.await.unwrap_or(Err(WaitError::Stopped))
@@ -278,9 +262,7 @@ impl Remote {
     pub async fn send_best_effort(&self, body: impl Into<Bytes>) -> Result<(), WaitError> {
         let (key, flow, body) = (self.key, self.flow.clone(), body.into());
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard
-                .resolve(key, flow.as_str())
-                .map_err(WaitError::Resolve)?;
+            let to = shard.resolve(key, flow.as_str()).map_err(WaitError::Resolve)?;
             to.send_owned(body).await
         });
         call.await.unwrap_or(Err(WaitError::Stopped))
@@ -298,9 +280,7 @@ impl Remote {
     ) -> Result<Bytes, RequestError> {
         let (key, flow, body) = (self.key, self.flow.clone(), body.into());
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard
-                .resolve(key, flow.as_str())
-                .map_err(RequestError::Resolve)?;
+            let to = shard.resolve(key, flow.as_str()).map_err(RequestError::Resolve)?;
             to.request_owned(body, timeout).await
         });
         call.await.unwrap_or(Err(RequestError::Stopped))
@@ -314,9 +294,7 @@ impl Remote {
     pub async fn connect(&self) -> Result<(), ConnectError> {
         let (key, flow) = (self.key, self.flow.clone());
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard
-                .resolve(key, flow.as_str())
-                .map_err(ConnectError::Resolve)?;
+            let to = shard.resolve(key, flow.as_str()).map_err(ConnectError::Resolve)?;
             to.connect().await
         });
         call.await.unwrap_or(Err(ConnectError::Stopped))

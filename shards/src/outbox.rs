@@ -192,9 +192,7 @@ impl Outbox {
     #[cfg(test)]
     pub(crate) fn releases_for_test(&self) -> Vec<(PeerId, u64)> {
         let releases = self.releases.iter();
-        releases
-            .map(|release| (release.peer, release.charge))
-            .collect()
+        releases.map(|release| (release.peer, release.charge)).collect()
     }
 
     fn give_back(&mut self, endpoint: &mut Endpoint) {
@@ -235,9 +233,7 @@ fn waits_for_room(target: Target) -> bool {
 /// The messages behind which one to `target` has to wait.
 #[inline]
 fn find(stalled: &mut [Stalled], target: Target) -> Option<&mut Stalled> {
-    stalled
-        .iter_mut()
-        .find(|one| one.target().shares_order(target))
+    stalled.iter_mut().find(|one| one.target().shares_order(target))
 }
 
 /// Offers messages until there is no more room or none is left.

@@ -57,18 +57,8 @@ pub(crate) fn channel() -> (impl FnOnce(DriverWaker) -> Gate, Inlet) {
     let (commands, commands_out) = bounded(COMMANDS_MAX);
     let (cancels, cancels_out) = unbounded();
     let queue = Arc::new(Waiting::default());
-    let inlet = Inlet {
-        commands: commands_out,
-        cancels: cancels_out,
-        queue: Arc::clone(&queue),
-    };
-    let gate = move |waker| Gate {
-        commands,
-        cancels,
-        queue,
-        waker,
-        next_call: AtomicU64::new(0),
-    };
+    let inlet = Inlet { commands: commands_out, cancels: cancels_out, queue: Arc::clone(&queue) };
+    let gate = move |waker| Gate { commands, cancels, queue, waker, next_call: AtomicU64::new(0) };
     (gate, inlet)
 }
 
@@ -82,20 +72,12 @@ impl Gate {
     {
         let id = self.next_call.fetch_add(1, Ordering::Relaxed);
         let slot = Arc::new(Slot::default());
-        let completer = Completer {
-            slot: Arc::clone(&slot),
-        };
+        let completer = Completer { slot: Arc::clone(&slot) };
         let command: Command = Box::new(move |shard, calls| {
             let future = call(shard.clone());
             calls.start(shard, id, future, completer);
         });
-        Call {
-            gate: Arc::clone(self),
-            id,
-            slot,
-            command: Some(command),
-            ended: false,
-        }
+        Call { gate: Arc::clone(self), id, slot, command: Some(command), ended: false }
     }
 
     /// Asks the shard to stop, unless it is gone. Never waits.
@@ -183,10 +165,7 @@ impl Calls {
         if completer.is_abandoned() {
             return;
         }
-        let started = Started {
-            running: Rc::clone(&self.running),
-            id,
-        };
+        let started = Started { running: Rc::clone(&self.running), id };
         // Dropped or panicking, the task drops the completer, which tells the caller.
         let (task, _) = shard.shared.tasks.spawn(async move {
             let (_started, completer) = (started, completer);

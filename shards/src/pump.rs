@@ -117,8 +117,7 @@ impl<D: Driver> Pump<D> {
             deadline = earlier(deadline, Some(retry.as_nanos()));
         }
         let shared = &self.shared;
-        self.driver
-            .wait(deadline, &mut |mut batch| receive(shared, &mut batch))
+        self.driver.wait(deadline, &mut |mut batch| receive(shared, &mut batch))
     }
 
     /// Hands over what tasks left in the outbox, and fires what time has come for.
@@ -127,9 +126,7 @@ impl<D: Driver> Pump<D> {
         let fired = self.shared.timers.fire(now.as_nanos()) > 0;
         let mut state = self.shared.state.borrow_mut();
         let flushed = flush(&self.shared, &mut state);
-        let State {
-            endpoint, receiver, ..
-        } = &mut *state;
+        let State { endpoint, receiver, .. } = &mut *state;
         let due = endpoint.poll_timeout().is_some_and(|at| at <= now);
         if due {
             receiver.now = now;
@@ -149,10 +146,7 @@ impl<D: Driver> Pump<D> {
             let next = held.take();
             let next = next.or_else(|| Some((state.endpoint.poll_transmit(now, bytes)?, 0)));
             let Some((transmit, gone)) = next else { break };
-            match self
-                .driver
-                .send(transmit.to, &bytes[gone..], transmit.segment_bytes)
-            {
+            match self.driver.send(transmit.to, &bytes[gone..], transmit.segment_bytes) {
                 Ok(SendStatus::Sent) => {}
                 Ok(SendStatus::WouldBlock { sent_bytes }) => {
                     *held = Some((transmit, gone + sent_bytes));
@@ -235,9 +229,7 @@ impl<D: Driver> Pump<D> {
 fn receive(shared: &Shared, batch: &mut Received<'_>) {
     let now = shared.read_clock();
     let mut state = shared.state.borrow_mut();
-    let State {
-        endpoint, receiver, ..
-    } = &mut *state;
+    let State { endpoint, receiver, .. } = &mut *state;
     receiver.now = now;
     for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
         endpoint.handle_datagram(now, batch.from, datagram, receiver);
@@ -248,11 +240,7 @@ fn receive(shared: &Shared, batch: &mut Received<'_>) {
 /// Hands over the outbox; whether there was anything in it.
 fn flush(shared: &Shared, state: &mut State) -> bool {
     let mut outbox = shared.outbox.borrow_mut();
-    let State {
-        endpoint,
-        receiver,
-        stalled,
-    } = state;
+    let State { endpoint, receiver, stalled } = state;
     let worked = outbox.flush(endpoint, &mut receiver.waits, shared.now());
     *stalled = outbox.is_stalled();
     worked

@@ -37,11 +37,7 @@ impl Capacity {
         let total = bytes.saturating_mul(16);
         Self {
             sender_bytes: bytes,
-            total_bytes: if total > QUEUE_BYTES_MAX {
-                QUEUE_BYTES_MAX
-            } else {
-                total
-            },
+            total_bytes: if total > QUEUE_BYTES_MAX { QUEUE_BYTES_MAX } else { total },
         }
     }
 
@@ -87,11 +83,7 @@ impl Queue {
     /// As [`Queue::next_batch`], but `None` when nothing has arrived.
     pub fn try_next_batch(&mut self) -> Option<Batch> {
         let contents = self.shared.borrow_mut().take()?;
-        Some(Batch {
-            contents,
-            queue: Rc::clone(&self.shared),
-            outbox: Rc::clone(&self.outbox),
-        })
+        Some(Batch { contents, queue: Rc::clone(&self.shared), outbox: Rc::clone(&self.outbox) })
     }
 }
 
@@ -124,10 +116,7 @@ impl Batch {
 
     /// The messages, in order.
     pub fn iter(&self) -> BatchIter<'_> {
-        BatchIter {
-            batch: self,
-            entries: self.contents.entries.iter(),
-        }
+        BatchIter { batch: self, entries: self.contents.entries.iter() }
     }
 }
 
@@ -164,10 +153,7 @@ impl<'a> Iterator for BatchIter<'a> {
     #[inline]
     fn next(&mut self) -> Option<BatchMessage<'a>> {
         let entry = self.entries.next()?;
-        Some(BatchMessage {
-            batch: self.batch,
-            entry,
-        })
+        Some(BatchMessage { batch: self.batch, entry })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -218,11 +204,7 @@ impl<'a> BatchMessage<'a> {
     }
 
     fn reply_to(&self) -> Option<ReplyTo> {
-        self.batch
-            .contents
-            .replies
-            .get(self.entry.reply as usize)
-            .copied()
+        self.batch.contents.replies.get(self.entry.reply as usize).copied()
     }
 }
 
@@ -362,23 +344,14 @@ impl Contents {
                 start
             }
         };
-        self.entries.push(Entry {
-            start,
-            bytes,
-            credit,
-            reply,
-        });
+        self.entries.push(Entry { start, bytes, credit, reply });
     }
 
     /// The index of the sender's credit, which grows by `charge`.
     #[inline]
     fn charge(&mut self, message: &Incoming<'_>, charge: u64) -> u32 {
-        let release = Release {
-            peer: message.peer,
-            session: message.session,
-            alias: message.alias,
-            charge,
-        };
+        let release =
+            Release { peer: message.peer, session: message.session, alias: message.alias, charge };
         let recent = self.credits.iter_mut().enumerate().rev();
         for (index, credit) in recent.take(CREDITS_SEARCHED_MAX) {
             if credit.release.shares_name(&release) {

@@ -99,16 +99,10 @@ impl Shard {
         let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
         let peer = match state.endpoint.find_peer(&key) {
             Some(peer) => peer,
-            None => state
-                .endpoint
-                .add_peer(key, None)
-                .map_err(ResolveError::Send)?,
+            None => state.endpoint.add_peer(key, None).map_err(ResolveError::Send)?,
         };
         state.receiver.known.insert(key);
-        let flow = state
-            .endpoint
-            .open_flow(peer, name)
-            .map_err(ResolveError::Send)?;
+        let flow = state.endpoint.open_flow(peer, name).map_err(ResolveError::Send)?;
         drop(state);
         Ok(Destination::new(Rc::clone(&self.shared), flow))
     }
@@ -204,11 +198,6 @@ impl Shard {
 
 impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Shard({} at {})",
-            self.index(),
-            self.shared.facts.local_addr
-        )
+        write!(f, "Shard({} at {})", self.index(), self.shared.facts.local_addr)
     }
 }

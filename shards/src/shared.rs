@@ -210,9 +210,7 @@ impl Shared {
             let bytes = body.len() as u64;
             return Err(SendError::TooLarge { bytes, bytes_max });
         }
-        self.outbox
-            .borrow_mut()
-            .push(Target::Flow(flow, service), body)
+        self.outbox.borrow_mut().push(Target::Flow(flow, service), body)
     }
 
     /// Polls a wait. Within an inline handler, where there is no endpoint to ask, it is polled again.

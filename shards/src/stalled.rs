@@ -120,10 +120,7 @@ impl Stalled {
     pub(crate) fn acknowledged(&self) -> u64 {
         let acknowledged =
             |target: &Target| matches!(target, Target::Flow(_, Service::Acknowledged));
-        self.messages
-            .iter()
-            .filter(|(target, _)| acknowledged(target))
-            .count() as u64
+        self.messages.iter().filter(|(target, _)| acknowledged(target)).count() as u64
     }
 
     /// Keeps back the credit of a message that made one of these.
@@ -177,12 +174,7 @@ mod tests {
 
     #[test]
     fn withheld_credit_is_summed_by_its_name() {
-        let release = |alias, charge| Release {
-            peer: PeerId(2),
-            session: 3,
-            alias,
-            charge,
-        };
+        let release = |alias, charge| Release { peer: PeerId(2), session: 3, alias, charge };
         let mut stalled = Stalled::new(flow(1), b"x");
         for (alias, charge) in [(1, 70), (2, 80), (1, 5)] {
             stalled.withhold(release(alias, charge));
@@ -194,11 +186,7 @@ mod tests {
     fn order_is_shared_by_flow_or_by_the_asker() {
         let reply = |peer, request| {
             let peer = PeerId(peer);
-            Target::Reply(ReplyTo {
-                peer,
-                session: 1,
-                request,
-            })
+            Target::Reply(ReplyTo { peer, session: 1, request })
         };
         assert!(reply(1, 1).shares_order(reply(1, 2)));
         assert!(!reply(1, 1).shares_order(reply(2, 1)));

@@ -91,10 +91,8 @@ where
         inlet,
         fault: Arc::clone(&fault),
     };
-    let options = ExecutorOptions {
-        name: "cubed-0".to_owned(),
-        core: builder.cores.first().copied(),
-    };
+    let options =
+        ExecutorOptions { name: "cubed-0".to_owned(), core: builder.cores.first().copied() };
     let (report, started) = sync_channel(1);
     let thread = GlommioExecutor
         .launch(options, move || run_shard(seed, report, function))
@@ -211,11 +209,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
         now,
         bindings_refused: 0,
     };
-    let state = State {
-        endpoint,
-        receiver,
-        stalled: false,
-    };
+    let state = State { endpoint, receiver, stalled: false };
     let shared = Shared::new(facts, state, now);
     let calls = Calls::new(seed.inlet);
     let pump = Pump::new(Rc::clone(&shared), driver, calls, Spinner::new(seed.spin));
@@ -230,9 +224,7 @@ where
     Fut::Output: StartOutput,
 {
     let handle = Shard::new(Rc::clone(shared));
-    let (_, task) = shared
-        .tasks
-        .spawn(async move { function(handle).await.error() });
+    let (_, task) = shared.tasks.spawn(async move { function(handle).await.error() });
     let shared = Rc::clone(shared);
     spawn_local(async move {
         match task.await {

@@ -38,11 +38,7 @@ impl Tasks {
     ) -> (TaskId, Task<F::Output>) {
         let number = self.next.get();
         self.next.set(number + 1);
-        let entry = Entry {
-            tasks: Rc::clone(self),
-            number,
-            running: Rc::default(),
-        };
+        let entry = Entry { tasks: Rc::clone(self), number, running: Rc::default() };
         let running = Rc::clone(&entry.running);
         self.running.borrow_mut().insert(number, running);
         let handle = cubed_runtime::spawn_local(run(entry, future));

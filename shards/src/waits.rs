@@ -56,10 +56,7 @@ impl Waits {
     /// Opens a wait; the caller polls it to its end or forgets it.
     pub(crate) fn open(&mut self) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                state: State::Free,
-            });
+            self.slots.push(Slot { generation: 0, state: State::Free });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];

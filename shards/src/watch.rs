@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use cubed_transport::time::Instant;
-use cubed_transport::{Endpoint, Event, PeerId};
+use cubed_transport::{DownCause, Endpoint, Event, PeerId};
 
 use crate::limits::DROP_CHECK_INTERVAL;
 
@@ -41,6 +41,9 @@ impl Watch {
         };
         match event {
             Event::Connected { peer: id } => tracing::info!(peer = peer(id), "connected"),
+            Event::Down { peer: id, cause: DownCause::Closed } => {
+                tracing::info!(peer = peer(id), "peer has closed");
+            }
             Event::Down { peer: id, cause } => {
                 tracing::warn!(peer = peer(id), ?cause, "peer is down");
             }

@@ -1,11 +1,7 @@
 //! Helpers of the tests with real nodes: two of them on loopback, and time limits for what may hang.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses the part that it needs"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses the part that it needs")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cubed::{Identity, Node, NodeBuilder, Policy, Shard, block_on};
 
@@ -14,17 +10,13 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node on a free port of loopback, with a fresh identity.
 pub fn builder() -> NodeBuilder {
-    Node::builder()
-        .identity(Identity::generate().expect("random numbers"))
-        .listen("127.0.0.1:0")
+    Node::builder().identity(Identity::generate().expect("random numbers")).listen("127.0.0.1:0")
 }
 
 /// A node that only sends, and knows `peer`.
 pub fn sender_to(peer: &Node) -> Node {
     let builder = builder().peer(peer.public_key(), peer.local_addr());
-    builder
-        .start(async |_: Shard| ())
-        .expect("the sender starts")
+    builder.start(async |_: Shard| ()).expect("the sender starts")
 }
 
 /// A node with an open policy whose shard does what `set_up` says.
@@ -33,21 +25,17 @@ pub fn receiver(set_up: impl Fn(&Shard) + Send + Clone + 'static) -> Node {
         set_up(&shard);
         async move { drop(shard) }
     };
-    builder()
-        .policy(Policy::open())
-        .start(start)
-        .expect("the receiver starts")
+    builder().policy(Policy::open()).start(start).expect("the receiver starts")
 }
 
 /// Polls `condition` until it holds.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let pause = Duration::from_millis(2);
+    let mut waited = Duration::ZERO;
     while !condition() {
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
+        assert!(waited < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(pause);
+        waited += pause;
     }
 }
 

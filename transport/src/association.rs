@@ -23,6 +23,8 @@ pub(crate) struct Association {
     /// Round trip that the handshake measured, unless a datagram of it was repeated.
     pub(crate) rtt: Option<Duration>,
     pub(crate) spaces: Vec<PacketSpace>,
+    /// When the peer last used it.
+    pub(crate) last_received: Instant,
     greeting_acknowledged: bool,
     greeting_due: Instant,
     greeting_pause: Duration,
@@ -41,6 +43,7 @@ impl Association {
             since: now,
             rtt,
             spaces: Vec::new(),
+            last_received: now,
             greeting_acknowledged: false,
             greeting_due: now,
             greeting_pause: rtt

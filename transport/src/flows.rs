@@ -177,7 +177,7 @@ impl InFlow {
     pub(crate) fn want(&mut self, wanted: u64) {
         self.grant_due = true;
         if let Ok(binding) = &self.binding {
-            let ceiling = self.received + charge(binding.message_bytes_max);
+            let ceiling = self.consumed + charge(binding.message_bytes_max).max(self.window());
             self.granted = self.granted.max(wanted.min(ceiling));
         }
     }

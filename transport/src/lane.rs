@@ -56,6 +56,8 @@ pub(crate) struct Lane {
     /// Packets that told refusals, with the floor told; the refusals below go when the packet is acknowledged.
     pub(crate) refusals_told: Vec<(u64, u64)>,
     pub(crate) refusals_due: bool,
+    /// An acknowledgement left under keys no longer sent on, where no SETTLED goes beside it.
+    pub(crate) settled_due: bool,
 }
 
 impl Lane {
@@ -76,6 +78,7 @@ impl Lane {
             refusals: Vec::new(),
             refusals_told: Vec::new(),
             refusals_due: false,
+            settled_due: false,
         }
     }
 

@@ -155,10 +155,14 @@ impl Peer {
             self.end_session(common, cause, Outcome::Unknown);
             return Some((address, bytes?));
         }
-        if let Some(previous) = &mut session.previous
-            && let Some(bytes) = write_association_datagram(previous, common, now, out)
-        {
-            return Some((previous.address, bytes));
+        let Session { previous, lanes, .. } = &mut **session;
+        for association in previous {
+            if let Some(bytes) = write_association_datagram(association, common, now, out) {
+                for lane in lanes {
+                    lane.settled_due = true;
+                }
+                return Some((association.address, bytes));
+            }
         }
         if session.current.is_greeting_due(now) {
             let bytes = write_association_datagram(&mut session.current, common, now, out)?;
@@ -208,7 +212,7 @@ impl Peer {
             Some(_) => None,
             None => self.wanted_since.map(|since| since + limits.give_up),
         };
-        [presence, session, greetings, expiry, dial, wanted, self.redial_at]
+        [presence, session, greetings, expiry, dial, wanted, self.dial_at()]
             .into_iter()
             .flatten()
             .min()
@@ -316,10 +320,16 @@ impl Peer {
         }
     }
 
-    /// Whether a dial should be begun: something waits and none is under way.
+    /// When a dial should be begun; `None` while one is under way, or its greeting.
+    fn dial_at(&self) -> Option<Instant> {
+        let is_reachable = self.address.is_some() || self.session.is_some();
+        let is_greeting = self.session.is_none() && !self.greeting_pending.is_empty();
+        if is_reachable && self.dialling.is_none() && !is_greeting { self.redial_at } else { None }
+    }
+
+    /// Whether a dial should be begun now.
     pub(crate) fn wants_dial(&self, now: Instant) -> bool {
-        let reachable = self.address.is_some() || self.session.is_some();
-        reachable && self.dialling.is_none() && self.redial_at.is_some_and(|at| at <= now)
+        self.dial_at().is_some_and(|at| at <= now)
     }
 
     /// Sets when to dial next while messages wait, the peer is down or its keys are worn.

@@ -30,6 +30,9 @@ pub(crate) mod control {
     pub(crate) const BLOCKED: u8 = 1 << 3;
 }
 
+/// Skipped numbers remembered: the newest, which a receiver that acknowledges blindly comes to.
+const SKIPPED_REMEMBERED_MAX: usize = 8;
+
 /// No block in this datagram.
 pub(crate) const NO_BLOCK: u64 = u64::MAX;
 
@@ -37,8 +40,6 @@ pub(crate) const NO_BLOCK: u64 = u64::MAX;
 enum State {
     InFlight,
     Done,
-    /// Never sent: acknowledging it proves a lying receiver.
-    Skipped,
 }
 
 /// One datagram sent.
@@ -83,6 +84,8 @@ pub(crate) struct SentPackets {
     last_sent: Instant,
     packet_threshold: u64,
     remembered: VecDeque<u64>,
+    /// Numbers never sent, newest last: acknowledging one proves a lying receiver.
+    skipped: VecDeque<u64>,
 }
 
 impl SentPackets {
@@ -96,6 +99,7 @@ impl SentPackets {
             last_sent: Instant::default(),
             packet_threshold: PACKET_THRESHOLD_INITIAL,
             remembered: VecDeque::new(),
+            skipped: VecDeque::new(),
         }
     }
 
@@ -117,19 +121,24 @@ impl SentPackets {
 
     /// Records a datagram that asks for no acknowledgement.
     pub(crate) fn on_sent_silent(&mut self, now: Instant) {
-        self.push_done(now, State::Done);
+        self.push_done(now);
     }
 
     /// Leaves out the next number.
     pub(crate) fn skip(&mut self, now: Instant) {
-        self.push_done(now, State::Skipped);
+        if self.skipped.len() == SKIPPED_REMEMBERED_MAX {
+            self.skipped.pop_front();
+        }
+        self.skipped.push_back(self.next_number());
+        self.push_done(now);
     }
 
-    fn push_done(&mut self, time: Instant, state: State) {
-        if self.packets.is_empty() && state == State::Done {
+    fn push_done(&mut self, time: Instant) {
+        if self.packets.is_empty() {
             self.base += 1;
             return;
         }
+        let state = State::Done;
         self.packets.push_back(SentPacket { time, block: NO_BLOCK, bytes: 0, control: 0, state });
     }
 
@@ -166,6 +175,9 @@ impl SentPackets {
         let mut summary = AckSummary::default();
         for range in ack.ranges() {
             let (low, high) = range;
+            if self.skipped.iter().any(|number| (low..=high).contains(number)) {
+                return Err(LyingReceiver);
+            }
             if !self.remembered.is_empty() {
                 summary.spurious += self.take_spurious(low, high, ack.largest);
             }
@@ -187,7 +199,6 @@ impl SentPackets {
                         on_acked(packet);
                     }
                     State::Done => {}
-                    State::Skipped => return Err(LyingReceiver),
                 }
             }
         }
@@ -272,12 +283,7 @@ impl SentPackets {
 
     fn forget_done(&mut self) {
         while let Some(packet) = self.packets.front()
-            && match packet.state {
-                State::InFlight => false,
-                State::Done => true,
-                // A skipped number is kept until it is well below what was acknowledged.
-                State::Skipped => self.largest_acked > Some(self.base + 4 * PACKET_THRESHOLD_MAX),
-            }
+            && packet.state == State::Done
         {
             self.packets.pop_front();
             self.base += 1;

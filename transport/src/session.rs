@@ -25,6 +25,10 @@ pub(crate) use transmit::{write_association_datagram, write_close};
 /// by the smaller key.
 const OVERLAP: Duration = Duration::from_secs(1);
 
+/// Associations kept beside the current one. Both sides choose by themselves which to send on, so keys that the peer may be
+/// using must stay; more handshakes than this overlap only when dials pile up.
+const PREVIOUS_MAX: usize = 3;
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -32,8 +36,8 @@ pub(crate) struct Session {
     pub(crate) number: u32,
     pub(crate) greeting: Greeting,
     pub(crate) current: Association,
-    /// The association before: received on, no longer sent on but for acknowledgements.
-    pub(crate) previous: Option<Association>,
+    /// Other associations of this incarnation: received on, not sent on but for acknowledgements.
+    pub(crate) previous: Vec<Association>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) path: Path,
     pub(crate) credit: OutCredit,
@@ -60,7 +64,7 @@ impl Session {
             message_bytes_max: greeting.message_bytes_max.min(limits.message_bytes_max),
             greeting,
             current: association,
-            previous: None,
+            previous: Vec::new(),
             lanes: vec![Lane::new(remote_shard, limits)],
             path,
             credit: OutCredit::default(),
@@ -83,15 +87,19 @@ impl Session {
             && !self.current.is_worn(common.limits.packets_per_key)
             && self.current.is_from_smaller(ours_is_smaller)
             && !association.is_from_smaller(ours_is_smaller);
-        let (current, previous) = (&mut self.current, &mut self.previous);
-        let retired = if keep {
-            previous.replace(association)
+        let other = if keep {
+            association
         } else {
             self.path.address = association.address;
-            previous.replace(std::mem::replace(current, association))
+            std::mem::replace(&mut self.current, association)
         };
-        if let Some(retired) = retired {
-            common.retired.push(retired.local_index());
+        self.previous.push(other);
+        if self.previous.len() > PREVIOUS_MAX {
+            // The peer may still send on any of them; it does so least likely on the one it was quiet on for longest.
+            let ages = self.previous.iter().enumerate().map(|(i, other)| (other.last_received, i));
+            if let Some((_, index)) = ages.min() {
+                common.retired.push(self.previous.swap_remove(index).local_index());
+            }
         }
         if !keep {
             self.resend_under_new_keys();
@@ -100,7 +108,7 @@ impl Session {
 
     /// Everything in flight under the old keys goes out again under the new ones; duplicates are noticed by block number.
     fn resend_under_new_keys(&mut self) {
-        if let Some(previous) = &mut self.previous {
+        for previous in &mut self.previous {
             previous.spaces.iter_mut().for_each(|space| space.sent.clear());
         }
         self.path.bytes_in_flight = 0;
@@ -120,8 +128,8 @@ impl Session {
         if self.current.local_index() == index {
             return Some((&mut self.current, true));
         }
-        let previous = self.previous.as_mut()?;
-        (previous.local_index() == index).then_some((previous, false))
+        let mut previous = self.previous.iter_mut();
+        previous.find(|other| other.local_index() == index).map(|other| (other, false))
     }
 
     /// Position of the lane with the peer's shard, made when first asked for; `None` for a shard that the peer has not got.
@@ -167,7 +175,7 @@ impl Session {
         }
         flows.iter_mut().for_each(OutFlow::reset);
         common.retired.push(self.current.local_index());
-        common.retired.extend(self.previous.as_ref().map(Association::local_index));
+        common.retired.extend(self.previous.iter().map(Association::local_index));
         common.counters.sessions_ended += 1;
         requests_ended
     }

@@ -17,7 +17,12 @@ use crate::affinity::pin_current_thread;
 use crate::ring_error::RingError;
 
 /// How often glommio looks at its rings while tasks run; its own default is 100 ms.
-const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+///
+/// Nothing of ours waits on these rings, so: never, in practice. A short timer is also a danger. If it
+/// fires between being armed and the first task (the thread was descheduled there), glommio 0.9 runs
+/// no task, takes that for having none, and sleeps although tasks are ready, for ever. With 1 ms on a
+/// busy machine this happened within seconds.
+const PREEMPT_TIMER: Duration = Duration::from_hours(1);
 
 /// What glommio sets aside for file buffers; it takes no less. Its own default is 10 MiB.
 const IO_MEMORY_BYTES: usize = 64 << 10;

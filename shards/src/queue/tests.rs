@@ -3,10 +3,7 @@ use super::*;
 use cubed_transport::PeerId;
 use std::task::Context;
 
-const KEYS: [PublicKey; 2] = [
-    PublicKey::from_bytes([1; 32]),
-    PublicKey::from_bytes([2; 32]),
-];
+const KEYS: [PublicKey; 2] = [PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32])];
 
 fn message(from: usize, body: Body<'_>) -> Incoming<'_> {
     Incoming {
@@ -24,39 +21,20 @@ fn message(from: usize, body: Body<'_>) -> Incoming<'_> {
 fn queue(capacity: Capacity) -> (Queue, SharedQueue, Rc<RefCell<Outbox>>) {
     let state = QueueState::new(capacity);
     let outbox = Rc::new(RefCell::new(Outbox::default()));
-    (
-        Queue::new(Rc::clone(&state), Rc::clone(&outbox)),
-        state,
-        outbox,
-    )
+    (Queue::new(Rc::clone(&state), Rc::clone(&outbox)), state, outbox)
 }
 
 #[test]
 fn a_batch_holds_what_was_pushed_in_order() {
     let (mut queue, state, _outbox) = queue(Capacity::bytes(1 << 20));
     let mut large = vec![5; OWNED_BODY_BYTES_MIN];
-    state
-        .borrow_mut()
-        .push(message(0, Body::Borrowed(b"one")))
-        .unwrap();
-    state
-        .borrow_mut()
-        .push(message(1, Body::Assembled(&mut large)))
-        .unwrap();
-    state
-        .borrow_mut()
-        .push(message(0, Body::Borrowed(b"")))
-        .unwrap();
+    state.borrow_mut().push(message(0, Body::Borrowed(b"one"))).unwrap();
+    state.borrow_mut().push(message(1, Body::Assembled(&mut large))).unwrap();
+    state.borrow_mut().push(message(0, Body::Borrowed(b""))).unwrap();
     assert!(large.is_empty(), "an assembled body is taken, not copied");
     let batch = queue.try_next_batch().unwrap();
-    let seen: Vec<_> = batch
-        .iter()
-        .map(|one| (*one.sender(), one.body().len()))
-        .collect();
-    assert_eq!(
-        seen,
-        [(KEYS[0], 3), (KEYS[1], OWNED_BODY_BYTES_MIN), (KEYS[0], 0)]
-    );
+    let seen: Vec<_> = batch.iter().map(|one| (*one.sender(), one.body().len())).collect();
+    assert_eq!(seen, [(KEYS[0], 3), (KEYS[1], OWNED_BODY_BYTES_MIN), (KEYS[0], 0)]);
     assert_eq!(batch.iter().next().unwrap().body(), b"one");
     assert!(queue.try_next_batch().is_none());
 }
@@ -65,14 +43,8 @@ fn a_batch_holds_what_was_pushed_in_order() {
 fn a_dropped_batch_gives_back_what_its_messages_were_charged() {
     let (mut queue, state, outbox) = queue(Capacity::bytes(1 << 20));
     for _ in 0..10 {
-        state
-            .borrow_mut()
-            .push(message(0, Body::Borrowed(&[0; 100])))
-            .unwrap();
-        state
-            .borrow_mut()
-            .push(message(1, Body::Borrowed(&[0; 36])))
-            .unwrap();
+        state.borrow_mut().push(message(0, Body::Borrowed(&[0; 100]))).unwrap();
+        state.borrow_mut().push(message(1, Body::Borrowed(&[0; 36]))).unwrap();
     }
     assert_eq!(state.borrow().held(), (20, 10 * (164 + 100)));
     drop(queue.try_next_batch().unwrap());
@@ -84,19 +56,11 @@ fn a_dropped_batch_gives_back_what_its_messages_were_charged() {
 #[test]
 fn a_full_queue_refuses_and_takes_again_after_the_batch_is_dropped() {
     let (mut queue, state, _outbox) = queue(Capacity::bytes(200).total(200));
-    let push = || {
-        state
-            .borrow_mut()
-            .push(message(0, Body::Borrowed(&[0; 100])))
-    };
+    let push = || state.borrow_mut().push(message(0, Body::Borrowed(&[0; 100])));
     assert_eq!(push(), Ok(()));
     assert_eq!(push(), Err(Refusal::QueueFull));
     let batch = queue.try_next_batch().unwrap();
-    assert_eq!(
-        push(),
-        Err(Refusal::QueueFull),
-        "a batch in use is still held"
-    );
+    assert_eq!(push(), Err(Refusal::QueueFull), "a batch in use is still held");
     drop(batch);
     assert_eq!(push(), Ok(()));
 }
@@ -104,10 +68,7 @@ fn a_full_queue_refuses_and_takes_again_after_the_batch_is_dropped() {
 #[test]
 fn a_dropped_queue_refuses_and_returns_its_credit() {
     let (queue, state, outbox) = queue(Capacity::bytes(1 << 20));
-    state
-        .borrow_mut()
-        .push(message(0, Body::Borrowed(b"x")))
-        .unwrap();
+    state.borrow_mut().push(message(0, Body::Borrowed(b"x"))).unwrap();
     drop(queue);
     assert_eq!(outbox.borrow().releases_for_test(), [(PeerId(0), 65)]);
     let late = state.borrow_mut().push(message(0, Body::Borrowed(b"x")));
@@ -120,15 +81,10 @@ fn waiting_ends_with_a_message_or_with_the_shard() {
     let mut context = Context::from_waker(Waker::noop());
     let mut poll = |queue: &mut Queue| {
         let mut next = std::pin::pin!(queue.next_batch());
-        next.as_mut()
-            .poll(&mut context)
-            .map(|batch| batch.map(|batch| batch.len()))
+        next.as_mut().poll(&mut context).map(|batch| batch.map(|batch| batch.len()))
     };
     assert_eq!(poll(&mut queue), Poll::Pending);
-    state
-        .borrow_mut()
-        .push(message(0, Body::Borrowed(b"x")))
-        .unwrap();
+    state.borrow_mut().push(message(0, Body::Borrowed(b"x"))).unwrap();
     assert_eq!(poll(&mut queue), Poll::Ready(Some(1)));
     state.borrow_mut().stop();
     assert_eq!(poll(&mut queue), Poll::Ready(None));

@@ -68,7 +68,7 @@ impl Endpoint {
         Some(&session.greeting.name)
     }
 
-    /// Begins a dial unless a session or a dial exists. Ends in [`Event::Connected`] or [`Event::DialFailed`].
+    /// Begins a dial unless a session or a dial exists. Ends in [`Event::Connected`](crate::Event::Connected) or [`Event::DialFailed`](crate::Event::DialFailed).
     ///
     /// # Errors
     /// [`SendError::UnknownPeer`], [`SendError::NoAddress`], [`SendError::Closing`].
@@ -77,7 +77,8 @@ impl Endpoint {
             return Err(SendError::Closing);
         }
         let state = self.peers.get(peer.0 as usize).ok_or(SendError::UnknownPeer)?;
-        if state.session.is_some() || state.dialling.is_some() {
+        let is_greeting = !state.greeting_pending.is_empty();
+        if state.session.is_some() || state.dialling.is_some() || is_greeting {
             return Ok(());
         }
         if state.address.is_none() {
@@ -115,7 +116,7 @@ impl Endpoint {
     }
 
     /// Takes one message. An acknowledged one without a session waits, and a dial begins; its end is told as
-    /// [`Event::Outcome`] if `token` is given. Best effort takes no token.
+    /// [`Event::Outcome`](crate::Event::Outcome) if `token` is given. Best effort takes no token.
     ///
     /// # Errors
     /// [`SendError`]; nothing was taken then.
@@ -172,7 +173,7 @@ impl Endpoint {
         sent
     }
 
-    /// Asks, and expects an answer before `deadline`. Ends in exactly one [`Application::reply`] for `token`, unless cancelled.
+    /// Asks, and expects an answer before `deadline`. Ends in exactly one [`Application::reply`](crate::Application::reply) for `token`, unless cancelled.
     ///
     /// # Errors
     /// [`SendError`]; nothing was taken then.
@@ -222,7 +223,7 @@ impl Endpoint {
         sent
     }
 
-    /// Gives back credit for messages answered with [`Disposition::Held`]: `charge` is the sum of (body + 64).
+    /// Gives back credit for messages answered with [`Disposition::Held`](crate::Disposition::Held): `charge` is the sum of (body + 64).
     pub fn release(&mut self, peer: PeerId, session: u32, alias: u32, charge: u64) {
         let Some(state) = self.peers.get_mut(peer.0 as usize) else {
             return;

@@ -70,6 +70,7 @@ impl Peer {
         let Some((association, _)) = session.association(header.association) else {
             return Received::Dropped;
         };
+        association.last_received = now;
         let space = association.space(common.shard, header.sender_shard, || 1);
         match taken {
             Ok(taken) => {

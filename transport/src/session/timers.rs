@@ -6,16 +6,17 @@ use super::Session;
 use crate::common::Common;
 use crate::limits::{ACK_DELAY_MAX, PROBE_INTERVAL_MAX};
 use crate::sent::SentPackets;
+use crate::space::PacketSpace;
 use crate::time::Instant;
 
 impl Session {
     /// When to call [`Session::handle_timeout`] next.
     pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
-        let mut next = self.previous.as_ref().and_then(|association| {
-            let acks =
-                association.spaces.iter().filter_map(crate::space::PacketSpace::ack_deadline);
-            acks.chain(association.greeting_due()).min()
+        let acks = self.previous.iter().flat_map(|association| {
+            let acks = association.spaces.iter().filter_map(PacketSpace::ack_deadline);
+            acks.chain(association.greeting_due())
         });
+        let mut next = acks.min();
         let mut consider = |candidate: Option<Instant>| {
             next = match (next, candidate) {
                 (Some(a), Some(b)) => Some(a.min(b)),

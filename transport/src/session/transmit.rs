@@ -184,6 +184,7 @@ impl Session {
             || !lane.grants_due.is_empty()
             || *blocked_due
             || lane.probes > 0
+            || lane.settled_due
             || lane.has_refusals_to_tell();
         if !is_due || allowed < HEADER_BYTES + TAG_BYTES + 2 * CONTROL_ROOM_MIN {
             return None;
@@ -251,7 +252,8 @@ fn write_controls(
 ) -> Controls {
     let limit = out.len() + room;
     let mut controls = Controls::default();
-    if space.has_ack() || lane.refusals_due {
+    let settled_due = std::mem::take(&mut lane.settled_due);
+    if space.has_ack() || lane.refusals_due || settled_due {
         controls.any |= space.has_ack() && space.write_ack(now, room / 2, out);
         write_settled(lane, packet_number, limit - out.len(), out, &mut controls);
     }
