@@ -1,43 +1,18 @@
 //! Goal: the real executable with its real peer process counts what was sent and nothing else, and
 //! leaves nothing behind. No timing is asserted.
 
+mod support;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
-const EXECUTABLE: &str = env!("CARGO_BIN_EXE_cubed-bench");
-
-fn bench(arguments: &[&str]) -> Output {
-    Command::new(EXECUTABLE).args(arguments).output().expect("the executable starts")
-}
-
-fn measured(arguments: &[&str]) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("report.json");
-    let mut arguments = arguments.to_vec();
-    arguments.extend(["--json", path.to_str().unwrap()]);
-    let output = bench(&arguments);
-    assert!(output.status.success(), "{output:?}");
-    read_json(&path)
-}
-
-fn read_json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// Sent = delivered + lost, and something arrived.
-fn assert_counts(report: &Value) {
-    let count = |field: &str| report[field].as_u64().unwrap();
-    assert!(count("delivered") > 0);
-    assert_eq!(count("sent"), count("delivered") + count("lost"));
-}
+use cubed::Identity;
+use support::{EXECUTABLE, assert_counts, bench, measured};
 
 #[test]
 fn the_ceiling_delivers_what_was_sent_in_order() {
@@ -72,7 +47,9 @@ fn raw_echo_answers_each_question() {
 
 #[test]
 fn a_peer_exits_when_its_stdin_closes() {
-    for arguments in [["peer-ceiling", "--core", "0"], ["peer-echo", "--core", "0"]] {
+    let key = Identity::generate().unwrap().public_key().to_string();
+    let node = ["peer-node", "--core", "0", "--datagram", "1452", "--allow", &key];
+    for arguments in [&["peer-ceiling", "--core", "0"][..], &["peer-echo", "--core", "0"], &node] {
         let mut peer = Command::new(EXECUTABLE)
             .args(arguments)
             .stdin(Stdio::piped())
