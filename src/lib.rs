@@ -3,7 +3,7 @@
 //! A *node* is known by a public key. It listens on one UDP port, runs one executor per core, and
 //! exchanges messages with other nodes, each over an encrypted session that both sides have proven
 //! their keys for. Messages go from flow to flow, by name; they are *best effort*, or *acknowledged*:
-//! delivered exactly once within a session and in order, with an outcome that can be awaited and
+//! delivered exactly once within a session, each as soon as it is whole, with an outcome that can be awaited and
 //! need not be.
 //!
 //! ```

@@ -23,7 +23,7 @@ use crate::waits::End;
 /// A flow of a peer, for use on the shard that resolved it. Cheap to clone.
 ///
 /// Two services: *best effort* is sent once and kept by nobody; *acknowledged* is repeated until the
-/// peer has it, arrives once and in order, and has an [`Outcome`]. Used inside an inline handler, the
+/// peer has it, arrives once, and has an [`Outcome`]. Used inside an inline handler, the
 /// `try_` calls go to the shard's outbox (see [`crate::Context`]) and `Ok` means taken there.
 #[derive(Clone)]
 pub struct Destination {
@@ -120,6 +120,13 @@ impl Destination {
     pub fn is_connected(&self) -> bool {
         let state = self.shared.try_state();
         state.is_some_and(|state| state.endpoint.is_connected(self.flow.peer))
+    }
+
+    /// Whether the peer owes an answer and has been silent for `down_after` (3 s by default). That fails nothing: messages
+    /// wait until it is back or `give_up` has passed. False from within an inline handler.
+    pub fn is_down(&self) -> bool {
+        let state = self.shared.try_state();
+        state.is_some_and(|state| state.endpoint.is_down(self.flow.peer))
     }
 
     /// The peer's public key. `None` from within an inline handler.

@@ -77,6 +77,7 @@ pub use shard::Shard;
 pub use stats::{DrainReport, NodeStats, ShardStats};
 pub use tasks::Task;
 
+pub use bytes::Bytes;
 pub use cubed_router::address::{Address, FlowName};
 pub use cubed_router::policy::{FlowPattern, Policy, PolicyError, Verb};
 pub use cubed_runtime::{DriverStats, Sleep, SocketBuffers, SpinPolicy, TaskError};

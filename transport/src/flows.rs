@@ -118,6 +118,8 @@ pub(crate) struct InFlow {
     pub(crate) received: u64,
     /// Absolute charge that was consumed or refused.
     pub(crate) consumed: u64,
+    /// Absolute limit that the sender last asked for.
+    wanted: u64,
     /// The grant must be told (again).
     pub(crate) grant_due: bool,
 }
@@ -131,6 +133,7 @@ impl InFlow {
             granted: 0,
             received: 0,
             consumed: 0,
+            wanted: 0,
             grant_due: true,
         };
         flow.granted = flow.window();
@@ -168,18 +171,28 @@ impl InFlow {
         // A quarter of the window: often enough never to stall, rare enough to cost nothing.
         if self.consumed + window >= self.granted + window / 4 {
             self.granted = self.consumed + window;
-            return !std::mem::replace(&mut self.grant_due, true);
+        } else if self.wanted <= self.granted || !self.grant_wanted() {
+            return false;
         }
-        false
+        !std::mem::replace(&mut self.grant_due, true)
     }
 
-    /// The sender wants `wanted` in all for one message larger than the window: granted when the flow allows such a message.
+    /// The sender wants `wanted` in all for its next message: granted at once, or as soon as enough was consumed, when the
+    /// flow allows such a message.
     pub(crate) fn want(&mut self, wanted: u64) {
         self.grant_due = true;
-        if let Ok(binding) = &self.binding {
-            let ceiling = self.consumed + charge(binding.message_bytes_max).max(self.window());
-            self.granted = self.granted.max(wanted.min(ceiling));
+        self.wanted = wanted;
+        self.grant_wanted();
+    }
+
+    fn grant_wanted(&mut self) -> bool {
+        let Ok(binding) = &self.binding else { return false };
+        let ceiling = self.consumed + charge(binding.message_bytes_max).max(self.window());
+        let fits = self.wanted <= ceiling;
+        if fits {
+            self.granted = self.granted.max(self.wanted);
         }
+        fits
     }
 }
 
@@ -221,10 +234,22 @@ mod tests {
         let mut flow = InFlow::new("x", Ok(binding()), 0);
         flow.want(charge(500_000));
         assert_eq!(flow.granted, charge(500_000));
-        flow.want(u64::MAX);
-        assert_eq!(flow.granted, charge(1_000_000));
+        flow.want(charge(1_000_000) + 1);
+        assert_eq!(flow.granted, charge(500_000));
         let mut refused = InFlow::new("x", Err(Refusal::NoSuchFlow), 0);
         refused.want(u64::MAX);
         assert_eq!(refused.granted, REFUSED_CREDIT_BYTES);
+    }
+
+    #[test]
+    fn a_large_message_behind_others_is_granted_when_they_are_consumed() {
+        let mut flow = InFlow::new("x", Ok(binding()), 0);
+        assert!(flow.receive(20_000));
+        flow.want(20_000 + charge(1_000_000));
+        assert_eq!(flow.granted, 100_000);
+        flow.grant_due = false;
+        assert!(!flow.consume(19_999));
+        assert!(flow.consume(1));
+        assert_eq!(flow.granted, 20_000 + charge(1_000_000));
     }
 }

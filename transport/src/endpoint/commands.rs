@@ -94,6 +94,11 @@ impl Endpoint {
         self.peers.get(peer.0 as usize).is_some_and(|peer| peer.session.is_some())
     }
 
+    /// Whether the peer owes us a word and has been silent for `down_after`; see [`Event::Down`](crate::Event::Down).
+    pub fn is_down(&self, peer: PeerId) -> bool {
+        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.is_down)
+    }
+
     /// The flow with this name at the peer; the same each time it is asked for.
     ///
     /// # Errors
