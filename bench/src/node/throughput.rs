@@ -76,6 +76,11 @@ impl CubedThroughput {
         Ok(Self { client: Client::start(settings)?, size_bytes, mode })
     }
 
+    /// The measuring node.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// How both nodes wait in this measurement.
     pub const SPIN: SpinPolicy = SpinPolicy::Adaptive;
 }
