@@ -89,6 +89,9 @@ pub struct ThroughputArgs {
     /// Do not measure the ceiling
     #[arg(long)]
     pub no_baseline: bool,
+    /// Print what the measuring node counted: losses, retransmissions, drops
+    #[arg(long)]
+    pub counters: bool,
     /// Whom to measure against.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -116,6 +119,9 @@ pub struct LatencyArgs {
     /// Do not measure plain UDP
     #[arg(long)]
     pub no_baseline: bool,
+    /// Print what the measuring node counted: losses, retransmissions, drops
+    #[arg(long)]
+    pub counters: bool,
     /// Whom to measure against.
     #[command(flatten)]
     pub connect: ConnectArgs,

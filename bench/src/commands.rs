@@ -15,7 +15,7 @@ use crate::{
     machine::{self, Cores},
     node::{
         bodies::Mode,
-        client::{ClientSettings, ServedPeer},
+        client::{Client, ClientSettings, ServedPeer},
         latency::CubedEcho,
         server::{self, Server},
         throughput::CubedThroughput,
@@ -62,6 +62,9 @@ fn run_throughput(args: &ThroughputArgs) -> Result<()> {
         with_baseline.then(|| Ceiling::start(args.size, args.datagram.into())).transpose()?;
     let baseline = ceiling.as_mut().map(|ceiling| ceiling as &mut dyn ThroughputSubject);
     let run = measure_throughput(plan, &mut subject, baseline, say_throughput)?;
+    if args.counters {
+        say_counters(subject.client())?;
+    }
     if args.mode == Mode::Acked {
         say("by the tags: every message delivered once and in order, 0 lost, 0 duplicated");
     }
@@ -83,6 +86,9 @@ fn run_latency(args: &LatencyArgs) -> Result<()> {
     say(&format!("request and reply, {}", wait_mode(spins)));
     let baseline = raw.as_mut().map(|raw| raw as &mut dyn LatencySubject);
     let run = measure_latency(plan, &mut subject, baseline, say_latency)?;
+    if args.counters {
+        say_counters(subject.client())?;
+    }
     let goal = if spins { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
     let goal = args.rate.is_none().then_some(goal);
     finish(&Report::of_latency("latency", args.size, &run, goal), &args.output)
@@ -150,6 +156,13 @@ fn client_settings(
         spin,
         datagram_bytes,
     }
+}
+
+fn say_counters(client: &Client) -> Result<()> {
+    for (name, value) in client.counters()?.into_iter().filter(|(_, value)| *value > 0) {
+        say(&format!("{name:<32} {value:>12}"));
+    }
+    Ok(())
 }
 
 fn wait_mode(spins: bool) -> &'static str {

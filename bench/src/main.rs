@@ -1,6 +1,9 @@
 //! The executable `cubed-bench`: reads the command line and runs it.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use cubed_bench::cli::Cli;
@@ -9,7 +12,11 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     // Warnings go to stderr, since stdout carries results or, in a peer process, its answers.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

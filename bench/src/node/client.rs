@@ -104,6 +104,24 @@ impl Client {
         }
     }
 
+    /// What the node's shard has counted since it started: protocol, driver, pump.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped.
+    pub fn counters(&self) -> Result<Vec<(&'static str, u64)>> {
+        let stats = block_on(self.node.stats());
+        let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
+        let mut counters = Vec::new();
+        for shard in &stats.shards {
+            counters.extend(shard.counters.iter());
+            counters.push(("turns", shard.turns));
+            counters.push(("parks", shard.parks));
+            counters.push(("send_errors", shard.send_errors));
+        }
+        Ok(counters)
+    }
+
     /// Starts a slice in the peer.
     ///
     /// # Errors

@@ -62,6 +62,11 @@ impl CubedEcho {
         Ok(Self { client: Client::start(settings)?, size_bytes, interval })
     }
 
+    /// The measuring node.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// How both nodes wait: polling over the pauses of the loop, or asleep.
     ///
     /// # Errors
