@@ -397,8 +397,8 @@ fn a_round_trip_costs_two_datagrams() {
         pair.hop();
         pair.ends[0].1.answers.pop().expect("one hop brings the answer").1.unwrap();
     }
-    for side in 0..2 {
-        let sent = pair.ends[side].0.counters().datagrams_sent - sent_before[side];
+    for (side, before) in sent_before.into_iter().enumerate() {
+        let sent = pair.ends[side].0.counters().datagrams_sent - before;
         assert!((500..510).contains(&sent), "side {side} sent {sent} datagrams in 500 round trips");
     }
 }
