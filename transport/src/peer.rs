@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::association::Association;
-use crate::common::Common;
+use crate::common::{Common, Ends};
 use crate::endpoint::{DownCause, EndCause, Event, Outcome, PeerId};
 use crate::flows::OutFlow;
 use crate::frame::Close;
@@ -297,13 +297,10 @@ impl Peer {
         };
         let ended = session.end(common, &mut self.flows, outcome, self.id.0);
         self.requests_pending -= ended;
-        while self.requests_pending > 0
-            && let Some(waiting) = common.ends.requests.take_any(self.id.0)
-        {
-            // Requests delivered and not answered.
-            common.ends.ended_requests.push_back((waiting.token, outcome));
-            self.requests_pending -= 1;
-        }
+        // Requests delivered and not answered.
+        let Ends { requests, ended_requests, .. } = &mut common.ends;
+        requests.take_all(self.id.0, |waiting| ended_requests.push_back((waiting.token, outcome)));
+        self.requests_pending = 0;
         self.awaiting_since = None;
         self.is_down = false;
         self.closing = None;

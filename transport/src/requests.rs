@@ -92,11 +92,17 @@ impl Requests {
         None
     }
 
-    /// Takes out one request made to `peer`.
-    pub(crate) fn take_any(&mut self, peer: u32) -> Option<Waiting> {
-        let number =
-            self.waiting.iter().find(|(_, waiting)| waiting.peer == peer).map(|(n, _)| *n)?;
-        self.take(number, peer)
+    /// Takes out every request made to `peer`.
+    pub(crate) fn take_all(&mut self, peer: u32, mut on_taken: impl FnMut(Waiting)) {
+        let numbers = &mut self.numbers;
+        self.waiting.retain(|_, waiting| {
+            let is_other = waiting.peer != peer;
+            if !is_other {
+                numbers.remove(&waiting.token);
+                on_taken(*waiting);
+            }
+            is_other
+        });
     }
 
     /// The earliest deadline, perhaps of a request answered meanwhile.

@@ -96,7 +96,11 @@ impl Endpoint {
     /// Somebody dials us. `None` when the datagram was dropped.
     fn handle_hello(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Option<()> {
         let hello = Hello::open(&self.handshakes.channels, datagram).ok()?;
-        let repeated = self.handshakes.half_open.iter_mut().find(|a| a.half_open.answers(&hello));
+        let mut answers = self.handshakes.half_open.iter_mut();
+        let is_repeated = |half_open: &HalfOpen| {
+            half_open.dial_id() == hello.dial_id() && half_open.answers(&hello)
+        };
+        let repeated = answers.find(|answer| is_repeated(&answer.half_open));
         if let Some(answer) = repeated {
             answer.is_repeated = true;
             let mut reply = Vec::new();
