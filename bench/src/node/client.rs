@@ -24,6 +24,9 @@ use crate::{
 /// How long the peer may take to answer an order.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// A peer that says nothing for this long is gone: its messages end and the measurement fails.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// A serving node that is there already.
 #[derive(Debug, Clone, Copy)]
 pub struct ServedPeer {
@@ -204,6 +207,7 @@ fn start_node(
         .core(cores.sender)
         .spin(settings.spin)
         .datagram_bytes(settings.datagram_bytes)
+        .give_up(SILENCE_MAX)
         .start(async |_: Shard| ())
         .map_err(|error| BenchError::Machine(error.to_string()))
 }
