@@ -15,6 +15,9 @@ pub(crate) const COMMANDS_PER_TURN_MAX: usize = 256;
 /// sends (and acknowledges) at least once per MiB received.
 pub(crate) const RECEIVES_PER_TURN_MAX: usize = 16;
 
+/// A batch shorter than this has most likely emptied the socket; asking would cost a system call in front of the answer.
+pub(crate) const FULL_BATCH_BYTES_MIN: usize = 16 * 1024;
+
 /// Send calls per turn, at most. One call carries up to 64 KiB.
 pub(crate) const SENDS_PER_TURN_MAX: usize = 32;
 

@@ -15,8 +15,8 @@ use cubed_transport::time::Instant;
 use cubed_transport::{Event, PeerId, Transmit};
 
 use crate::limits::{
-    COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, RECEIVES_PER_TURN_MAX,
-    SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
+    COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
+    RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
 };
 use crate::outside::Calls;
 use crate::shard::Shard;
@@ -90,12 +90,24 @@ impl<D: Driver> Pump<D> {
         let commands = self.calls.run(&self.shard, COMMANDS_PER_TURN_MAX);
         self.counters.commands += commands as u64;
         self.shared.read_clock();
+        // What tasks left goes out before we look at the socket, which costs a system call.
+        let mut sent = self.transmit();
         let shared = &self.shared;
-        let batches = self.driver.recv(RECEIVES_PER_TURN_MAX, &mut |mut batch| {
-            receive(shared, &mut batch);
-        })?;
+        let mut batches = 0;
+        while batches < RECEIVES_PER_TURN_MAX {
+            let mut bytes = 0;
+            let count = self.driver.recv(1, &mut |mut batch| {
+                bytes = batch.bytes.len();
+                receive(shared, &mut batch);
+            })?;
+            batches += count;
+            if bytes < FULL_BATCH_BYTES_MIN {
+                // Probably the last: answering comes before another look at the socket.
+                break;
+            }
+        }
         let due = self.run_due();
-        let sent = self.transmit();
+        sent |= self.transmit();
         let told = self.dispatch_events();
         let worked = commands > 0 || batches > 0 || due || sent || told;
         if worked {

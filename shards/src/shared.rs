@@ -173,10 +173,10 @@ impl Shared {
             Payload::Borrowed(body) => state.endpoint.send(now, flow, body, service, token),
             Payload::Owned(body) => state.endpoint.send_owned(now, flow, body, service, token),
         };
-        if sent == Err(SendError::Full) {
-            state.receiver.waits.note_full(flow.peer);
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) => Err(note_refused(state, flow, error)),
         }
-        sent
     }
 
     /// Hands one request to the endpoint.
@@ -265,4 +265,13 @@ impl Shared {
     pub(crate) fn deadline(&self, duration: Duration) -> Instant {
         self.read_clock() + duration
     }
+}
+
+/// Remembers who waits for room. Apart from the message path, whose answer then is one comparison.
+#[cold]
+fn note_refused(state: &mut State, flow: FlowId, error: SendError) -> SendError {
+    if error == SendError::Full {
+        state.receiver.waits.note_full(flow.peer);
+    }
+    error
 }

@@ -133,6 +133,13 @@ impl Lane {
         let mut index = 0;
         while let Some(flags) = reader.u8() {
             match form(flags) {
+                FORM_WHOLE if flags == FORM_WHOLE => {
+                    let alias = reader.varint().ok_or(MALFORMED)?;
+                    let length = reader.varint().ok_or(MALFORMED)?;
+                    let body = reader.bytes(length as usize).ok_or(MALFORMED)?;
+                    self.receive_plain(rx, generation, alias, body, (number, index))?;
+                    index += 1;
+                }
                 FORM_WHOLE => {
                     let head = Head::read(flags, &mut reader).ok_or(MALFORMED)?;
                     let length = usize::try_from(head.total).map_err(|_| MALFORMED)?;
@@ -178,8 +185,58 @@ impl Lane {
         Ok(())
     }
 
-    /// A message that came in one piece.
+    /// A message in one piece to a bound flow, with nothing but its alias and length in front: nearly all of them.
     #[inline]
+    fn receive_plain<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        generation: u32,
+        alias: u64,
+        body: &[u8],
+        end: (u64, u16),
+    ) -> Result<(), Fault> {
+        let bytes = body.len() as u64;
+        let flow = self.in_flows.get_mut(alias as usize).and_then(Option::as_mut);
+        let Some((flow, binding)) = flow.and_then(|flow| {
+            let binding = flow.binding.as_ref().ok().copied()?;
+            let is_plain = flow.generation == generation && bytes <= binding.message_bytes_max;
+            is_plain.then_some((flow, binding))
+        }) else {
+            let target = Target::Flow(u32::try_from(alias).map_err(|_| MALFORMED)?);
+            let head = Head { target, name: None, request: None, total: bytes };
+            return self.receive_whole(rx, generation, &head, body, Some(end));
+        };
+        let charge = charge(bytes);
+        if !flow.receive(charge) {
+            return Err(OVERDRAWN);
+        }
+        let answer = rx.app.deliver(Incoming {
+            peer: rx.peer,
+            sender: rx.key,
+            flow: binding.flow,
+            alias: alias as u32,
+            session: rx.session,
+            body: Body::Borrowed(body),
+            request: None,
+            service: Service::Acknowledged,
+        });
+        match answer {
+            Ok(disposition) => {
+                rx.common.counters.acknowledged_accepted += 1;
+                if disposition == Disposition::Consumed && flow.consume(charge) {
+                    self.grants_due.push(alias as u32);
+                }
+            }
+            Err(refusal) => {
+                rx.common.counters.acknowledged_refused += 1;
+                self.refuse(end, refusal);
+                self.consume(alias as u32, charge);
+            }
+        }
+        Ok(())
+    }
+
+    /// A message that came in one piece.
     fn receive_whole<A: Application>(
         &mut self,
         rx: &mut Receiving<'_, A>,
@@ -251,7 +308,6 @@ impl Lane {
     }
 
     /// Gives a whole message to the application, and settles what it answers.
-    #[inline]
     fn hand_over<A: Application>(
         &mut self,
         rx: &mut Receiving<'_, A>,
@@ -299,6 +355,7 @@ impl Lane {
         self.consume(alias, charge(bytes));
     }
 
+    #[cold]
     fn refuse(&mut self, (block, index): (u64, u16), refusal: Refusal) {
         let place = self.refusals.partition_point(|other| (other.0, other.1) < (block, index));
         self.refusals.insert(place, (block, index, refusal));

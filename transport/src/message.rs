@@ -67,13 +67,15 @@ impl<'a> Head<'a> {
         if let (Target::Flow(alias), None, None) = (self.target, self.name, self.request)
             && alias < 64
         {
-            // The common case in one append: flags, one-byte alias, length.
-            let mut head = [0; 10];
-            head[0] = form;
-            head[1] = alias as u8;
-            let length = varint::put(self.total, &mut head[2..]);
-            out.extend_from_slice(&head[..2 + length]);
-            return;
+            // The common case: flags, one-byte alias, length, in appends of fixed size that need no call.
+            let (alias, total) = (alias as u8, self.total);
+            if total < 64 {
+                return out.extend_from_slice(&[form, alias, total as u8]);
+            }
+            if total < 16_384 {
+                let [high, low] = (total as u16 | 0x4000).to_be_bytes();
+                return out.extend_from_slice(&[form, alias, high, low]);
+            }
         }
         self.write_all(form, out);
     }
