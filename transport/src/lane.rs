@@ -154,25 +154,8 @@ impl Lane {
                     return self.receive_first(rx, generation, &head, number, body);
                 }
                 FORM_CONTINUE if index == 0 => {
-                    let part = Continue::read(flags, &mut reader).ok_or(MALFORMED)?;
-                    let left = part.total - part.offset;
-                    let taken = left.min(reader.remaining() as u64) as usize;
-                    let ends = taken as u64 == left;
-                    let body = reader.bytes(taken).ok_or(MALFORMED)?;
-                    let end = ends.then_some((number, 0));
-                    let origin = number.checked_sub(part.origin).ok_or(MALFORMED)?;
-                    let assembled = self.assembly.insert(
-                        origin,
-                        part.total as usize,
-                        part.offset as usize,
-                        body,
-                        None,
-                        end,
-                    );
-                    if let Some(assembled) = assembled.map_err(part_fault)? {
-                        self.deliver_assembled(rx, generation, assembled)?;
-                    }
-                    index += u16::from(ends);
+                    index +=
+                        u16::from(self.receive_part(rx, generation, number, flags, &mut reader)?);
                 }
                 _ => {
                     // Padding, zero to the end; or a later part where none may stand.
@@ -286,6 +269,30 @@ impl Lane {
             None => Ok(()),
             Some(assembled) => self.deliver_assembled(rx, generation, assembled),
         }
+    }
+
+    /// A later part, first in its block; returns whether its message ends in this block.
+    fn receive_part<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        generation: u32,
+        number: u64,
+        flags: u8,
+        reader: &mut Reader<'_>,
+    ) -> Result<bool, Fault> {
+        let part = Continue::read(flags, reader).ok_or(MALFORMED)?;
+        let left = part.total - part.offset;
+        let taken = left.min(reader.remaining() as u64) as usize;
+        let ends = taken as u64 == left;
+        let body = reader.bytes(taken).ok_or(MALFORMED)?;
+        let end = ends.then_some((number, 0));
+        let origin = number.checked_sub(part.origin).ok_or(MALFORMED)?;
+        let (total, offset) = (part.total as usize, part.offset as usize);
+        let assembled = self.assembly.insert(origin, total, offset, body, None, end);
+        if let Some(assembled) = assembled.map_err(part_fault)? {
+            self.deliver_assembled(rx, generation, assembled)?;
+        }
+        Ok(ends)
     }
 
     fn deliver_assembled<A: Application>(

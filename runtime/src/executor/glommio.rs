@@ -83,7 +83,34 @@ where
     })
 }
 
+/// Locked memory that glommio asks for before it starts, whatever its options say.
+const LOCKED_BYTES_NEEDED: u64 = 512 << 10;
+
+/// glommio panics where a ring is refused and buries a low limit in its own error, so both are asked for first.
+fn check_rings() -> Result<(), ExecutorError> {
+    io_uring::IoUring::new(2)
+        .map_err(RingError::at("a first ring"))
+        .map_err(ExecutorError::Ring)?;
+    let limit_bytes = locked_bytes_limit();
+    if limit_bytes < LOCKED_BYTES_NEEDED {
+        return Err(ExecutorError::MemlockTooLow {
+            limit_bytes,
+            needed_bytes: LOCKED_BYTES_NEEDED,
+        });
+    }
+    Ok(())
+}
+
+/// The soft limit on locked memory; no limit is the largest number.
+fn locked_bytes_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit that outlives the call, which only writes to it.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    if result == 0 { limit.rlim_cur } else { u64::MAX }
+}
+
 fn make() -> Result<LocalExecutor, ExecutorError> {
+    check_rings()?;
     LocalExecutorBuilder::new(Placement::Unbound)
         .preempt_timer(PREEMPT_TIMER)
         .io_memory(IO_MEMORY_BYTES)
