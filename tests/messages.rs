@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use cubed::{Capacity, Outcome, Refusal, RequestError, SendError, block_on};
 use support::{PATIENCE, eventually, number, receiver, send_numbered, sender_to, stop};
 
 #[test]
-fn ten_thousand_acknowledged_messages_arrive_once_and_in_order() {
+fn ten_thousand_acknowledged_messages_arrive_once() {
     let (numbers, received) = mpsc::channel();
     let bob = receiver(move |shard| {
         let numbers = numbers.clone();
@@ -24,7 +22,8 @@ fn ten_thousand_acknowledged_messages_arrive_once_and_in_order() {
     send_numbered(&alice, &bob, "numbers", 10_000, 64);
     let report = block_on(alice.drain(PATIENCE)).unwrap();
     assert_eq!((report.offered, report.delivered), (10_000, 10_000));
-    let received: Vec<_> = received.try_iter().collect();
+    let mut received: Vec<_> = received.try_iter().collect();
+    received.sort_unstable();
     let expected: Vec<_> = (0..10_000).map(|number| (number, 64)).collect();
     assert_eq!(received.len(), expected.len());
     assert_eq!(received, expected);
@@ -233,23 +232,22 @@ fn handlers_send_through_context_and_ordinary_handles_alike() {
         shard.flow("echoes").handler(handler).expect("a new flow");
     });
     let bob = receiver(|shard| {
-        let route: Rc<RefCell<Option<cubed::Destination>>> = Rc::default();
-        let used = Rc::clone(&route);
-        let forward = move |message: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
-            let route = used.borrow();
-            let back = route.as_ref().expect("resolved by the message before");
-            context.send_acknowledged(back, message.body()).expect("room in the outbox");
-            back.try_send_acknowledged(message.body()).expect("room in the outbox");
-            assert!(!back.is_connected(), "the endpoint is busy with this message");
-        };
-        shard.flow("forward").handler(forward).expect("a new flow");
         let own = shard.clone();
         let learn = move |message: &cubed::Message<'_>, _: &mut cubed::Context<'_>| {
-            let (own, sender, route) = (own.clone(), *message.sender(), Rc::clone(&route));
+            let (own, sender) = (own.clone(), *message.sender());
             assert!(own.resolve(sender, "echoes").is_err(), "not within a handler");
             let task = own.clone();
             own.spawn_local(async move {
-                *route.borrow_mut() = Some(task.resolve(sender, "echoes").expect("resolved"));
+                let back = task.resolve(sender, "echoes").expect("resolved");
+                let forward =
+                    move |message: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
+                        context
+                            .send_acknowledged(&back, message.body())
+                            .expect("room in the outbox");
+                        back.try_send_acknowledged(message.body()).expect("room in the outbox");
+                        assert!(!back.is_connected(), "the endpoint is busy with this message");
+                    };
+                task.flow("forward").handler(forward).expect("a new flow");
             });
         };
         shard.flow("learn").handler(learn).expect("a new flow");
@@ -262,6 +260,9 @@ fn handlers_send_through_context_and_ordinary_handles_alike() {
         learn.send(b"").acknowledged().await.unwrap()
     }));
     assert_eq!(dialled, Ok(Outcome::Delivered));
+    eventually("bob's task has learnt the way back", || {
+        block_on(bob.stats()).unwrap().flow("forward").is_some()
+    });
     let forward = alice.resolve(key, "forward").unwrap();
     for word in ["one", "two"] {
         assert_eq!(block_on(forward.send(word)), Ok(Outcome::Delivered));

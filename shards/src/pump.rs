@@ -34,6 +34,8 @@ pub(crate) struct Pump<D> {
     outgoing: Outgoing,
     watch: Watch,
     counters: PumpCounters,
+    /// The turn before received something.
+    is_loaded: bool,
 }
 
 /// The run of datagrams on its way to the socket.
@@ -55,6 +57,7 @@ impl<D: Driver> Pump<D> {
             outgoing: Outgoing::default(),
             watch: Watch::default(),
             counters: PumpCounters::default(),
+            is_loaded: false,
         }
     }
 
@@ -101,11 +104,13 @@ impl<D: Driver> Pump<D> {
                 receive(shared, &mut batch);
             })?;
             batches += count;
-            if bytes < FULL_BATCH_BYTES_MIN {
-                // Probably the last: answering comes before another look at the socket.
+            if count == 0 || (!self.is_loaded && bytes < FULL_BATCH_BYTES_MIN) {
+                // Probably the last: answering comes before another look at the socket. Not so when the turn before
+                // received as well: many short batches are then answered together.
                 break;
             }
         }
+        self.is_loaded = batches > 0;
         let due = self.run_due();
         sent |= self.transmit();
         let told = self.dispatch_events();

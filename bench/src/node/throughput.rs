@@ -1,7 +1,7 @@
 //! Throughput of Cubed: one task on the shard sends, message by message, through the public API.
 //!
 //! A slice of acknowledged messages ends when every message has an outcome; then all of them must
-//! have been counted, once each and in order, or the measurement is void.
+//! have been counted, once each, or the measurement is void.
 
 use std::time::Duration;
 
@@ -205,7 +205,7 @@ fn stats(shard: &Shard) -> Result<ShardStats> {
 }
 
 /// Joins the two sides' counts; an error when they cannot both be true, or when an acknowledged
-/// message was not counted exactly once and in order.
+/// message was not counted exactly once. Order is no promise of the service, so it is none here.
 fn checked_slice(
     size_bytes: usize,
     mode: Mode,
@@ -215,10 +215,8 @@ fn checked_slice(
     let invented = received.next_message > sent.messages
         || received.delivered > sent.messages
         || received.missized > 0;
-    let broken = mode == Mode::Acked
-        && (received.delivered != sent.messages
-            || received.duplicated > 0
-            || received.disordered > 0);
+    let broken =
+        mode == Mode::Acked && (received.delivered != sent.messages || received.duplicated > 0);
     if invented || broken {
         return Err(BenchError::Corrupt(format!("sent {sent:?}, but received {received:?}")));
     }
@@ -257,11 +255,9 @@ mod tests {
 
     #[test]
     fn loss_and_duplicates_are_for_best_effort_only() {
-        for wrong in [
-            SinkCounts { delivered: 99, ..received() },
-            SinkCounts { duplicated: 1, ..received() },
-            SinkCounts { disordered: 1, ..received() },
-        ] {
+        for wrong in
+            [SinkCounts { delivered: 99, ..received() }, SinkCounts { duplicated: 1, ..received() }]
+        {
             assert!(is_void(Mode::Acked, wrong), "{wrong:?}");
             assert!(!is_void(Mode::BestEffort, wrong), "{wrong:?}");
         }
