@@ -402,3 +402,33 @@ fn a_round_trip_costs_two_datagrams() {
         assert!((500..510).contains(&sent), "side {side} sent {sent} datagrams in 500 round trips");
     }
 }
+
+#[test]
+fn a_spoofed_shard_costs_neither_keys_nor_state() {
+    let mut pair = Pair::new();
+    pair.ends[0].0.connect(pair.now, PeerId(0)).unwrap();
+    // The first lane datagrams come while the associations wait for greetings, the later ones in a session.
+    let mut spoofed = [0; 2];
+    for _ in 0..8 {
+        pair.drain();
+        for (side, datagram) in pair.wire.clone() {
+            if datagram[0] == 0x40 {
+                let mut forged = datagram.clone();
+                forged[6] = 200;
+                let from = pair.addresses[1 - side];
+                let (end, app) = &mut pair.ends[side];
+                end.handle_datagram(pair.now, from, &mut forged, app);
+                spoofed[side] += 1;
+            }
+        }
+        pair.hop();
+    }
+    assert!(spoofed[0] > 0 && spoofed[1] > 0);
+    for (side, spoofed) in spoofed.into_iter().enumerate() {
+        let counters = pair.ends[side].0.counters();
+        let seen = counters.dropped_malformed
+            + counters.dropped_before_greeting
+            + counters.dropped_unknown_association;
+        assert_eq!((seen, counters.dropped_forged), (spoofed, 0), "side {side}");
+    }
+}

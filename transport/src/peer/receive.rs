@@ -145,6 +145,11 @@ impl Peer {
             return Received::Dropped;
         };
         let association = &mut waiting[found];
+        if header.sender_shard != association.remote_shard() {
+            // Greetings come from the shard that shook hands. Anybody may write another number here, and each would cost keys.
+            common.counters.dropped_malformed += 1;
+            return Received::Dropped;
+        }
         let Common { entropy, shard, .. } = common;
         let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
         let payload = match space.open(header, datagram) {
