@@ -42,8 +42,6 @@ const BANS: &[Ban] = &[
             "runtime/src/clock",
             "bench/",
             "transport/benches/",
-            // Prints what a handshake costs.
-            "transport/src/handshake/tests.rs",
             "tests/*.rs",
             "shards/tests/",
             "runtime/tests/",

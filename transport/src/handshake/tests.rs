@@ -3,7 +3,6 @@
 //! question.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use proptest::prelude::*;
 use rustls::SupportedCipherSuite;
@@ -446,24 +445,4 @@ proptest! {
         let forged = Hello::open(&[channel], &forged).unwrap();
         prop_assert!(HalfOpen::accept(&credentials(2), &forged, 1, 0).is_err());
     }
-}
-
-/// Run by hand with `cargo test --release -- --ignored --nocapture handshake_cost`.
-#[test]
-#[ignore = "prints a time, checks nothing that others do not"]
-fn handshake_cost() {
-    const ROUNDS: u32 = 500;
-    let (dialler, responder) = (credentials(1), credentials(2));
-    let begun = Instant::now();
-    for _ in 0..ROUNDS {
-        shake(&dialler, &responder);
-    }
-    println!("both sides of one handshake: {:?}", begun.elapsed() / ROUNDS);
-    let hello = hello_of(&dial(""));
-    let strangers = channels(3, "");
-    let begun = Instant::now();
-    for _ in 0..ROUNDS {
-        assert!(Hello::open(&strangers, &hello).is_err());
-    }
-    println!("dropping a stranger's hello: {:?}", begun.elapsed() / ROUNDS);
 }
