@@ -32,6 +32,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("bench", &["cubed", "cubed-bench"]),
     ("cli", &["cubed"]),
     ("tests/sim", &["cubed-transport", "cubed-router", "cubed-sim"]),
+    ("tests/sockets", &["cubed", "cubed-transport", "cubed-sockets"]),
 ];
 
 /// Text that must not occur in code, where it may, and what to use instead.
@@ -43,6 +44,7 @@ const BANS: &[Ban] = &[
             "bench/",
             "transport/benches/",
             "tests/*.rs",
+            "tests/sockets/",
             "shards/tests/",
             "runtime/tests/",
         ],
