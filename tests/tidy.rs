@@ -33,6 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cli", &["cubed"]),
     ("tests/sim", &["cubed-transport", "cubed-router", "cubed-sim"]),
     ("tests/sockets", &["cubed", "cubed-transport", "cubed-sockets"]),
+    ("tests/fuzz", &["cubed-transport", "cubed-router", "cubed-fuzz"]),
 ];
 
 /// Text that must not occur in code, where it may, and what to use instead.

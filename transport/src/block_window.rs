@@ -102,6 +102,23 @@ mod tests {
     }
 
     #[test]
+    fn every_short_sequence_agrees_with_a_set() {
+        let steps = 7u32;
+        for mut code in 0..6u64.pow(steps) {
+            let (mut window, mut seen) = (BlockWindow::new(), BTreeSet::new());
+            for _ in 0..steps {
+                let number = code % 6;
+                code /= 6;
+                let expected = if seen.insert(number) { Arrival::New } else { Arrival::Duplicate };
+                assert_eq!(window.insert(number), expected);
+                let floor = (0..7).find(|n| !seen.contains(n)).unwrap();
+                assert_eq!(window.floor(), floor);
+                assert_eq!(window.above, seen.range(floor..).count() as u64);
+            }
+        }
+    }
+
+    #[test]
     fn beyond_the_window_changes_nothing() {
         let mut window = BlockWindow::new();
         assert_eq!(window.insert(BLOCK_WINDOW), Arrival::Beyond);

@@ -6,6 +6,8 @@
 mod commands;
 mod config;
 mod handshakes;
+#[cfg(feature = "testing")]
+mod testing;
 mod types;
 
 use std::cmp::Reverse;

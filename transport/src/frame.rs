@@ -27,6 +27,8 @@ pub(crate) use crate::send_log::FRAME_BLOCK as BLOCK;
 
 /// Record types at or above this are skipped by a receiver that does not know them; below, they are refused.
 const RECORD_OPTIONAL_MIN: u64 = 0x20;
+/// Places of messages that a SETTLED entry may speak of: they are counted in 16 bits.
+const PLACES_MAX: usize = 1 << 16;
 /// Longest body of a record.
 const RECORD_BYTES_MAX: u64 = 1_024;
 /// First record in each direction of an association.
@@ -238,6 +240,9 @@ pub(crate) fn read_settled(
         let code = reader.u8()?;
         let reason = Refusal::from_code(code)?;
         let length = usize::try_from(reader.varint()?).ok()?;
+        if length > PLACES_MAX / 8 {
+            return None;
+        }
         let bitmap = reader.bytes(length)?;
         let is_shortest = bitmap.last().is_some_and(|&byte| byte != 0);
         if block == floor || last >= Some((block, code)) || !is_shortest {
@@ -277,6 +282,18 @@ mod tests {
             assert_eq!(Record::read(&mut reader), Some(record));
             assert!(reader.is_empty());
         }
+    }
+
+    #[test]
+    fn places_beyond_16_bits_are_refused() {
+        let settled = |bytes: usize| {
+            let mut frame = vec![2, 1, 1, 1];
+            varint::write(bytes as u64, &mut frame);
+            frame.extend(vec![0; bytes - 1]);
+            frame.push(1);
+            read_settled(&mut Reader::new(&frame), &mut Vec::new())
+        };
+        assert_eq!((settled(8_192), settled(8_193)), (Some(2), None));
     }
 
     #[test]

@@ -78,6 +78,9 @@ mod peer;
 
 mod endpoint;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[cfg(test)]
 mod vectors;
 

@@ -212,9 +212,8 @@ impl Endpoint {
     ) -> Option<()> {
         match self.owners.get(&header.index) {
             Some(Owner::HalfOpen) => {}
-            // Our first packets were lost; the greeting repeats itself.
-            Some(Owner::Peer(_)) => return Some(()),
-            None => return None,
+            // Finished before: our first packets were lost, and the greeting repeats itself. Or no FINISH at all.
+            Some(Owner::Peer(_)) | None => return None,
         }
         let answer = self.handshakes.answer_mut(header.index)?;
         if let Some(refusal) = &answer.refusal {

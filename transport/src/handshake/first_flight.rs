@@ -87,6 +87,19 @@ impl ChannelKeys {
         out.extend_from_slice(tag.as_ref());
     }
 
+    /// [`ChannelKeys::seal`] for tests outside the handshake.
+    #[cfg(feature = "testing")]
+    pub(crate) fn seal_any(
+        &self,
+        sender: Role,
+        dial_id: [u8; 8],
+        bound: &[u8],
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        self.seal(sender, dial_id, bound, payload, out);
+    }
+
     /// Opens `sealed` (nonce, payload, tag) in place and returns the payload.
     pub(super) fn open<'a>(
         &self,

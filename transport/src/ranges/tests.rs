@@ -203,3 +203,51 @@ proptest! {
         }
     }
 }
+
+/// Every sequence of `steps` numbers below `numbers`.
+fn sequences(numbers: u64, steps: u32) -> impl Iterator<Item = Vec<u64>> {
+    (0..numbers.pow(steps)).map(move |mut code| {
+        let digit = |_| {
+            let digit = code % numbers;
+            code /= numbers;
+            digit
+        };
+        (0..steps).map(digit).collect()
+    })
+}
+
+#[test]
+fn every_short_sequence_agrees_with_a_bounded_reference() {
+    for ranges_max in 1..=3 {
+        for sequence in sequences(7, 6) {
+            let (mut set, mut reference) = (RangeSet::new(ranges_max), BTreeSet::new());
+            for number in sequence.iter().copied() {
+                let is_new = reference.insert(number);
+                while pairs_of_reference(&reference).len() > ranges_max {
+                    let &(low, high) = pairs_of_reference(&reference).last().unwrap();
+                    (low..=high).for_each(|old| assert!(reference.remove(&old)));
+                }
+                let kept = is_new && reference.contains(&number);
+                assert_eq!(set.insert(number), kept, "{sequence:?}, at most {ranges_max}");
+                assert_eq!(pairs(&set), pairs_of_reference(&reference), "{sequence:?}");
+            }
+            let mut above = set.clone();
+            above.remove_below(4);
+            reference.retain(|&number| number >= 4);
+            assert_eq!(pairs(&above), pairs_of_reference(&reference), "{sequence:?}");
+        }
+    }
+}
+
+#[test]
+fn every_small_set_has_one_acknowledgement() {
+    let mut seen = BTreeSet::new();
+    for bits in 1u64..1 << 12 {
+        let set = set_of((0..12).filter(|number| bits & (1 << number) != 0));
+        let bytes = encoded(&set, 5);
+        let ack = decode_ack(&mut Reader::new(&bytes)).unwrap();
+        let ranges: Vec<_> = ack.ranges().collect();
+        assert_eq!(ranges, pairs(&set));
+        assert!(seen.insert(bytes), "two sets share an encoding");
+    }
+}

@@ -1,0 +1,311 @@
+//! What tests outside this crate and fuzzers need of its inside: every decoder under one roof, and two endpoints in a
+//! session, one of which says whatever it is told to.
+//!
+//! Compiled with the feature `testing` only; not part of the crate's interface.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::frame::{self, Credit, Record};
+use crate::handshake::{self, ChannelKeys};
+use crate::header::LaneHeader;
+use crate::identity::{Identity, PublicKey};
+use crate::keys::Role;
+use crate::limits::HEADER_BYTES;
+use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head, form};
+use crate::random::SeededEntropy;
+use crate::ranges::{RangeSet, decode_ack, encode_ack};
+use crate::time::Instant;
+use crate::varint::{self, Reader};
+use crate::{
+    Application, Binding, Body, Config, Disposition, Endpoint, Event, Incoming, Limits, Outcome,
+    PeerId, Refusal, ReplyTo, Token,
+};
+
+/// Gives `data` to every decoder of bytes that come from a peer or a person. Whatever is accepted must encode to the bytes
+/// that were read.
+///
+/// # Panics
+/// When a decoder accepts bytes that are not what its encoder writes.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is not general enough in its lifetime"
+)]
+pub fn check_decoders(data: &[u8]) {
+    if let Some(header) = LaneHeader::decode(data) {
+        assert_eq!(header.encode(), data[..HEADER_BYTES], "lane header");
+    }
+    let _ = handshake::Header::peek(data);
+    check(data, |r| r.varint(), |value, out| varint::write(*value, out), "varint");
+    check_ack(data);
+    check(data, Credit::read, Credit::write, "CREDIT");
+    let blocked = |told: &(u32, u64), out: &mut Vec<u8>| frame::write_blocked(told.0, told.1, out);
+    check(data, frame::read_blocked, blocked, "BLOCKED");
+    check_record(data);
+    check_settled(data);
+    if let Some((&flags, rest)) = data.split_first() {
+        let read = |r: &mut Reader<'_>| {
+            let head = Head::read(flags, r)?;
+            let mut out = Vec::new();
+            head.write(form(flags), &mut out);
+            assert_eq!(out[0], flags, "head");
+            Some(out)
+        };
+        if form(flags) == FORM_WHOLE || form(flags) == FORM_FIRST {
+            check(rest, read, |written, out| out.extend_from_slice(written), "head");
+        }
+        let part = |r: &mut Reader<'_>| Continue::read(flags, r);
+        check(rest, part, Continue::write, "later part");
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(key) = text.parse::<PublicKey>() {
+            assert_eq!(key.to_string(), text, "public key text");
+        }
+        let _ = Identity::from_pkcs8(text.as_bytes());
+    }
+    let _ = Identity::from_pkcs8(data);
+}
+
+/// Reads with `read`; what `write` makes of it must be the bytes read. Frames write their type byte, which was not read.
+fn check<T>(
+    data: &[u8],
+    mut read: impl FnMut(&mut Reader<'_>) -> Option<T>,
+    write: impl Fn(&T, &mut Vec<u8>),
+    what: &str,
+) {
+    let mut reader = Reader::new(data);
+    let Some(value) = read(&mut reader) else {
+        return;
+    };
+    let mut again = Vec::new();
+    write(&value, &mut again);
+    let taken = data.len() - reader.remaining();
+    let typed = again.len() - taken;
+    assert!(typed <= 1, "{what}: {taken} bytes read, {} written", again.len());
+    assert_eq!(again[typed..], data[..taken], "{what}");
+}
+
+fn check_ack(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    let Some(ack) = decode_ack(&mut reader) else {
+        return;
+    };
+    let numbers: u64 = ack.ranges().map(|(low, high)| high - low).sum();
+    if numbers > 10_000 {
+        // A set is built number by number.
+        return;
+    }
+    let mut set = RangeSet::new(ack.range_count());
+    ack.ranges().for_each(|(low, high)| (low..=high).for_each(|n| assert!(set.insert(n))));
+    let mut again = Vec::new();
+    encode_ack(&set, ack.delay_us, ack.range_count(), &mut again);
+    assert_eq!(again, data[..data.len() - reader.remaining()], "ACK");
+}
+
+fn check_record(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    match Record::read(&mut reader) {
+        None | Some(Record::Skipped) => {}
+        Some(record) => {
+            let mut again = Vec::new();
+            record.write(&mut again);
+            assert_eq!(again[1..], data[..data.len() - reader.remaining()], "RECORD");
+        }
+    }
+}
+
+fn check_settled(data: &[u8]) {
+    let (mut reader, mut refusals) = (Reader::new(data), Vec::new());
+    let Some(floor) = frame::read_settled(&mut reader, &mut refusals) else {
+        return;
+    };
+    let mut again = Vec::new();
+    let told = frame::write_settled(floor, &refusals, usize::MAX >> 1, &mut again);
+    assert_eq!(told, refusals.len(), "SETTLED");
+    assert_eq!(again[1..], data[..data.len() - reader.remaining()], "SETTLED");
+}
+
+/// An application that takes and counts everything.
+#[derive(Debug, Default)]
+pub struct Sink {
+    /// Messages taken.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Requests of ours that ended.
+    pub replies: u64,
+    /// Requests to answer.
+    pub asked: Vec<ReplyTo>,
+}
+
+impl Application for Sink {
+    fn admit(&mut self, _key: &PublicKey) -> bool {
+        true
+    }
+
+    fn bind(&mut self, _: PeerId, _: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+        match flow.len() % 3 {
+            0 => Err(Refusal::NoSuchFlow),
+            1 => Ok(Binding { flow: 1, window_bytes: 1 << 16, message_bytes_max: 1_000 }),
+            _ => Ok(Binding { flow: 2, window_bytes: 1 << 18, message_bytes_max: 1 << 20 }),
+        }
+    }
+
+    fn generation(&self) -> u32 {
+        // Bindings are asked for again now and then.
+        (self.messages / 64) as u32
+    }
+
+    fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
+        self.messages += 1;
+        self.bytes += message.body.as_slice().len() as u64;
+        self.asked.extend(message.request);
+        match self.messages % 8 {
+            0 => Err(Refusal::QueueFull),
+            1 => Ok(Disposition::Held),
+            _ => Ok(Disposition::Consumed),
+        }
+    }
+
+    fn reply(&mut self, _token: Token, _result: Result<Body<'_>, Outcome>) {
+        self.replies += 1;
+    }
+}
+
+/// Two endpoints in a session; the first is the hostile one.
+#[derive(Debug)]
+pub struct Pair {
+    /// Virtual time.
+    pub now: Instant,
+    /// Both endpoints with their applications.
+    pub ends: [(Endpoint, Sink); 2],
+    /// Datagrams that the honest endpoint sent since [`Pair::inject`] was last called.
+    pub answers: Vec<Vec<u8>>,
+}
+
+const PEER: PeerId = PeerId(0);
+
+impl Pair {
+    /// Two endpoints that shook hands and greeted each other.
+    ///
+    /// # Panics
+    /// When the handshake does not finish.
+    pub fn connected(limits: &Limits) -> Self {
+        let ends = [1, 2].map(|seed| (endpoint(seed, limits.clone()), Sink::default()));
+        let mut pair = Self { now: Instant::from_nanos(1_000_000_000), ends, answers: Vec::new() };
+        let key = pair.ends[1].0.public_key();
+        let [(dialler, _), _] = &mut pair.ends;
+        let peer = dialler.add_peer(key, Some(address(1))).expect("there is room for a peer");
+        dialler.connect(pair.now, peer).expect("a dial begins");
+        pair.exchange(Duration::from_millis(50));
+        assert!(pair.ends.iter().all(|(end, _)| end.is_connected(PEER)), "the handshake finished");
+        pair
+    }
+
+    /// Moves datagrams both ways for `time`.
+    pub fn exchange(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            for side in 0..2 {
+                for mut datagram in self.sent_by(side) {
+                    let (other, app) = &mut self.ends[1 - side];
+                    other.handle_datagram(self.now, address(side), &mut datagram, app);
+                }
+            }
+            self.now = (self.now + Duration::from_millis(1)).min(end);
+            self.tick();
+        }
+    }
+
+    /// Lets `time` pass without a word from the first endpoint; what the honest one sends goes to [`Pair::answers`].
+    pub fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.tick();
+        let sent = self.sent_by(1);
+        self.answers.extend(sent);
+    }
+
+    /// Seals `payload` under the first endpoint's keys and gives it to the second; `false` when there is no session to do so in.
+    pub fn inject(&mut self, payload: &[u8]) -> bool {
+        self.answers.clear();
+        let Some(mut datagram) = self.ends[0].0.seal_payload(self.now, PEER, payload) else {
+            return false;
+        };
+        let (honest, app) = &mut self.ends[1];
+        honest.handle_datagram(self.now, address(0), &mut datagram, app);
+        let sent = self.sent_by(1);
+        self.answers.extend(sent);
+        for to in std::mem::take(&mut self.ends[1].1.asked) {
+            let _ = self.ends[1].0.reply(to, b"an answer");
+        }
+        true
+    }
+
+    /// Whether the honest endpoint still has its session.
+    pub fn is_connected(&self) -> bool {
+        self.ends[1].0.is_connected(PEER)
+    }
+
+    /// The first endpoint as the honest one knows it.
+    pub fn hostile(&self) -> PeerId {
+        PEER
+    }
+
+    /// Events of the honest endpoint.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.ends[1].0.poll_event()).collect()
+    }
+
+    fn tick(&mut self) {
+        for (end, app) in &mut self.ends {
+            if end.poll_timeout().is_some_and(|at| at <= self.now) {
+                end.handle_timeout(self.now, app);
+            }
+        }
+    }
+
+    fn sent_by(&mut self, side: usize) -> Vec<Vec<u8>> {
+        let (mut run, mut sent) = (Vec::new(), Vec::new());
+        while let Some(transmit) = self.ends[side].0.poll_transmit(self.now, &mut run) {
+            sent.extend(run.chunks(transmit.segment_bytes).map(<[u8]>::to_vec));
+        }
+        sent
+    }
+}
+
+fn address(side: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1 + side as u8], 7530))
+}
+
+fn endpoint(seed: u8, limits: Limits) -> Endpoint {
+    let config = Config {
+        incarnation: [seed; 16],
+        name: format!("node {seed}"),
+        shard: 0,
+        shards: 1,
+        placement_salt: [seed; 32],
+        limits,
+    };
+    let entropy = Box::new(SeededEntropy::new(seed.into()));
+    Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy)
+        .expect("the configuration is in range")
+}
+
+/// Seals the payload of a HELLO (`from_dialler`) or REPLY to or from the node with this key on the default channel, as
+/// `docs/PROTOCOL.md` says under "The first flight's seal": `bound` precedes it in the datagram.
+///
+/// # Panics
+/// Never: the default channel's name is short.
+pub fn seal_first_flight(
+    dialled: &PublicKey,
+    from_dialler: bool,
+    dial_id: [u8; 8],
+    bound: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let keys = ChannelKeys::new(dialled, "").expect("the default channel's name is short");
+    let mut out = bound.to_vec();
+    let sender = if from_dialler { Role::Dialler } else { Role::Responder };
+    keys.seal_any(sender, dial_id, bound, payload, &mut out);
+    out
+}
