@@ -57,6 +57,12 @@ counters! {
     packets_lost_spuriously,
     /// Probe timeouts.
     probe_timeouts,
+    /// Heartbeats: datagrams that ask a silent watched peer for a sign of life.
+    heartbeats_sent,
+    /// Times that a peer was found up, and told so.
+    peers_up,
+    /// Times that a peer was found down, and told so.
+    peers_down,
     /// Handshakes finished.
     associations_established,
     /// Sessions begun.
@@ -93,6 +99,8 @@ counters! {
     dropped_assembly_limit,
     /// Dropped handshake datagrams: not sealed for this node, corrupted, or of no dial of ours.
     dropped_handshake,
+    /// Dropped handshake datagrams: this endpoint has ended all sessions for good.
+    dropped_closed,
     /// Dropped hellos: the table of half-open handshakes is full.
     dropped_half_open_full,
     /// Dropped hellos: cookie missing or wrong while under load.

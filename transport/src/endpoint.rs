@@ -9,6 +9,7 @@ mod handshakes;
 #[cfg(feature = "testing")]
 mod testing;
 mod types;
+mod watching;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -33,7 +34,8 @@ pub use config::{Config, ConfigError};
 use handshakes::Handshakes;
 pub use types::{
     Application, Binding, Body, DialFailure, Disposition, DownCause, EndCause, Event, FlowId,
-    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
+    Incoming, Outcome, PeerId, PeerPresence, PeerState, Refusal, ReplyTo, SendError, Service,
+    Tally, Token, Transmit,
 };
 
 /// Who holds an association index.
@@ -57,6 +59,8 @@ pub struct Endpoint {
     /// Peers to look at, by time; [`HALF_OPEN_TIMER`] stands for the half-open answers.
     timers: BinaryHeap<Reverse<(Instant, u32)>>,
     is_closing: bool,
+    /// All sessions were ended for good: nobody's dial is answered.
+    is_closed: bool,
 }
 
 /// Stands in the timer heap for the half-open answers.
@@ -93,6 +97,7 @@ impl Endpoint {
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             is_closing: false,
+            is_closed: false,
         })
     }
 
@@ -169,7 +174,7 @@ impl Endpoint {
         self.advance_dial(now, index);
         let peer = &mut self.peers[index as usize];
         peer.handle_timeout(&mut self.common, now);
-        if self.peers[index as usize].wants_dial(now) {
+        if self.peers[index as usize].wants_dial(now, self.common.limits.dial_timeout) {
             self.begin_dial(now, index);
         }
         self.make_ready(index);

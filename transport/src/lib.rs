@@ -70,6 +70,7 @@ mod association;
 mod common;
 mod lane;
 mod path;
+mod presence;
 mod space;
 
 mod session;
@@ -86,6 +87,6 @@ mod vectors;
 
 pub use endpoint::{
     Application, Binding, Body, Config, ConfigError, Counters, DialFailure, Disposition, DownCause,
-    EndCause, Endpoint, Event, FlowId, Incoming, LimitError, Limits, Outcome, PeerId, Refusal,
-    ReplyTo, SendError, Service, Tally, Token, Transmit,
+    EndCause, Endpoint, Event, FlowId, Incoming, LimitError, Limits, Outcome, PeerId, PeerPresence,
+    PeerState, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
 };

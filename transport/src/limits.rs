@@ -40,6 +40,11 @@ pub const ACK_DELAY_MAX: Duration = Duration::from_millis(1);
 pub const ACK_DATAGRAMS_MAX: u32 = 32;
 /// Ceiling of the probe timer's exponential back-off, so that traffic resumes soon after a path returns.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// A watched peer that says nothing is asked for a sign of life at least this often. Three fit into `down_after`'s default,
+/// and a peer that comes back is found within one.
+pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// A heartbeat comes earlier by up to this, at random, so that those of many peers do not fall together.
+pub const HEARTBEAT_JITTER_MAX: Duration = Duration::from_millis(250);
 /// Acknowledgement ranges kept and sent per packet number space.
 pub const ACK_RANGES_MAX: usize = 32;
 

@@ -3,6 +3,7 @@
 //!
 //! What always holds: a message offered is in exactly one of `waiting`, the session's logs, or the tally.
 
+mod life;
 mod receive;
 mod send;
 
@@ -19,6 +20,7 @@ use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::handshake::Dial;
 use crate::identity::PublicKey;
+use crate::presence::Presence;
 use crate::send_log::Waiter;
 use crate::session::{Session, write_association_datagram, write_close};
 use crate::time::Instant;
@@ -28,8 +30,6 @@ pub(crate) use send::Source;
 
 /// Associations that may wait for their greeting at once; more push out the oldest.
 const PENDING_MAX: usize = 4;
-/// A silent peer that owes us something is asked for a sign of life this often.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A peer that is down, or that messages wait for, is dialled again this often.
 const REDIAL: Duration = Duration::from_secs(1);
 
@@ -74,10 +74,9 @@ pub(crate) struct Peer {
     pub(crate) requests_pending: u32,
     /// A message found no room: tell when there is some.
     pub(crate) was_full: bool,
-    last_heard: Instant,
-    /// Since when we wait for the peer's word.
-    awaiting_since: Option<Instant>,
-    pub(crate) is_down: bool,
+    pub(crate) presence: Presence,
+    /// When the last dial of ours began.
+    pub(crate) dialled_at: Option<Instant>,
     /// What the peer did wrong, if it did.
     violated: Option<&'static str>,
     /// CLOSE to be sent before the session is forgotten.
@@ -106,9 +105,8 @@ impl Peer {
             waiting_bytes: 0,
             requests_pending: 0,
             was_full: false,
-            last_heard: Instant::default(),
-            awaiting_since: None,
-            is_down: false,
+            presence: Presence::new(),
+            dialled_at: None,
             violated: None,
             closing: None,
             is_ready: false,
@@ -152,7 +150,7 @@ impl Peer {
             let address = session.address();
             let bytes = write_close(&mut session.current, common, now, close, out);
             let cause = self.violated.take().map_or(EndCause::ClosedHere, EndCause::Violation);
-            self.end_session(common, cause, Outcome::Unknown);
+            self.end_session(common, now, cause, Outcome::Unknown);
             return Some((address, bytes?));
         }
         let Session { previous, lanes, .. } = &mut **session;
@@ -175,35 +173,10 @@ impl Peer {
         Some((session.address(), segment))
     }
 
-    /// Marks a sign of life.
-    #[inline]
-    fn on_heard(&mut self, common: &mut Common, now: Instant) {
-        self.last_heard = now;
-        if self.is_down {
-            self.is_down = false;
-            self.redial_at = None;
-            common.ends.events.push_back(Event::Up { peer: self.id });
-        }
-    }
-
-    /// Whether we wait for the peer's word, and since when nothing came.
-    fn silent_since(&mut self, now: Instant) -> Option<Instant> {
-        let session = self.session.as_ref()?;
-        if !session.is_awaiting() && self.requests_pending == 0 {
-            self.awaiting_since = None;
-            return None;
-        }
-        let since = *self.awaiting_since.get_or_insert(now);
-        Some(since.max(self.last_heard))
-    }
-
     /// When to call [`Peer::handle_timeout`] next.
     pub(crate) fn next_timeout(&mut self, common: &Common, now: Instant) -> Option<Instant> {
+        let life = self.life_at(common, now);
         let limits = &common.limits;
-        let presence = self.silent_since(now).map(|since| {
-            let mark = if self.is_down { limits.give_up } else { limits.down_after };
-            (since + mark).min(Self::next_heartbeat(since, now))
-        });
         let session = self.session.as_ref().and_then(|session| session.next_timeout(now));
         let greetings = self.greeting_pending.iter().filter_map(Association::greeting_due).min();
         let expiry = self.greeting_pending.first().map(|first| first.since + limits.dial_timeout);
@@ -212,15 +185,10 @@ impl Peer {
             Some(_) => None,
             None => self.wanted_since.map(|since| since + limits.give_up),
         };
-        [presence, session, greetings, expiry, dial, wanted, self.dial_at()]
+        [life, session, greetings, expiry, dial, wanted, self.dial_at(limits.dial_timeout)]
             .into_iter()
             .flatten()
             .min()
-    }
-
-    fn next_heartbeat(since: Instant, now: Instant) -> Instant {
-        let beats = now.saturating_duration_since(since).as_secs() + 1;
-        since + HEARTBEAT * beats as u32
     }
 
     /// Does what is due for an established peer. Dials are the endpoint's business.
@@ -236,33 +204,10 @@ impl Peer {
         if let Some(session) = &mut self.session {
             session.handle_timeout(common, now);
         }
-        if let Some(since) = self.silent_since(now) {
-            self.on_silence(common, now, now.saturating_duration_since(since));
-        }
+        self.check_life(common, now);
         let gave_up = self.wanted_since.is_some_and(|since| since + common.limits.give_up <= now);
         if self.session.is_none() && gave_up {
             self.abandon_waiting(common, Outcome::PeerLost);
-        }
-    }
-
-    fn on_silence(&mut self, common: &mut Common, now: Instant, silence: Duration) {
-        if silence >= common.limits.give_up {
-            self.end_session(common, EndCause::GaveUp, Outcome::PeerLost);
-            self.abandon_waiting(common, Outcome::PeerLost);
-            return;
-        }
-        if silence >= common.limits.down_after && !self.is_down {
-            self.is_down = true;
-            self.redial_at = Some(now);
-            let cause = DownCause::Silence;
-            common.ends.events.push_back(Event::Down { peer: self.id, cause });
-        }
-        let idle = self.session.as_ref().is_some_and(|session| !session.is_awaiting());
-        if silence >= HEARTBEAT
-            && idle
-            && let Some(session) = &mut self.session
-        {
-            session.ping();
         }
     }
 
@@ -279,6 +224,14 @@ impl Peer {
         self.wanted_since = None;
         self.redial_at = None;
         self.retire_dial(common);
+        if std::mem::take(&mut self.was_full) {
+            common.ends.events.push_back(Event::Writable { peer: self.id });
+        }
+    }
+
+    /// Forgets handshakes that wait for their greeting.
+    pub(crate) fn forget_greetings(&mut self, common: &mut Common) {
+        common.retired.extend(self.greeting_pending.drain(..).map(|other| other.local_index()));
     }
 
     /// Forgets our dial; its index goes on only if an association already has it.
@@ -291,7 +244,13 @@ impl Peer {
     }
 
     /// The session is over.
-    pub(crate) fn end_session(&mut self, common: &mut Common, cause: EndCause, outcome: Outcome) {
+    pub(crate) fn end_session(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        cause: EndCause,
+        outcome: Outcome,
+    ) {
         let Some(mut session) = self.session.take() else {
             return;
         };
@@ -301,9 +260,11 @@ impl Peer {
         let Ends { requests, ended_requests, .. } = &mut common.ends;
         requests.take_all(self.id.0, |waiting| ended_requests.push_back((waiting.token, outcome)));
         self.requests_pending = 0;
-        self.awaiting_since = None;
-        self.is_down = false;
         self.closing = None;
+        if self.presence.is_watched() {
+            self.on_down(common, now, down_cause(cause));
+        }
+        self.presence.on_session_ended();
         common.ends.events.push_back(Event::SessionEnded { peer: self.id, cause });
         if std::mem::take(&mut self.was_full) {
             common.ends.events.push_back(Event::Writable { peer: self.id });
@@ -317,24 +278,36 @@ impl Peer {
         }
     }
 
-    /// When a dial should be begun; `None` while one is under way, or its greeting.
-    fn dial_at(&self) -> Option<Instant> {
+    /// When a dial should be begun; `None` while one is under way. It waits for a greeting that is under way.
+    fn dial_at(&self, dial_timeout: Duration) -> Option<Instant> {
         let is_reachable = self.address.is_some() || self.session.is_some();
-        let is_greeting = self.session.is_none() && !self.greeting_pending.is_empty();
-        if is_reachable && self.dialling.is_none() && !is_greeting { self.redial_at } else { None }
+        let at = self.redial_at.filter(|_| is_reachable && self.dialling.is_none())?;
+        let greeting = self.greeting_pending.last().filter(|_| self.session.is_none());
+        let patience = self.greeting_patience(dial_timeout);
+        Some(greeting.map_or(at, |greeting| at.max(greeting.since + patience)))
     }
 
     /// Whether a dial should be begun now.
-    pub(crate) fn wants_dial(&self, now: Instant) -> bool {
-        self.dial_at().is_some_and(|at| at <= now)
+    pub(crate) fn wants_dial(&self, now: Instant, dial_timeout: Duration) -> bool {
+        self.dial_at(dial_timeout).is_some_and(|at| at <= now)
     }
 
     /// Sets when to dial next while messages wait, the peer is down or its keys are worn.
     pub(crate) fn schedule_redial(&mut self, now: Instant, packets_per_key: u64) {
         let wanted = match &self.session {
-            Some(session) => self.is_down || session.current.is_worn(packets_per_key),
-            None => self.wanted_since.is_some(),
+            Some(session) => self.presence.is_down() || session.current.is_worn(packets_per_key),
+            None => self.wanted_since.is_some() || self.presence.is_watched(),
         };
-        self.redial_at = wanted.then_some(now + REDIAL);
+        self.redial_at = wanted.then(|| self.next_dial(now));
+    }
+}
+
+/// What a session's end says of the peer's life.
+fn down_cause(cause: EndCause) -> DownCause {
+    match cause {
+        EndCause::GaveUp => DownCause::Silence,
+        EndCause::NewIncarnation => DownCause::Restarted,
+        EndCause::ClosedByPeer | EndCause::ClosedHere => DownCause::Closed,
+        EndCause::Violation(_) => DownCause::Violation,
     }
 }

@@ -432,3 +432,26 @@ fn a_spoofed_shard_costs_neither_keys_nor_state() {
         assert_eq!((seen, counters.dropped_forged), (spoofed, 0), "side {side}");
     }
 }
+
+#[test]
+fn an_idle_peer_costs_no_timer_and_no_datagram_unless_it_is_watched() {
+    let mut pair = Pair::new();
+    pair.ends[0].0.connect(pair.now, PeerId(0)).unwrap();
+    pair.run(Duration::from_secs(20));
+    let quiet = |pair: &Pair| pair.ends.iter().all(|(end, _)| end.poll_timeout().is_none());
+    assert!(quiet(&pair));
+    let sent = |pair: &Pair| pair.ends[0].0.counters().datagrams_sent;
+    let before = sent(&pair);
+    pair.run(Duration::from_secs(60));
+    assert_eq!(sent(&pair), before);
+    pair.events[0].clear();
+    pair.ends[0].0.watch(pair.now, PeerId(0)).unwrap();
+    pair.run(Duration::from_secs(60));
+    assert!(matches!(pair.events[0][..], [Event::Up { .. }]), "{:?}", pair.events[0]);
+    let beats = pair.ends[0].0.counters().heartbeats_sent;
+    assert!((60..=80).contains(&beats), "{beats}");
+    assert_eq!(pair.ends[1].0.counters().heartbeats_sent, 0);
+    pair.ends[0].0.unwatch(PeerId(0));
+    pair.run(Duration::from_secs(10));
+    assert!(quiet(&pair));
+}

@@ -16,9 +16,11 @@ use crate::script::{Action, Fault};
 use crate::world::World;
 
 pub use outages::{close, kill, partition, replay, restart, simultaneous_dial};
+pub use presence::{black_hole, cable, churn, process};
 pub use traffic::{clean, corruption, exactly_once, mesh, refusals};
 
 mod outages;
+mod presence;
 mod traffic;
 
 /// A scenario: a seed in, a report or the first breach out.
@@ -37,6 +39,8 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("clean", clean),
     ("mesh", mesh),
     ("close", close),
+    ("cable", cable),
+    ("process", process),
 ];
 
 /// What a world came to.

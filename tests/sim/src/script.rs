@@ -25,6 +25,19 @@ pub enum Action {
         /// Best effort or acknowledged.
         service: Service,
     },
+    /// Send the same message to several nodes, all handed over before anything leaves.
+    SendToAll {
+        /// Sender.
+        from: NodeIndex,
+        /// Receivers, in this order.
+        to: Vec<NodeIndex>,
+        /// Flow at the receivers.
+        flow: &'static str,
+        /// Length of the body.
+        bytes: usize,
+        /// Best effort or acknowledged.
+        service: Service,
+    },
     /// Send a request.
     Request {
         /// Sender.
@@ -41,6 +54,13 @@ pub enum Action {
     /// Begin a dial.
     Connect {
         /// Who dials.
+        from: NodeIndex,
+        /// Whom.
+        to: NodeIndex,
+    },
+    /// Watch a peer's life.
+    Watch {
+        /// Who watches.
         from: NodeIndex,
         /// Whom.
         to: NodeIndex,

@@ -45,6 +45,9 @@ pub struct World {
     pub trace: Trace,
     /// Events of endpoints about peers: when, at which node, about which.
     pub seen: Vec<(Duration, NodeIndex, NodeIndex, Seen)>,
+    /// How long each message that was told of took, from the script's word to the outcome.
+    pub latencies: Vec<(Token, Duration)>,
+    submitted: Vec<Duration>,
     seed: u64,
     now: Instant,
     agenda: Agenda<Happening>,
@@ -63,6 +66,8 @@ impl World {
             ledger: Ledger::default(),
             trace: Trace::new(),
             seen: Vec::new(),
+            latencies: Vec::new(),
+            submitted: Vec::new(),
             seed,
             now: BEGUN,
             agenda: Agenda::new(),
@@ -240,13 +245,23 @@ impl World {
         match action {
             Action::Send { from, to, flow, bytes, service } => {
                 let kind = Kind::seen(service, false);
-                self.submit(Entry::new(from, to, flow, kind, bytes), None)
+                self.submit(Entry::new(from, to, flow, kind, bytes), None)?;
+                self.settle(from)
+            }
+            Action::SendToAll { from, to, flow, bytes, service } => {
+                let kind = Kind::seen(service, false);
+                for to in to {
+                    self.submit(Entry::new(from, to, flow, kind, bytes), None)?;
+                }
+                self.settle(from)
             }
             Action::Request { from, to, flow, bytes, deadline } => {
                 let deadline = self.now + deadline;
-                self.submit(Entry::new(from, to, flow, Kind::Request, bytes), Some(deadline))
+                self.submit(Entry::new(from, to, flow, Kind::Request, bytes), Some(deadline))?;
+                self.settle(from)
             }
             Action::Connect { from, to } => self.connect(from, to),
+            Action::Watch { from, to } => self.watch(from, to),
             Action::Kill(node) => {
                 self.nodes[node].start = None;
                 Ok(())
@@ -278,6 +293,16 @@ impl World {
         self.settle(from)
     }
 
+    fn watch(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
+        let Some(start) = &mut self.nodes[from].start else {
+            return Ok(());
+        };
+        let peer = start.peer(to).ok_or(SendError::UnknownPeer);
+        let result = peer.and_then(|peer| start.endpoint.watch(self.now, peer));
+        result.map_err(|error| self.fault(format!("node {from} cannot watch {to}: {error:?}")))?;
+        self.settle(from)
+    }
+
     fn restart(&mut self, node: NodeIndex) -> Result<(), Fault> {
         self.nodes[node].start().map_err(|what| self.fault(what))?;
         for other in 0..self.nodes.len() {
@@ -292,6 +317,7 @@ impl World {
     fn submit(&mut self, entry: Entry, deadline: Option<Instant>) -> Result<(), Fault> {
         let (from, to, kind) = (entry.from, entry.to, entry.kind);
         let (token, _) = self.ledger.write(entry);
+        self.submitted.push(self.age());
         let Some(start) = &mut self.nodes[from].start else {
             self.ledger.rejected(token, SendError::Closing);
             return Ok(());
@@ -308,7 +334,7 @@ impl World {
                 self.wait_for_room(from, to, (token, deadline));
             }
         }
-        self.settle(from)
+        Ok(())
     }
 
     fn wait_for_room(&mut self, from: NodeIndex, to: NodeIndex, waiting: Waiting) {

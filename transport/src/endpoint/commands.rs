@@ -96,7 +96,7 @@ impl Endpoint {
 
     /// Whether the peer owes us a word and has been silent for `down_after`; see [`Event::Down`](crate::Event::Down).
     pub fn is_down(&self, peer: PeerId) -> bool {
-        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.is_down)
+        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.presence.is_down())
     }
 
     /// The flow with this name at the peer; the same each time it is asked for.
@@ -247,12 +247,15 @@ impl Endpoint {
     }
 
     /// Ends all sessions with a CLOSE to each peer, which `poll_transmit` sends; unsettled messages end as *unknown*, those
-    /// that never had a session as *peer lost*.
+    /// that never had a session as *peer lost*. No dial is answered from here on.
     pub fn close(&mut self) {
         self.is_closing = true;
+        self.is_closed = true;
         for index in 0..self.peers.len() as u32 {
             let peer = &mut self.peers[index as usize];
+            peer.unwatch();
             peer.abandon_waiting(&mut self.common, Outcome::PeerLost);
+            peer.forget_greetings(&mut self.common);
             peer.close(Close::Done);
             self.make_ready(index);
         }

@@ -80,6 +80,10 @@ impl Endpoint {
         datagram: &mut [u8],
         app: &mut A,
     ) {
+        if self.is_closed {
+            self.common.counters.dropped_closed += 1;
+            return;
+        }
         let Ok(header) = Header::peek(datagram) else {
             self.common.counters.dropped_malformed += 1;
             return;
@@ -288,6 +292,7 @@ impl Endpoint {
                 self.common.counters.dials_begun += 1;
                 let peer = &mut self.peers[index as usize];
                 peer.redial_at = None;
+                peer.dialled_at = Some(now);
                 peer.dialling = Some(Box::new(Dialling {
                     dial,
                     address,

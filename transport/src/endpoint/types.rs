@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::identity::{Fingerprint, PublicKey};
+use crate::time::Instant;
 
 /// A peer of this endpoint; stable for the endpoint's life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -211,14 +212,14 @@ pub enum Event {
         /// With whom.
         peer: PeerId,
     },
-    /// The peer owes an answer and said nothing for `down_after`, or closed. Fails nothing by itself.
+    /// The peer is watched or owes an answer, and said nothing for `down_after`, closed or restarted. Fails nothing by itself.
     Down {
         /// Who.
         peer: PeerId,
         /// Why.
         cause: DownCause,
     },
-    /// A peer that was down spoke.
+    /// A peer that was down, or that is watched and was never heard of, spoke.
     Up {
         /// Who.
         peer: PeerId,
@@ -258,6 +259,38 @@ pub enum DownCause {
     Silence,
     /// It said that it closes.
     Closed,
+    /// It runs again as another incarnation. Told of watched peers only.
+    Restarted,
+    /// One side broke the protocol, which ended the session. Told of watched peers only.
+    Violation,
+}
+
+/// What is known of a peer's life; see [`Endpoint::watch`](crate::Endpoint::watch).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PeerState {
+    /// Never heard of since it is watched.
+    Unknown,
+    /// It spoke within the last `down_after`.
+    Up,
+    /// It is down, and why.
+    Down(DownCause),
+}
+
+/// The life of one peer as seen from here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerPresence {
+    /// Who.
+    pub peer: PeerId,
+    /// Its key.
+    pub key: PublicKey,
+    /// How it is.
+    pub state: PeerState,
+    /// Since when.
+    pub since: Instant,
+    /// How often it was found up so far.
+    pub arrivals: u64,
+    /// How often it was found down after that.
+    pub departures: u64,
 }
 
 /// Why a session ended.

@@ -82,7 +82,7 @@ impl Peer {
                     common.ends.events.push_back(Event::Writable { peer: self.id });
                 }
                 if let Some(close) = taken.close {
-                    self.on_close(common, close);
+                    self.on_close(common, now, close);
                 }
                 Received::Taken
             }
@@ -108,15 +108,13 @@ impl Peer {
         Received::Dropped
     }
 
-    fn on_close(&mut self, common: &mut Common, close: Close) {
+    fn on_close(&mut self, common: &mut Common, now: Instant, close: Close) {
         let cause = match close {
             Close::Violation => EndCause::Violation("the peer says that we broke the protocol"),
             Close::Done | Close::NotAdmitted => EndCause::ClosedByPeer,
         };
-        if !self.is_down {
-            common.ends.events.push_back(Event::Down { peer: self.id, cause: DownCause::Closed });
-        }
-        self.end_session(common, cause, Outcome::Unknown);
+        self.on_down(common, now, DownCause::Closed);
+        self.end_session(common, now, cause, Outcome::Unknown);
     }
 
     /// The responder spoke under the new keys, so it has our FINISH.
@@ -171,7 +169,6 @@ impl Peer {
             association.on_greeting_acknowledged();
         }
         association.address = from;
-        self.on_heard(common, now);
         if let Some(close) = greeted.close {
             self.on_refused(common, found, close);
         } else {
@@ -211,9 +208,10 @@ impl Peer {
             if session.greeting.incarnation == greeting.incarnation {
                 let ours_is_smaller = common.key < self.key;
                 session.add_association(common, association, ours_is_smaller);
+                self.on_heard(common, now);
                 return;
             }
-            self.end_session(common, EndCause::NewIncarnation, Outcome::Unknown);
+            self.end_session(common, now, EndCause::NewIncarnation, Outcome::Unknown);
         }
         self.sessions += 1;
         let mut session = Session::new(self.sessions, greeting, association, common);
@@ -222,8 +220,8 @@ impl Peer {
         self.wanted_since = None;
         self.redial_at = None;
         common.counters.sessions_begun += 1;
-        self.on_heard(common, now);
         common.ends.events.push_back(Event::Connected { peer: self.id });
+        self.on_heard(common, now);
         if std::mem::take(&mut self.was_full) {
             common.ends.events.push_back(Event::Writable { peer: self.id });
         }
