@@ -28,6 +28,8 @@ mod stalled;
 
 mod outbox;
 
+mod presence;
+
 mod queue;
 
 mod message;
@@ -72,6 +74,7 @@ pub use flow_builder::FlowBuilder;
 pub use flows::FlowStats;
 pub use message::{Context, Message, Responder};
 pub use node::{Node, Remote};
+pub use presence::{PresenceEvent, PresenceEvents, PresenceSet};
 pub use queue::{Batch, BatchIter, BatchMessage, Capacity, Queue};
 pub use shard::Shard;
 pub use stats::{DrainReport, NodeStats, ShardStats};
@@ -86,5 +89,6 @@ pub use cubed_transport::identity::{
 };
 pub use cubed_transport::time::Instant;
 pub use cubed_transport::{
-    Counters, DialFailure, Limits, Outcome, Refusal, SendError, Service, Tally,
+    Counters, DialFailure, DownCause, Limits, Outcome, PeerPresence, PeerState, Refusal, SendError,
+    Service, Tally,
 };

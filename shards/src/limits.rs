@@ -62,6 +62,9 @@ pub(crate) const SEND_RETRY_INTERVAL: Duration = Duration::from_micros(50);
 /// How often the drop counters are looked at for the first drop of a kind.
 pub(crate) const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Changes of a watched peer kept for one reader, at most; older ones are forgotten and counted.
+pub(crate) const PRESENCE_EVENTS_MAX: usize = 16;
+
 /// How often a drain looks whether everything has been settled.
 pub(crate) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_micros(200);
 

@@ -17,6 +17,7 @@ use cubed_transport::identity::PublicKey;
 use crate::builder::NodeBuilder;
 use crate::error::{ConnectError, NodeError, RequestError, ResolveError, Stopped, WaitError};
 use crate::outside::Gate;
+use crate::presence::{PresenceEvents, PresenceSet};
 use crate::shard::Shard;
 use crate::start::Fault;
 use crate::stats::{DrainReport, NodeStats};
@@ -128,6 +129,44 @@ impl Node {
         let address: Address = address.parse()?;
         let key = node_key(&address, self.inner.public_key, &self.inner.names)?;
         self.resolve(key, address.flow().as_str())
+    }
+
+    /// Watches the peer with this key, as [`Shard::watch`] does; the events may be awaited on any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] says why it is not watched.
+    pub async fn watch(&self, key: PublicKey) -> Result<PresenceEvents, WaitError> {
+        let call = self.inner.gates[0].call(async move |shard: Shard| shard.watch(key));
+        call.await.map_err(|Stopped| WaitError::Stopped)?.map_err(WaitError::Resolve)
+    }
+
+    /// As [`Node::watch`], by the text of a key or the name that the configuration gives to a peer.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn watch_named(&self, node: &str) -> Result<PresenceEvents, WaitError> {
+        let named = || self.inner.names.get(node).copied();
+        let key = node.parse::<PublicKey>().ok().or_else(named);
+        let unknown = || WaitError::Resolve(ResolveError::UnknownNode(node.to_owned()));
+        self.watch(key.ok_or_else(unknown)?).await
+    }
+
+    /// How all watched peers are. What came and went since an earlier look: [`PresenceSet::arrivals_since`] and
+    /// [`PresenceSet::departures_since`].
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`].
+    pub async fn presence(&self) -> Result<PresenceSet, Stopped> {
+        let mut all = PresenceSet::default();
+        for gate in &self.inner.gates {
+            let set = gate.call(async move |shard: Shard| shard.presence()).await?;
+            // Refused in handlers only, and a call is no handler.
+            all = all.plus(set.unwrap_or_default());
+        }
+        Ok(all)
     }
 
     /// Replaces the policy on every shard.

@@ -12,7 +12,7 @@ use cubed_runtime::{
     Driver, DriverWaker, Received, SendStatus, SpinDecision, Spinner, polls, yield_now,
 };
 use cubed_transport::time::Instant;
-use cubed_transport::{Event, PeerId, Transmit};
+use cubed_transport::{Event, PeerId, PeerState, Transmit};
 
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
@@ -143,13 +143,15 @@ impl<D: Driver> Pump<D> {
         let fired = self.shared.timers.fire(now.as_nanos()) > 0;
         let mut state = self.shared.state.borrow_mut();
         let flushed = flush(&self.shared, &mut state);
-        let State { endpoint, receiver, .. } = &mut *state;
+        let State { endpoint, receiver, watchers, .. } = &mut *state;
         let due = endpoint.poll_timeout().is_some_and(|at| at <= now);
         if due {
             receiver.now = now;
             endpoint.handle_timeout(now, receiver);
         }
-        self.watch.check_drops(endpoint, now);
+        if self.watch.check_drops(endpoint, now) {
+            watchers.sweep(endpoint);
+        }
         fired || flushed || due
     }
 
@@ -192,7 +194,8 @@ impl<D: Driver> Pump<D> {
                 }
                 Event::Connected { peer } => waits.dialled(peer, &Ok(())),
                 Event::DialFailed { peer, error } => waits.dialled(peer, &Err(error)),
-                Event::Down { .. } | Event::Up { .. } => {}
+                Event::Down { peer, cause } => tell(&state, peer, PeerState::Down(cause)),
+                Event::Up { peer } => tell(&state, peer, PeerState::Up),
             }
         }
         worked
@@ -257,7 +260,7 @@ fn receive(shared: &Shared, batch: &mut Received<'_>) {
 /// Hands over the outbox; whether there was anything in it.
 fn flush(shared: &Shared, state: &mut State) -> bool {
     let mut outbox = shared.outbox.borrow_mut();
-    let State { endpoint, receiver, stalled } = state;
+    let State { endpoint, receiver, stalled, .. } = state;
     let worked = outbox.flush(endpoint, &mut receiver.waits, shared.now());
     *stalled = outbox.is_stalled();
     worked
@@ -268,6 +271,15 @@ pub(crate) fn end_waits(shared: &Shared) {
     if let Some(mut state) = shared.try_state() {
         state.receiver.flows.stop();
         state.receiver.waits.stop();
+        state.watchers.stop();
+    }
+}
+
+/// Tells the watchers of a peer what became of it.
+#[cold]
+fn tell(state: &State, peer: PeerId, now: PeerState) {
+    if let Some(presence) = state.endpoint.presence(peer) {
+        state.watchers.tell(peer, now, presence.since);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use cubed_router::address::{Address, FlowName};
 use cubed_router::policy::Policy;
 use cubed_runtime::{Sleep, Timers};
+use cubed_transport::SendError;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 
@@ -17,7 +18,8 @@ use crate::error::{FlowError, ResolveError};
 use crate::flow_builder::FlowBuilder;
 use crate::limits::DRAIN_CHECK_INTERVAL;
 use crate::node::node_key;
-use crate::shared::Shared;
+use crate::presence::{PresenceEvents, PresenceSet};
+use crate::shared::{Shared, State};
 use crate::stats::{DrainReport, ShardStats};
 use crate::tasks::Task;
 
@@ -118,6 +120,32 @@ impl Shard {
         let address: Address = address.parse()?;
         let key = node_key(&address, self.public_key(), &self.shared.facts.names)?;
         self.resolve(key, address.flow().as_str())
+    }
+
+    /// Watches the peer with this key: it is kept connected, and each change from up to down and back is told, *down*
+    /// `down_after` after its last word and *up* about a second after its return. See [`PresenceEvents`].
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::Send`] when there is no room for another peer or the node is closing; [`ResolveError::InHandler`].
+    pub fn watch(&self, key: PublicKey) -> Result<PresenceEvents, ResolveError> {
+        let now = self.now();
+        let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
+        let State { endpoint, receiver, watchers, .. } = &mut *state;
+        let peer = match endpoint.find_peer(&key) {
+            Some(peer) => peer,
+            None => endpoint.add_peer(key, None).map_err(ResolveError::Send)?,
+        };
+        receiver.known.insert(key);
+        endpoint.watch(now, peer).map_err(ResolveError::Send)?;
+        let presence = endpoint.presence(peer).ok_or(ResolveError::Send(SendError::UnknownPeer))?;
+        Ok(watchers.add(presence))
+    }
+
+    /// How the peers that this shard watches are; `None` from within an inline handler.
+    pub fn presence(&self) -> Option<PresenceSet> {
+        let state = self.shared.try_state()?;
+        Some(PresenceSet::new(state.endpoint.watched().collect()))
     }
 
     /// Replaces the policy. Bindings of flows are asked for again; sessions stay.

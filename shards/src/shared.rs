@@ -22,6 +22,7 @@ use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Service, Token, Trans
 use crate::application::Receiver;
 use crate::error::NodeError;
 use crate::outbox::Outbox;
+use crate::presence::Watchers;
 use crate::stalled::Target;
 use crate::tasks::Tasks;
 use crate::waits::End;
@@ -43,6 +44,7 @@ pub(crate) struct Facts {
 pub(crate) struct State {
     pub(crate) endpoint: Endpoint,
     pub(crate) receiver: Receiver,
+    pub(crate) watchers: Watchers,
     /// Some message of the outbox waits for room.
     pub(crate) stalled: bool,
 }

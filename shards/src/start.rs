@@ -27,6 +27,7 @@ use crate::limits::FAREWELL_YIELDS;
 use crate::node::{Node, NodeParts};
 use crate::outbox::Outbox;
 use crate::outside::{self, Calls, Inlet};
+use crate::presence::Watchers;
 use crate::pump::{Pump, end_waits};
 use crate::shard::Shard;
 use crate::shared::{Facts, Shared, State};
@@ -209,7 +210,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
         now,
         bindings_refused: 0,
     };
-    let state = State { endpoint, receiver, stalled: false };
+    let state = State { endpoint, receiver, watchers: Watchers::default(), stalled: false };
     let shared = Shared::new(facts, state, now);
     let calls = Calls::new(seed.inlet);
     let pump = Pump::new(Rc::clone(&shared), driver, calls, Spinner::new(seed.spin));

@@ -15,13 +15,15 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Tells of drops whose counter is no longer 0; looks once a second at most.
+    /// Tells of drops whose counter is no longer 0; looks once a second at most, and says whether it did.
     #[inline]
-    pub(crate) fn check_drops(&mut self, endpoint: &Endpoint, now: Instant) {
-        if now >= self.next_check {
+    pub(crate) fn check_drops(&mut self, endpoint: &Endpoint, now: Instant) -> bool {
+        let is_due = now >= self.next_check;
+        if is_due {
             self.next_check = now + DROP_CHECK_INTERVAL;
             self.tell_drops(endpoint);
         }
+        is_due
     }
 
     #[cold]

@@ -90,21 +90,21 @@ pub fn cable(seed: u64) -> Result<Report, Fault> {
     cut(&mut world, (0, 1), pulled, back, &link);
     world.run_until_settled(back + ms(5_000), back + ms(60_000))?;
     for (node, other) in [(0, 1), (1, 0)].into_iter().take(1 + usize::from(both)) {
-        let seen = lives(&world, node, other, Duration::ZERO);
+        let lived = lives(&world, node, other, Duration::ZERO);
         let expected: &[Seen] = if is_short {
             &[Seen::Up]
         } else {
             &[Seen::Up, Seen::Down(DownCause::Silence), Seen::Up]
         };
-        let kinds: Vec<_> = seen.iter().map(|(_, seen)| seen.clone()).collect();
+        let kinds: Vec<_> = lived.iter().map(|(_, lived)| lived.clone()).collect();
         expect(&world, kinds == expected, || {
-            format!("node {node} saw {seen:?}, cut {pulled:?} to {back:?}")
+            format!("node {node} saw {lived:?}, cut {pulled:?} to {back:?}")
         })?;
         if !is_short {
-            let in_time = seen[1].0 >= pulled && seen[1].0 <= pulled + DOWN_WITHIN;
-            expect(&world, in_time, || format!("down at {:?}, cut at {pulled:?}", seen[1].0))?;
-            let in_time = seen[2].0 >= back && seen[2].0 <= back + UP_WITHIN;
-            expect(&world, in_time, || format!("up at {:?}, back at {back:?}", seen[2].0))?;
+            let in_time = lived[1].0 >= pulled && lived[1].0 <= pulled + DOWN_WITHIN;
+            expect(&world, in_time, || format!("down at {:?}, cut at {pulled:?}", lived[1].0))?;
+            let in_time = lived[2].0 >= back && lived[2].0 <= back + UP_WITHIN;
+            expect(&world, in_time, || format!("up at {:?}, back at {back:?}", lived[2].0))?;
         }
     }
     finish(world)
@@ -126,13 +126,13 @@ pub fn process(seed: u64) -> Result<Report, Fault> {
     world.at(killed, Action::Kill(1));
     world.at(back, Action::Restart(1));
     world.run_until_settled(back + ms(5_000), back + ms(60_000))?;
-    let seen = lives(&world, 0, 1, Duration::ZERO);
-    let is_order = matches!(seen[..], [(_, Seen::Up), (_, Seen::Down(_)), (_, Seen::Up)]);
-    expect(&world, is_order, || format!("saw {seen:?}, killed {killed:?}, back {back:?}"))?;
-    let in_time = seen[1].0 >= killed && seen[1].0 <= killed + DOWN_WITHIN;
-    expect(&world, in_time, || format!("down at {:?}, killed at {killed:?}", seen[1].0))?;
-    let in_time = seen[2].0 >= back && seen[2].0 <= back + UP_WITHIN;
-    expect(&world, in_time, || format!("up at {:?}, back at {back:?}", seen[2].0))?;
+    let lived = lives(&world, 0, 1, Duration::ZERO);
+    let is_order = matches!(lived[..], [(_, Seen::Up), (_, Seen::Down(_)), (_, Seen::Up)]);
+    expect(&world, is_order, || format!("saw {lived:?}, killed {killed:?}, back {back:?}"))?;
+    let in_time = lived[1].0 >= killed && lived[1].0 <= killed + DOWN_WITHIN;
+    expect(&world, in_time, || format!("down at {:?}, killed at {killed:?}", lived[1].0))?;
+    let in_time = lived[2].0 >= back && lived[2].0 <= back + UP_WITHIN;
+    expect(&world, in_time, || format!("up at {:?}, back at {back:?}", lived[2].0))?;
     finish(world)
 }
 
@@ -169,8 +169,37 @@ pub fn churn(seed: u64) -> Result<Report, Fault> {
         world.at(at, Action::Watch { from: 0, to: peer });
         script.push((at, peer, Seen::Up));
     }
+    plan_churn(&mut world, seed, &link, &mut script);
+    world.run_until(ms(10_000) + STEP * (STEPS as u32 + 1))?;
+    let is_life = |seen: &Seen| matches!(seen, Seen::Up | Seen::Down(_));
+    let log = world.seen.iter().filter(|(_, node, _, seen)| *node == 0 && is_life(seen));
+    let log: Vec<_> = log.map(|(at, _, peer, seen)| (*at, *peer, seen.clone())).collect();
+    let names = |list: &[(Duration, NodeIndex, Seen)]| -> Vec<_> {
+        list.iter().map(|(_, peer, seen)| (*peer, seen.clone())).collect()
+    };
+    let first = names(&log).iter().zip(names(&script).iter()).position(|(a, b)| a != b);
+    expect(&world, log.len() == script.len() && first.is_none(), || {
+        let from = first.unwrap_or(0);
+        format!("log {:?}\nscript {:?}", log.get(from..), script.get(from..))
+    })?;
+    for ((at, peer, seen), (planned, ..)) in log.iter().zip(&script) {
+        let within = if *seen == Seen::Up { UP_WITHIN } else { DOWN_WITHIN };
+        expect(&world, at >= planned && *at <= *planned + within, || {
+            format!("{seen:?} of {peer} at {at:?}, planned at {planned:?}")
+        })?;
+    }
+    finish(world)
+}
+
+/// Puts the steps of the churn on the agenda, and what is to be seen of them into the script.
+fn plan_churn(
+    world: &mut World,
+    seed: u64,
+    link: &LinkConfig,
+    script: &mut Vec<(Duration, NodeIndex, Seen)>,
+) {
     let mut plan = seeded(seed);
-    let mut lives_now = vec![Life::Up; CHURNERS + 1];
+    let mut lives_now = [Life::Up; CHURNERS + 1];
     for step in 0..STEPS {
         let at = ms(10_000) + STEP * step as u32 + up_to(ms(1_000), &mut plan);
         let peer = 1 + plan.below(CHURNERS as u64) as usize;
@@ -209,25 +238,6 @@ pub fn churn(seed: u64) -> Result<Report, Fault> {
         lives_now[peer] = next;
         script.extend(events.into_iter().map(|seen| (at, peer, seen)));
     }
-    world.run_until(ms(10_000) + STEP * (STEPS as u32 + 1))?;
-    let is_life = |seen: &Seen| matches!(seen, Seen::Up | Seen::Down(_));
-    let log = world.seen.iter().filter(|(_, node, _, seen)| *node == 0 && is_life(seen));
-    let log: Vec<_> = log.map(|(at, _, peer, seen)| (*at, *peer, seen.clone())).collect();
-    let names = |list: &[(Duration, NodeIndex, Seen)]| -> Vec<_> {
-        list.iter().map(|(_, peer, seen)| (*peer, seen.clone())).collect()
-    };
-    let first = names(&log).iter().zip(names(&script).iter()).position(|(a, b)| a != b);
-    expect(&world, log.len() == script.len() && first.is_none(), || {
-        let from = first.unwrap_or(0);
-        format!("log {:?}\nscript {:?}", log.get(from..), script.get(from..))
-    })?;
-    for ((at, peer, seen), (planned, ..)) in log.iter().zip(&script) {
-        let within = if *seen == Seen::Up { UP_WITHIN } else { DOWN_WITHIN };
-        expect(&world, at >= planned && *at <= *planned + within, || {
-            format!("{seen:?} of {peer} at {at:?}, planned at {planned:?}")
-        })?;
-    }
-    finish(world)
 }
 
 /// The other peers' latencies are the same, to the nanosecond, whether one more peer swallows everything or not.

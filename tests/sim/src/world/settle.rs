@@ -98,7 +98,7 @@ impl World {
     fn on_outcome(&mut self, node: NodeIndex, token: Token, outcome: Outcome) -> Result<(), Fault> {
         self.trace.outcome(self.age(), node, token, outcome);
         if let Some(submitted) = self.submitted.get(token.0 as usize) {
-            self.latencies.push((token, self.age() - *submitted));
+            self.latencies.push((token, self.age().saturating_sub(*submitted)));
         }
         self.ledger.ended(node, token, outcome).map_err(|what| self.fault(what))
     }

@@ -1,0 +1,62 @@
+//! Goal: a node that watches a peer hears when it comes, goes and comes back, on any thread, and no longer than it listens.
+
+mod support;
+
+use cubed::{DownCause, Identity, PeerState, Policy, Shard, block_on};
+use support::{builder, eventually, receiver, stop};
+
+#[test]
+fn a_watched_peer_comes_and_goes_and_comes_back() {
+    let seed = [7; 32];
+    let bob = |listen: &str| {
+        let bob = builder().identity(Identity::from_seed(&seed)).policy(Policy::open());
+        bob.listen(listen).start(async |_: Shard| ()).expect("bob starts")
+    };
+    let first = bob("127.0.0.1:0");
+    let (key, at) = (first.public_key(), first.local_addr());
+    let alice = builder().peer_named("bob", key, at).start(async |_: Shard| ()).unwrap();
+    let mut events = block_on(alice.watch_named("bob")).unwrap();
+    let up = block_on(events.next()).unwrap();
+    assert_eq!((up.key, up.state, up.missed), (key, PeerState::Up, 0));
+    let early = block_on(alice.presence()).unwrap();
+    assert_eq!((early.up().count(), early.down().count(), early.unknown().count()), (1, 0, 0));
+
+    stop(&[&first]);
+    let down = block_on(events.next()).unwrap();
+    assert_eq!(down.state, PeerState::Down(DownCause::Closed));
+    let late = block_on(alice.presence()).unwrap();
+    assert_eq!((late.up().count(), late.down().count()), (0, 1));
+    let gone: Vec<_> = late.departures_since(&early).map(|peer| peer.key).collect();
+    assert_eq!((gone, late.arrivals_since(&early).count()), (vec![key], 0));
+
+    let second = bob(&at.to_string());
+    // A task of the shard hears of it as well; its watch begins with what is known.
+    let heard = alice.on_shard(0, move |shard| async move {
+        let mut events = shard.watch(key).expect("room for a watcher");
+        while let Some(event) = events.next().await {
+            if event.state == PeerState::Up {
+                return true;
+            }
+        }
+        false
+    });
+    assert_eq!(block_on(heard), Ok(true));
+    assert_eq!(block_on(events.next()).unwrap().state, PeerState::Up);
+    drop(events);
+    eventually("nobody listens, so nobody is watched", || {
+        block_on(alice.presence()).unwrap().iter().count() == 0
+    });
+    stop(&[&alice, &second]);
+}
+
+#[test]
+fn watchers_hear_that_the_node_stops() {
+    let bob = receiver(|_| ());
+    let alice = builder().peer(bob.public_key(), bob.local_addr());
+    let alice = alice.start(async |_: Shard| ()).unwrap();
+    let mut events = block_on(alice.watch(bob.public_key())).unwrap();
+    assert_eq!(block_on(events.next()).unwrap().state, PeerState::Up);
+    stop(&[&alice]);
+    while block_on(events.next()).is_some() {}
+    stop(&[&bob]);
+}
