@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::handshake::Established;
-use crate::space::PacketSpace;
+use crate::limits::Limits;
+use crate::restarted::SentTags;
+use crate::sent::SentPackets;
+use crate::space::{KeyLimits, PacketSpace};
 use crate::time::Instant;
 
 /// First pause before a greeting is repeated; doubles up to [`GREETING_PAUSE_MAX`].
@@ -25,6 +28,12 @@ pub(crate) struct Association {
     pub(crate) spaces: Vec<PacketSpace>,
     /// When the peer last used it.
     pub(crate) last_received: Instant,
+    /// The peer may not know yet that these keys belong to the session, so nothing but the greeting is sent under them.
+    pub(crate) is_candidate: bool,
+    /// From here on traffic asks for fresh keys.
+    rekey_at: Instant,
+    key_limits: KeyLimits,
+    pub(crate) sent_tags: SentTags,
     greeting_acknowledged: bool,
     greeting_due: Instant,
     greeting_pause: Duration,
@@ -37,6 +46,7 @@ impl Association {
         established: Established,
         rtt: Option<Duration>,
     ) -> Self {
+        let suite = established.suite;
         Self {
             established,
             address,
@@ -44,11 +54,26 @@ impl Association {
             rtt,
             spaces: Vec::new(),
             last_received: now,
+            is_candidate: false,
+            rekey_at: Instant::from_nanos(u64::MAX),
+            key_limits: KeyLimits::new(suite, &Limits::default()),
+            sent_tags: SentTags::default(),
             greeting_acknowledged: false,
             greeting_due: now,
             greeting_pause: rtt
                 .map_or(GREETING_PAUSE_MAX / 2, |rtt| (3 * rtt).max(GREETING_PAUSE_MIN)),
         }
+    }
+
+    /// Sets what the keys may be used for: so many packets and forgeries, and a lifetime of `rekey_after` that `random`
+    /// moves by up to 10 %. The smaller key's side asks for fresh keys in the earlier half of that time and the other in the
+    /// later one, so that they seldom ask at once.
+    pub(crate) fn limit_keys(&mut self, limits: &Limits, ours_is_smaller: bool, random: u64) {
+        self.key_limits = KeyLimits::new(self.established.suite, limits);
+        let tenth = limits.rekey_after / 10;
+        let moved = tenth.mul_f64(random as f64 / u64::MAX as f64);
+        let tenths = if ours_is_smaller { 9 } else { 10 };
+        self.rekey_at = self.since + tenths * tenth + moved;
     }
 
     /// What the peer puts into its datagrams.
@@ -85,16 +110,44 @@ impl Association {
         let index = found.unwrap_or_else(|| {
             let Established { secret, suite, role, .. } = &self.established;
             let keys = secret.lane_keys(*suite, *role, shard, remote_shard);
-            self.spaces.push(PacketSpace::new(remote_shard, keys, random()));
+            self.spaces.push(PacketSpace::new(remote_shard, keys, self.key_limits, random()));
             self.spaces.len() - 1
         });
         &mut self.spaces[index]
     }
 
-    /// Whether so much was sent under some key that fresh ones are due.
+    /// Whether fresh keys are due: so much was sent or forged under some key, or all were used for so long.
     #[inline]
-    pub(crate) fn is_worn(&self, packets_per_key: u64) -> bool {
-        self.spaces.iter().any(|space| space.sent.next_number() >= packets_per_key)
+    pub(crate) fn is_worn(&self, now: Instant, packets_per_key: u64) -> bool {
+        let is_worn = |space: &PacketSpace| {
+            space.sent.next_number() >= packets_per_key || space.is_attacked()
+        };
+        self.rekey_at <= now || self.spaces.iter().any(is_worn)
+    }
+
+    /// Whether so much was forged under some key that it may not last.
+    pub(crate) fn is_attacked(&self) -> bool {
+        self.spaces.iter().any(PacketSpace::is_attacked)
+    }
+
+    /// Whether nothing more may be sealed under any key that was used.
+    pub(crate) fn is_used_up(&self) -> bool {
+        !self.spaces.is_empty() && self.spaces.iter().all(PacketSpace::is_used_up)
+    }
+
+    /// Bytes in flight under these keys.
+    pub(crate) fn bytes_in_flight(&self) -> u64 {
+        self.spaces.iter().map(|space| space.sent.bytes_in_flight()).sum()
+    }
+
+    /// When the last datagram that asks for an acknowledgement was sent.
+    pub(crate) fn last_sent(&self) -> Option<Instant> {
+        self.spaces.iter().map(|space| &space.sent).map(SentPackets::last_sent).max()
+    }
+
+    /// Whether the peer has our greeting, and so knows whose keys these are.
+    pub(crate) fn is_greeting_acknowledged(&self) -> bool {
+        self.greeting_acknowledged
     }
 
     /// Whether the greeting is to be told now.

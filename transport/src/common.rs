@@ -3,6 +3,7 @@
 //! What always holds: peers never see each other; they meet only here, in sums and bounded tables.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::counters::Counters;
 use crate::endpoint::{Application, Event, Limits, Outcome, Tally, Token};
@@ -41,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) tally: Tally,
     /// Association indexes no longer in use.
     pub(crate) retired: Vec<u32>,
+    /// Associations that are sent on since a moment ago: the peer's index and ours.
+    pub(crate) adopted: Vec<(u32, u32)>,
     /// Room for decoding SETTLED frames.
     pub(crate) refusals: Vec<crate::frame::RefusedMessage>,
     /// The GREETING record, encoded.
@@ -85,6 +88,11 @@ impl Ends {
 }
 
 impl Common {
+    /// A pause of about this length, by up to a quarter shorter or longer, so that many who wait for one node spread.
+    pub(crate) fn jitter(&mut self, pause: Duration) -> Duration {
+        pause.mul_f64(0.75 + 0.5 * (self.entropy.next_u64() as f64 / u64::MAX as f64))
+    }
+
     /// Counts messages that all ended alike.
     pub(crate) fn count(&mut self, outcome: Outcome, messages: u64) {
         let tally = &mut self.tally;

@@ -65,6 +65,14 @@ counters! {
     peers_down,
     /// Handshakes finished.
     associations_established,
+    /// Keys replaced by newer ones within their session.
+    rekeys,
+    /// Old keys erased because newer ones were in use both ways.
+    associations_erased,
+    /// Peers told that we know nothing of the keys they use, having restarted.
+    restarts_told,
+    /// Peers that told us so, and were dialled for it.
+    restarts_heard,
     /// Sessions begun.
     sessions_begun,
     /// Sessions ended.
@@ -89,6 +97,10 @@ counters! {
     dropped_too_old,
     /// Dropped datagrams: the AEAD tag does not verify.
     dropped_forged,
+    /// Dropped datagrams: too many forgeries were tried on the key for it to be used any longer.
+    dropped_key_worn,
+    /// Dropped notices of a restart: not about a datagram that we sent just now, or too soon after another.
+    dropped_restarted,
     /// Dropped datagrams: lane data before the peer's greeting or Finished.
     dropped_before_greeting,
     /// Dropped datagrams: block beyond the window.

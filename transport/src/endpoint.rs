@@ -6,6 +6,7 @@
 mod commands;
 mod config;
 mod handshakes;
+mod restarts;
 #[cfg(feature = "testing")]
 mod testing;
 mod types;
@@ -28,6 +29,7 @@ pub use crate::limits::{LimitError, Limits};
 use crate::peer::{Peer, Received};
 use crate::random::Entropy;
 use crate::requests::Requests;
+use crate::restarted::{Allowance, Notice};
 use crate::slots::SlotPool;
 use crate::time::Instant;
 pub use config::{Config, ConfigError};
@@ -54,6 +56,9 @@ pub struct Endpoint {
     peers: Vec<Peer>,
     by_key: HashMap<PublicKey, u32>,
     owners: HashMap<u32, Owner, IndexHasher>,
+    /// Our index of the association that we send on, by the peer's; entries may be stale. The peer chose the key.
+    by_remote: HashMap<u32, u32>,
+    restarts_told: Allowance,
     /// Peers that may have something to send, each once.
     ready: VecDeque<u32>,
     /// Peers to look at, by time; [`HALF_OPEN_TIMER`] stands for the half-open answers.
@@ -94,6 +99,8 @@ impl Endpoint {
             peers: Vec::new(),
             by_key: HashMap::new(),
             owners: HashMap::default(),
+            by_remote: HashMap::new(),
+            restarts_told: Allowance::default(),
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             is_closing: false,
@@ -115,7 +122,10 @@ impl Endpoint {
         self.common.counters.datagrams_received += 1;
         self.common.counters.bytes_received += datagram.len() as u64;
         let Some(header) = LaneHeader::decode(datagram) else {
-            self.handle_handshake(now, from, datagram, app);
+            match Notice::decode(datagram) {
+                Some(notice) => self.handle_notice(now, &notice),
+                None => self.handle_handshake(now, from, datagram, app),
+            }
             return;
         };
         if header.steering != self.common.shard {
@@ -129,7 +139,7 @@ impl Endpoint {
                 return;
             }
             None => {
-                self.common.counters.dropped_unknown_association += 1;
+                self.on_unknown_association(now, from, &header, datagram);
                 return;
             }
         };
@@ -138,7 +148,7 @@ impl Endpoint {
         if received == Received::Taken {
             self.make_ready(index);
         }
-        if !self.common.retired.is_empty() {
+        if !self.common.retired.is_empty() || !self.common.adopted.is_empty() {
             self.forget_retired();
         }
         if !self.common.ends.ended_requests.is_empty() {
@@ -271,6 +281,9 @@ impl Endpoint {
         for index in self.common.retired.drain(..) {
             self.owners.remove(&index);
         }
+        if !self.common.adopted.is_empty() {
+            self.enter_adopted();
+        }
     }
 }
 
@@ -311,6 +324,7 @@ fn new_common(config: Config, key: PublicKey, entropy: Box<dyn Entropy>) -> Comm
         entropy,
         tally: Tally::default(),
         retired: Vec::new(),
+        adopted: Vec::new(),
         refusals: Vec::new(),
         greeting,
         limits,

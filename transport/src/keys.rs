@@ -17,7 +17,7 @@
 use std::fmt;
 
 use ring::{aead, hkdf};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes that sealing adds to a payload.
 pub const TAG_BYTES: usize = 16;
@@ -35,6 +35,14 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// Datagrams that may fail to open under one key: the integrity limits of RFC 9001 section 6.6 and appendix B.
+    pub(crate) const fn forgeries_max(self) -> u64 {
+        match self {
+            Self::Aes128Gcm | Self::Aes256Gcm => 1 << 52,
+            Self::ChaCha20Poly1305 => 1 << 36,
+        }
+    }
+
     const fn algorithm(self) -> &'static aead::Algorithm {
         match self {
             Self::Aes128Gcm => &aead::AES_128_GCM,
@@ -65,15 +73,17 @@ impl Role {
     }
 }
 
-/// What both ends of an association share and nobody else knows. Erased on drop, never shown.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct AssociationSecret([u8; 32]);
+/// What both ends of an association share and nobody else knows. Erased on drop, never shown; on the heap, so that moving
+/// it leaves no copies behind.
+pub struct AssociationSecret(Box<Zeroizing<[u8; 32]>>);
 
 impl AssociationSecret {
     /// The secret with these bytes, which must be uniformly random: they are used as an HKDF key as
     /// they are.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+        let secret = Self(Box::new(Zeroizing::new(bytes)));
+        bytes.zeroize();
+        secret
     }
 
     /// The keys of the lane between our shard `local_shard` and the peer's `remote_shard`: for what
@@ -92,7 +102,7 @@ impl AssociationSecret {
     }
 
     fn direction_key(&self, suite: Suite, sender: Role, from_shard: u8, to_shard: u8) -> Key {
-        let association = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.0);
+        let association = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.0.as_slice());
         let mut secret = Zeroizing::new([0; 32]);
         let direction = [suite as u8, sender as u8, from_shard, to_shard];
         expand(&association, &[LABEL_LANE, &direction], secret.as_mut());
@@ -164,6 +174,13 @@ impl fmt::Debug for OpeningKey {
 struct Key {
     key: aead::LessSafeKey,
     iv: [u8; aead::NONCE_LEN],
+}
+
+impl Drop for Key {
+    /// Erases what is ours to erase. `ring` keeps its expanded key in memory of its own and does not overwrite it.
+    fn drop(&mut self) {
+        self.iv.zeroize();
+    }
 }
 
 impl Key {

@@ -55,6 +55,7 @@ mod counters;
 mod header;
 mod indices;
 mod message;
+mod restarted;
 mod slots;
 
 mod best_effort;

@@ -50,7 +50,7 @@ pub const ACK_RANGES_MAX: usize = 32;
 
 /// Latest point at which fresh keys are asked for.
 pub const PACKETS_PER_KEY_CEILING: u64 = 1 << 27;
-/// Packets under one key at which sending stops (RFC 9001 appendix B.1).
+/// Most packets that may be sent under one key (RFC 9001 appendix B.1).
 pub const PACKETS_PER_KEY_STOP: u64 = 1 << 28;
 
 const _: () = assert!(PACKETS_PER_KEY_CEILING < PACKETS_PER_KEY_STOP);
@@ -74,9 +74,20 @@ pub struct Limits {
     pub half_open_max: usize,
     /// Requests of ours outstanding over all peers. Default 65,536.
     pub requests_max: usize,
-    /// Packets sent under one set of keys before a fresh handshake replaces them, 64 to 2^27 (the default). RFC 9001 appendix
-    /// B.1 allows AES-GCM 2^28 packets of at most 2 KiB; sending stops there whatever happens.
+    /// Packets sent under one set of keys before a fresh handshake replaces them, 64 to 2^27 (the default).
     pub packets_per_key: u64,
+    /// Packets under one key at which sending stops until fresh keys are there; above `packets_per_key`. Default 2^28, what
+    /// RFC 9001 appendix B.1 allows AES-GCM for packets of at most 2 KiB.
+    pub packets_per_key_stop: u64,
+    /// Age at which keys are replaced by a fresh handshake if they are in use then, moved by up to 10 % at random; at least
+    /// 1 s. Default 120 s.
+    pub rekey_after: Duration,
+    /// Datagrams that fail to open under one key before nothing more is opened with it; at half of it fresh keys are asked
+    /// for, at most once a second. At least 2; default 2^52. The AEAD's own limit (RFC 9001 section 6.6: AES-GCM 2^52,
+    /// ChaCha20-Poly1305 2^36) holds in any case.
+    pub forgeries_per_key: u64,
+    /// Peers of an earlier start of this node that are told a second that they must dial again. Default 1,000.
+    pub restarts_told_per_second: u32,
     /// How long one dial lasts before [`Event::DialFailed`](crate::Event::DialFailed). Default 5 s.
     pub dial_timeout: Duration,
     /// Silence of a peer that owes us an answer, after which it is reported down. Default 3 s.
@@ -96,6 +107,10 @@ impl Default for Limits {
             half_open_max: 1_024,
             requests_max: 65_536,
             packets_per_key: PACKETS_PER_KEY_CEILING,
+            packets_per_key_stop: PACKETS_PER_KEY_STOP,
+            rekey_after: Duration::from_mins(2),
+            forgeries_per_key: 1 << 52,
+            restarts_told_per_second: 1_000,
             dial_timeout: Duration::from_secs(5),
             down_after: Duration::from_secs(3),
             give_up: Duration::from_mins(2),
@@ -127,6 +142,16 @@ impl Limits {
         }
         if !(64..=PACKETS_PER_KEY_CEILING).contains(&self.packets_per_key) {
             return fail("packets_per_key", self.packets_per_key, "64 to 134,217,728");
+        }
+        if !(self.packets_per_key + 1..=PACKETS_PER_KEY_STOP).contains(&self.packets_per_key_stop) {
+            let allowed = "above packets_per_key, at most 268,435,456";
+            return fail("packets_per_key_stop", self.packets_per_key_stop, allowed);
+        }
+        if self.rekey_after < Duration::from_secs(1) {
+            return fail("rekey_after (ms)", self.rekey_after.as_millis() as u64, "at least 1 s");
+        }
+        if self.forgeries_per_key < 2 {
+            return fail("forgeries_per_key", self.forgeries_per_key, "at least 2");
         }
         if self.dial_timeout.is_zero() {
             return fail("dial_timeout", 0, "above zero");

@@ -21,6 +21,7 @@ use crate::frame::Close;
 use crate::handshake::Dial;
 use crate::identity::PublicKey;
 use crate::presence::Presence;
+use crate::restarted::Notice;
 use crate::send_log::Waiter;
 use crate::session::{Session, write_association_datagram, write_close};
 use crate::time::Instant;
@@ -81,6 +82,8 @@ pub(crate) struct Peer {
     violated: Option<&'static str>,
     /// CLOSE to be sent before the session is forgotten.
     closing: Option<Close>,
+    /// When a notice of a restart last made us dial.
+    noticed_at: Option<Instant>,
     /// In the endpoint's list of peers that may have something to send.
     pub(crate) is_ready: bool,
     /// Earliest entry in the endpoint's timer heap.
@@ -109,6 +112,7 @@ impl Peer {
             dialled_at: None,
             violated: None,
             closing: None,
+            noticed_at: None,
             is_ready: false,
             timer_at: None,
         }
@@ -120,7 +124,9 @@ impl Peer {
     }
 
     /// A handshake with this peer finished.
-    pub(crate) fn add_association(&mut self, common: &mut Common, association: Association) {
+    pub(crate) fn add_association(&mut self, common: &mut Common, mut association: Association) {
+        let random = common.entropy.next_u64();
+        association.limit_keys(&common.limits, common.key < self.key, random);
         common.counters.associations_established += 1;
         if self.greeting_pending.len() == PENDING_MAX {
             let oldest = self.greeting_pending.remove(0);
@@ -167,17 +173,58 @@ impl Peer {
             return Some((session.current.address, bytes));
         }
         let segment = session.fill_run(common, &self.flows, now, out)?;
-        if session.current.is_worn(common.limits.packets_per_key) && self.dialling.is_none() {
-            self.redial_at.get_or_insert(now);
+        let address = session.address();
+        session.current.sent_tags.on_run(out, segment);
+        if session.current.is_worn(now, common.limits.packets_per_key) && self.dialling.is_none() {
+            self.want_fresh_keys(now);
         }
-        Some((session.address(), segment))
+        Some((address, segment))
+    }
+
+    /// Dials for fresh keys: at once, or a second after the last ones if forgers wear them out.
+    #[cold]
+    pub(crate) fn want_fresh_keys(&mut self, now: Instant) {
+        let Some(session) = &self.session else { return };
+        let current = &session.current;
+        let at = if current.is_attacked() { now.max(current.since + REDIAL) } else { now };
+        self.redial_at.get_or_insert(at);
+    }
+
+    /// Somebody who saw a datagram of ours says that the peer does not know its keys. Whether that is so shows a dial; false
+    /// when the notice answers nothing that we sent just now, or the last one is less than a second old.
+    pub(crate) fn heed_notice(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        notice: &Notice,
+    ) -> bool {
+        let Some(session) = &self.session else { return false };
+        let current = &session.current;
+        let is_ours =
+            current.remote_index() == notice.index && current.sent_tags.contains(notice.tag);
+        if !is_ours || self.noticed_at.is_some_and(|at| at + REDIAL > now) {
+            return false;
+        }
+        self.noticed_at = Some(now);
+        match &mut self.dialling {
+            // Our hello may have come too early for the new start: it goes out again.
+            Some(dialling) if !dialling.is_answered => dialling.resend_at = now,
+            // The start that answered is gone.
+            Some(_) => {
+                self.retire_dial(common);
+                self.redial_at = Some(now);
+            }
+            None => self.redial_at = Some(now),
+        }
+        true
     }
 
     /// When to call [`Peer::handle_timeout`] next.
     pub(crate) fn next_timeout(&mut self, common: &Common, now: Instant) -> Option<Instant> {
         let life = self.life_at(common, now);
         let limits = &common.limits;
-        let session = self.session.as_ref().and_then(|session| session.next_timeout(now));
+        let session = self.session.as_ref();
+        let session = session.and_then(|session| session.next_timeout(now, limits.dial_timeout));
         let greetings = self.greeting_pending.iter().filter_map(Association::greeting_due).min();
         let expiry = self.greeting_pending.first().map(|first| first.since + limits.dial_timeout);
         let dial = self.dialling.as_ref().map(|dialling| dialling.resend_at);
@@ -293,9 +340,12 @@ impl Peer {
     }
 
     /// Sets when to dial next while messages wait, the peer is down or its keys are worn.
-    pub(crate) fn schedule_redial(&mut self, now: Instant, packets_per_key: u64) {
+    pub(crate) fn schedule_redial(&mut self, common: &Common, now: Instant) {
+        let packets_per_key = common.limits.packets_per_key;
         let wanted = match &self.session {
-            Some(session) => self.presence.is_down() || session.current.is_worn(packets_per_key),
+            Some(session) => {
+                self.presence.is_down() || session.current.is_worn(now, packets_per_key)
+            }
             None => self.wanted_since.is_some() || self.presence.is_watched(),
         };
         self.redial_at = wanted.then(|| self.next_dial(now));

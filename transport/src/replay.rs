@@ -8,6 +8,9 @@
 /// Packets that a window spans unless its owner asks for another size: 1 KiB of bits.
 pub const PACKETS_DEFAULT: usize = 8_192;
 
+/// Packets that a window spans at most: 32 KiB of bits, 26 M packets/s for 10 ms.
+pub const PACKETS_MAX: usize = 1 << 18;
+
 /// Bits per word of the ring.
 const WORD_BITS: u64 = u64::BITS as u64;
 
@@ -89,6 +92,31 @@ impl ReplayWindow {
         debug_assert_eq!(self.check(number), Verdict::Replayed, "a committed number is seen");
         debug_assert!(number <= self.highest, "the highest number bounds all others");
         true
+    }
+
+    /// Makes the window span at least `packets` numbers, at most [`PACKETS_MAX`]. Of the numbers that it did not span until
+    /// now nobody knows whether they were seen, so they count as seen.
+    pub fn grow(&mut self, packets: u64) {
+        let packets = packets.min(PACKETS_MAX as u64).next_power_of_two();
+        if packets <= self.packets() {
+            return;
+        }
+        let mut grown = Self::new(packets as usize);
+        grown.highest = self.highest;
+        for distance in 0..packets.min(self.highest.saturating_add(1)) {
+            let number = self.highest - distance;
+            if self.check(number) != Verdict::Fresh {
+                let index = grown.word_index(number);
+                grown.words[index] |= bit(number);
+            }
+        }
+        *self = grown;
+    }
+
+    /// Makes every number count as seen.
+    pub fn close(&mut self) {
+        self.highest = u64::MAX;
+        self.words.fill(u64::MAX);
     }
 
     /// The highest number committed.

@@ -298,16 +298,6 @@ impl SendLog {
         }
     }
 
-    /// Everything sent and unacknowledged goes out again (under new keys).
-    pub(crate) fn resend_all(&mut self) {
-        self.lost.clear();
-        for index in 0..(self.fresh - self.base) {
-            if self.payload_bytes(self.base + index).is_some() {
-                self.lost.push_back(self.base + index);
-            }
-        }
-    }
-
     /// All blocks below `floor` are settled, except the refusals given in ascending order. `None` when the receiver claims
     /// what was never sent.
     pub(crate) fn on_settled(

@@ -273,8 +273,11 @@ impl SentPackets {
         rtt.pto_base() + ack_delay_max
     }
 
-    /// Forgets everything in flight (the keys are given up); numbers are never used again.
-    pub(crate) fn clear(&mut self) {
+    /// Gives up everything in flight (nothing more is sent under these keys that could prove a loss); `on_lost` sees each.
+    /// Numbers are never used again.
+    pub(crate) fn give_up(&mut self, on_lost: impl FnMut(&SentPacket)) {
+        let in_flight = self.packets.iter().filter(|packet| packet.state == State::InFlight);
+        in_flight.for_each(on_lost);
         self.base = self.next_number();
         self.packets.clear();
         self.bytes_in_flight = 0;

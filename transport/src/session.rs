@@ -5,11 +5,11 @@
 //! packet numbers belong to the association.
 
 mod receive;
+mod succession;
 mod timers;
 mod transmit;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::association::Association;
 use crate::common::Common;
@@ -18,16 +18,9 @@ use crate::flows::{OutCredit, OutFlow};
 use crate::frame::Greeting;
 use crate::lane::Lane;
 use crate::path::Path;
+use crate::time::Instant;
 
 pub(crate) use transmit::{write_association_datagram, write_close};
-
-/// Two handshakes that finished within this time of each other were dialled at once; both sides then send on the one begun
-/// by the smaller key.
-const OVERLAP: Duration = Duration::from_secs(1);
-
-/// Associations kept beside the current one. Both sides choose by themselves which to send on, so keys that the peer may be
-/// using must stay; more handshakes than this overlap only when dials pile up.
-const PREVIOUS_MAX: usize = 3;
 
 /// One session.
 #[derive(Debug)]
@@ -36,8 +29,16 @@ pub(crate) struct Session {
     pub(crate) number: u32,
     pub(crate) greeting: Greeting,
     pub(crate) current: Association,
-    /// Other associations of this incarnation: received on, not sent on but for acknowledgements.
+    /// Other associations of this incarnation: received on, not sent on but for greetings and acknowledgements.
     pub(crate) previous: Vec<Association>,
+    /// Our index of the association that the peer was last seen to send on.
+    pub(crate) peer_sends_on: u32,
+    /// Whether our key is smaller than the peer's.
+    ours_is_smaller: bool,
+    /// When it was last decided which association is sent on.
+    changed_at: Instant,
+    /// When the peer was last asked for a word before old keys are erased.
+    asked_at: Instant,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) path: Path,
     pub(crate) credit: OutCredit,
@@ -54,8 +55,10 @@ impl Session {
         number: u32,
         greeting: Greeting,
         association: Association,
-        common: &Common,
+        ours_is_smaller: bool,
+        common: &mut Common,
     ) -> Self {
+        common.adopted.push((association.remote_index(), association.local_index()));
         let limits = &common.limits;
         let path = Path::new(association.address, limits.datagram_bytes, association.rtt);
         let remote_shard = association.remote_shard();
@@ -63,63 +66,18 @@ impl Session {
             number,
             message_bytes_max: greeting.message_bytes_max.min(limits.message_bytes_max),
             greeting,
+            peer_sends_on: association.local_index(),
             current: association,
             previous: Vec::new(),
+            ours_is_smaller,
+            changed_at: Instant::default(),
+            asked_at: Instant::default(),
             lanes: vec![Lane::new(remote_shard, limits)],
             path,
             credit: OutCredit::default(),
             probe_count: 0,
             blocked_due: false,
         }
-    }
-
-    /// A further handshake with the same incarnation finished: its keys are used from here on, unless an overlapping dial's
-    /// are preferred.
-    pub(crate) fn add_association(
-        &mut self,
-        common: &mut Common,
-        association: Association,
-        ours_is_smaller: bool,
-    ) {
-        let gap = association.since.saturating_duration_since(self.current.since);
-        let overlap = gap < OVERLAP;
-        let keep = overlap
-            && !self.current.is_worn(common.limits.packets_per_key)
-            && self.current.is_from_smaller(ours_is_smaller)
-            && !association.is_from_smaller(ours_is_smaller);
-        let other = if keep {
-            association
-        } else {
-            self.path.address = association.address;
-            std::mem::replace(&mut self.current, association)
-        };
-        self.previous.push(other);
-        if self.previous.len() > PREVIOUS_MAX {
-            // The peer may still send on any of them; it does so least likely on the one it was quiet on for longest.
-            let ages = self.previous.iter().enumerate().map(|(i, other)| (other.last_received, i));
-            if let Some((_, index)) = ages.min() {
-                common.retired.push(self.previous.swap_remove(index).local_index());
-            }
-        }
-        if !keep {
-            self.resend_under_new_keys();
-        }
-    }
-
-    /// Everything in flight under the old keys goes out again under the new ones; duplicates are noticed by block number.
-    fn resend_under_new_keys(&mut self) {
-        for previous in &mut self.previous {
-            previous.spaces.iter_mut().for_each(|space| space.sent.clear());
-        }
-        self.path.bytes_in_flight = 0;
-        for lane in &mut self.lanes {
-            lane.log.resend_all();
-            lane.tell_grants_again();
-            lane.refusals_due = !lane.refusals().is_empty();
-            lane.refusals_told.clear();
-        }
-        self.blocked_due = true;
-        self.probe_count = 0;
     }
 
     /// The association with this index, with whether it is the current one.

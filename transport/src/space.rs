@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::frame;
 use crate::header::LaneHeader;
-use crate::keys::{OpeningKey, SealingKey};
+use crate::keys::{OpeningKey, SealingKey, Suite};
 use crate::limits::{
-    ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, PACKETS_PER_KEY_STOP, TAG_BYTES,
+    ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, Limits, TAG_BYTES,
 };
 use crate::ranges::{RangeSet, ack_size_max, encode_ack};
 use crate::replay::{ReplayWindow, Verdict};
@@ -20,12 +20,36 @@ use crate::time::Instant;
 /// On average one number in this many is left out, so that a receiver that acknowledges blindly gives itself away.
 const SKIP_EVERY: u64 = 2_048;
 
+/// The replay window spans at least what arrives in this time: so much later a datagram may come by another path.
+const RATE_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Why a datagram did not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenError {
     Replayed,
     TooOld,
     Forged,
+    /// As many forgeries were tried on the key as it may see.
+    KeyWorn,
+}
+
+/// What one key may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyLimits {
+    /// Packets sealed, at most.
+    packets: u64,
+    /// Datagrams that do not open, at most.
+    forgeries: u64,
+}
+
+impl KeyLimits {
+    /// The lower of what the AEAD stands and what the node allows.
+    pub(crate) fn new(suite: Suite, limits: &Limits) -> Self {
+        Self {
+            packets: limits.packets_per_key_stop,
+            forgeries: limits.forgeries_per_key.min(suite.forgeries_max()),
+        }
+    }
 }
 
 /// One lane's numbers and keys under one association.
@@ -43,12 +67,18 @@ pub(crate) struct PacketSpace {
     ack_deadline: Option<Instant>,
     largest_received: Instant,
     skip_in: u64,
+    limits: KeyLimits,
+    /// Datagrams that did not open.
+    forged: u64,
+    /// When the rate of arrivals was last looked at, and the highest number then.
+    rate_mark: (Instant, u64),
 }
 
 impl PacketSpace {
     pub(crate) fn new(
         remote_shard: u8,
         (sealing, opening): (SealingKey, OpeningKey),
+        limits: KeyLimits,
         random: u64,
     ) -> Self {
         Self {
@@ -63,23 +93,53 @@ impl PacketSpace {
             ack_deadline: None,
             largest_received: Instant::default(),
             skip_in: 1 + random % (2 * SKIP_EVERY),
+            limits,
+            forged: 0,
+            rate_mark: (Instant::default(), 0),
         }
+    }
+
+    /// Whether half of the forgeries that the key may see were tried on it.
+    #[inline]
+    pub(crate) fn is_attacked(&self) -> bool {
+        self.forged > self.limits.forgeries / 2
     }
 
     /// Opens a datagram in place; the payload is what lies between header and tag.
     #[inline]
     pub(crate) fn open<'a>(
-        &self,
+        &mut self,
         header: &LaneHeader,
         datagram: &'a mut [u8],
     ) -> Result<&'a mut [u8], OpenError> {
         match self.replay.check(header.packet_number) {
             Verdict::Fresh => {}
-            Verdict::Replayed => return Err(OpenError::Replayed),
-            Verdict::TooOld => return Err(OpenError::TooOld),
+            verdict => return Err(self.refuse(verdict)),
         }
         let (head, sealed) = datagram.split_at_mut(HEADER_BYTES);
-        self.opening.open(header.packet_number, head, sealed).ok_or(OpenError::Forged)
+        match self.opening.open(header.packet_number, head, sealed) {
+            Some(payload) => Ok(payload),
+            None => Err(self.on_forged()),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, verdict: Verdict) -> OpenError {
+        match verdict {
+            _ if self.forged >= self.limits.forgeries => OpenError::KeyWorn,
+            Verdict::TooOld => OpenError::TooOld,
+            _ => OpenError::Replayed,
+        }
+    }
+
+    /// Counts a datagram that did not open. At the limit nothing opens any more: to the window, everything has been seen.
+    #[cold]
+    fn on_forged(&mut self) -> OpenError {
+        self.forged += 1;
+        if self.forged >= self.limits.forgeries {
+            self.replay.close();
+        }
+        OpenError::Forged
     }
 
     /// The datagram's content was taken: its number is never accepted again, and is acknowledged if it asks for it.
@@ -127,9 +187,18 @@ impl PacketSpace {
             && (self.ack_now || self.ack_deadline.is_some_and(|deadline| deadline <= now))
     }
 
-    /// When it must leave, unless it is due already.
+    /// Whether nothing more may be sealed under these keys.
+    #[inline]
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.sent.next_number() >= self.limits.packets
+    }
+
+    /// When it must leave, if it can; the clock's origin when it is due already.
     #[inline]
     pub(crate) fn ack_deadline(&self) -> Option<Instant> {
+        if self.is_used_up() {
+            return None;
+        }
         if self.ack_now { Some(Instant::default()) } else { self.ack_deadline }
     }
 
@@ -148,7 +217,23 @@ impl PacketSpace {
         self.unacknowledged = 0;
         self.ack_now = false;
         self.ack_deadline = None;
+        if now >= self.rate_mark.0 + RATE_INTERVAL {
+            self.on_rate(now);
+        }
         true
+    }
+
+    /// Keeps the replay window at least as long as what arrives in [`RATE_INTERVAL`].
+    #[cold]
+    fn on_rate(&mut self, now: Instant) {
+        let (then, number) = self.rate_mark;
+        let highest = self.received.largest().unwrap_or(number);
+        let elapsed = now.saturating_duration_since(then).max(RATE_INTERVAL);
+        let arrived = u128::from(highest - number) * RATE_INTERVAL.as_nanos() / elapsed.as_nanos();
+        if arrived > self.replay.packets().into() {
+            self.replay.grow(arrived as u64);
+        }
+        self.rate_mark = (now, highest);
     }
 
     /// Number of the next datagram; `None` when the keys are used up.
@@ -158,13 +243,16 @@ impl PacketSpace {
         now: Instant,
         random: impl FnOnce() -> u64,
     ) -> Option<u64> {
+        if self.is_used_up() {
+            return None;
+        }
         self.skip_in -= 1;
         if self.skip_in == 0 {
             self.sent.skip(now);
             self.skip_in = 1 + random() % (2 * SKIP_EVERY);
         }
         let number = self.sent.next_number();
-        (number < PACKETS_PER_KEY_STOP).then_some(number)
+        (number < self.limits.packets).then_some(number)
     }
 
     /// Seals `out[start..]`, whose first bytes are room for the header, and appends the tag.

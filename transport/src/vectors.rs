@@ -6,11 +6,12 @@ use crate::flows::OutFlow;
 use crate::frame::{self, Bind, Close, Credit, Greeting, Record};
 use crate::header::LaneHeader;
 use crate::keys::{AssociationSecret, Role, Suite};
-use crate::limits::HEADER_BYTES;
+use crate::limits::{HEADER_BYTES, Limits};
 use crate::ranges::{RangeSet, encode_ack};
+use crate::restarted::Notice;
 use crate::send_log::{Route, SendLog, Waiter};
 use crate::slots::SlotPool;
-use crate::space::PacketSpace;
+use crate::space::{KeyLimits, PacketSpace};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
@@ -86,7 +87,9 @@ fn blocks() -> Vec<Vec<u8>> {
 
 fn lane_datagram() -> Vec<u8> {
     let secret = AssociationSecret::from_bytes([0x42; 32]);
-    let space = PacketSpace::new(5, secret.lane_keys(Suite::Aes128Gcm, Role::Dialler, 3, 5), 1);
+    let keys = secret.lane_keys(Suite::Aes128Gcm, Role::Dialler, 3, 5);
+    let limits = KeyLimits::new(Suite::Aes128Gcm, &Limits::default());
+    let space = PacketSpace::new(5, keys, limits, 1);
     let header = LaneHeader {
         key_phase: false,
         steering: 5,
@@ -99,6 +102,13 @@ fn lane_datagram() -> Vec<u8> {
     out.push(frame::PING);
     space.seal(&header, &mut out, 0);
     out
+}
+
+/// The answer of a node that knows nothing of index 01020304 to the datagram above.
+fn restarted() -> Vec<u8> {
+    let datagram = lane_datagram();
+    let header = LaneHeader::decode(&datagram).expect("a lane datagram");
+    Notice::answering(&header, &datagram).expect("it has a tag").encode().to_vec()
 }
 
 #[test]
@@ -118,6 +128,7 @@ fn vectors_stand_in_the_protocol_page() {
         ("BLOCK 0", blocks.next().expect("two blocks")),
         ("BLOCK 1", blocks.next().expect("two blocks")),
         ("datagram", lane_datagram()),
+        ("RESTARTED", restarted()),
     ];
     let lines: Vec<_> =
         vectors.iter().map(|(name, bytes)| format!("{name:<10} {}", hex(bytes))).collect();

@@ -115,7 +115,7 @@ impl Pair {
             self.drain();
             if self.wire.is_empty() {
                 let next = self.ends.iter().filter_map(|(end, _)| end.poll_timeout()).min();
-                self.now = next.unwrap_or(end).clamp(self.now + Duration::from_micros(20), end);
+                self.now = next.unwrap_or(end).max(self.now + Duration::from_micros(20)).min(end);
             } else {
                 self.now += Duration::from_micros(20);
             }

@@ -336,7 +336,7 @@ impl Endpoint {
             dialling.hellos += 1;
         }
         let end = dialling.begun + dial_timeout;
-        dialling.resend_at = (now + dialling.pause).min(end);
+        dialling.resend_at = (now + self.common.jitter(dialling.pause)).min(end);
         dialling.pause = (2 * dialling.pause).min(HELLO_PAUSE_MAX);
         self.handshakes.out.push_back((dialling.address, datagram));
     }
@@ -360,7 +360,7 @@ impl Endpoint {
         self.common.counters.dials_failed += 1;
         let peer = &mut self.peers[index as usize];
         peer.retire_dial(&mut self.common);
-        peer.schedule_redial(now, self.common.limits.packets_per_key);
+        peer.schedule_redial(&self.common, now);
         let id = peer.id;
         self.common.ends.events.push_back(Event::DialFailed { peer: id, error });
         self.forget_retired();

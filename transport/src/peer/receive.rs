@@ -55,7 +55,11 @@ impl Peer {
         let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
         let payload = match space.open(header, datagram) {
             Ok(payload) => payload,
-            Err(error) => return drop_unopened(common, error),
+            Err(error) => {
+                let is_attacked = space.is_attacked();
+                drop_unopened(common, error);
+                return self.on_unopened(now, is_attacked);
+            }
         };
         let mut rx = Receiving {
             common,
@@ -75,6 +79,9 @@ impl Peer {
         match taken {
             Ok(taken) => {
                 space.on_received(now, header, taken.eliciting, ack_delay);
+                if taken.chosen && session.peer_sends_on != header.association {
+                    session.on_peer_moved(common, now, header.association);
+                }
                 self.on_heard(common, now);
                 self.on_answered(common, header.association);
                 if taken.progress && self.was_full {
@@ -91,6 +98,16 @@ impl Peer {
                 self.on_fault(common, fault)
             }
         }
+    }
+
+    /// Asks for fresh keys while somebody wears out these.
+    #[cold]
+    fn on_unopened(&mut self, now: Instant, is_attacked: bool) -> Received {
+        if is_attacked && self.dialling.is_none() && self.redial_at.is_none() {
+            self.want_fresh_keys(now);
+            return Received::Taken;
+        }
+        Received::Dropped
     }
 
     fn on_fault(&mut self, common: &mut Common, fault: Fault) -> Received {
@@ -206,15 +223,15 @@ impl Peer {
         self.address = Some(association.address);
         if let Some(session) = &mut self.session {
             if session.greeting.incarnation == greeting.incarnation {
-                let ours_is_smaller = common.key < self.key;
-                session.add_association(common, association, ours_is_smaller);
+                session.add_association(common, now, association);
                 self.on_heard(common, now);
                 return;
             }
             self.end_session(common, now, EndCause::NewIncarnation, Outcome::Unknown);
         }
         self.sessions += 1;
-        let mut session = Session::new(self.sessions, greeting, association, common);
+        let mut session =
+            Session::new(self.sessions, greeting, association, common.key < self.key, common);
         session.blocked_due = true;
         self.session = Some(Box::new(session));
         self.wanted_since = None;
@@ -275,6 +292,7 @@ fn drop_unopened(common: &mut Common, error: OpenError) -> Received {
         OpenError::Replayed => &mut counters.dropped_replayed,
         OpenError::TooOld => &mut counters.dropped_too_old,
         OpenError::Forged => &mut counters.dropped_forged,
+        OpenError::KeyWorn => &mut counters.dropped_key_worn,
     } += 1;
     Received::Dropped
 }

@@ -24,6 +24,8 @@ pub(crate) struct Taken {
     pub(crate) close: Option<Close>,
     /// There may be room again for messages that found none.
     pub(crate) progress: bool,
+    /// It carried what a peer sends only on the association that it chose.
+    pub(crate) chosen: bool,
 }
 
 impl Session {
@@ -43,6 +45,7 @@ impl Session {
         let mut taken = Taken::default();
         let mut reader = Reader::new(payload);
         while let Some(kind) = reader.u8() {
+            taken.chosen |= !matches!(kind, frame::ACK | frame::PADDING | frame::RECORD);
             match kind {
                 frame::BLOCK => {
                     taken.eliciting = true;
@@ -99,28 +102,21 @@ impl Session {
         lane: usize,
         ack: &Ack<'_>,
     ) -> Result<(), Fault> {
-        let is_current = self.current.local_index() == header.association;
-        let Some((association, _)) = self.association(header.association) else {
-            return Ok(());
+        let Self { current, previous, lanes, path, .. } = self;
+        let is_current = current.local_index() == header.association;
+        let association = if is_current {
+            current
+        } else {
+            let mut others = previous.iter_mut();
+            let other = others.find(|other| other.local_index() == header.association);
+            let Some(other) = other else { return Ok(()) };
+            other
         };
         let mut greeted = false;
         let found = association.spaces.iter().position(|s| s.remote_shard == header.sender_shard);
         let Some(found) = found else { return Err(LIE) };
-        if !is_current {
-            // Nothing is in flight under old keys but the greeting: the rest went out again under the new ones.
-            let space = &mut association.spaces[found];
-            space
-                .sent
-                .on_ack(ack, |p| greeted |= p.control & control::GREETING != 0)
-                .map_err(|_| LIE)?;
-            if greeted {
-                association.on_greeting_acknowledged();
-            }
-            return Ok(());
-        }
-        let Self { current, lanes, path, .. } = self;
         let (lane, pool) = (&mut lanes[lane], &mut rx.common.pool);
-        let space = &mut current.spaces[found];
+        let space = &mut association.spaces[found];
         let in_flight = space.sent.bytes_in_flight();
         let limited_by_window = path.bytes_in_flight * 2 > path.cubic.window();
         let mut told_refusals = false;
@@ -135,11 +131,11 @@ impl Session {
             })
             .map_err(|_| LIE)?;
         path.bytes_in_flight -= in_flight - space.sent.bytes_in_flight();
-        if told_refusals {
+        if told_refusals && is_current {
             lane.on_refusals_acknowledged(ack);
         }
         if greeted {
-            current.on_greeting_acknowledged();
+            association.on_greeting_acknowledged();
         }
         if let Some(sent) = summary.rtt_from {
             let delay =
@@ -154,7 +150,10 @@ impl Session {
             path.cubic.on_acked(now, newest, summary.bytes, &path.rtt, !limited_by_window);
             self.probe_count = 0;
         }
-        self.detect_losses(rx.common, now, found);
+        self.detect_losses(rx.common, now, header.association, found);
+        if greeted {
+            self.settle_candidate(rx.common, now, header.association);
+        }
         Ok(())
     }
 
@@ -200,9 +199,19 @@ impl Session {
     }
 
     /// Declares packets lost on one space, by count or by time.
-    pub(super) fn detect_losses(&mut self, common: &mut Common, now: Instant, space: usize) {
-        let Self { current, lanes, path, .. } = self;
-        let space = &mut current.spaces[space];
+    pub(super) fn detect_losses(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        association: u32,
+        space: usize,
+    ) {
+        let Self { current, previous, lanes, path, .. } = self;
+        let mut all = std::iter::once(current).chain(previous);
+        let Some(association) = all.find(|other| other.local_index() == association) else {
+            return;
+        };
+        let space = &mut association.spaces[space];
         let Some(lane) = lanes.iter_mut().find(|lane| lane.remote_shard == space.remote_shard)
         else {
             return;

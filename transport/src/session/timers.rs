@@ -2,8 +2,12 @@
 //!
 //! What always holds: `next_timeout` is never later than the moment at which `handle_timeout` would do something.
 
+use std::time::Duration;
+
 use super::Session;
+use crate::association::Association;
 use crate::common::Common;
+use crate::lane::Lane;
 use crate::limits::{ACK_DELAY_MAX, PROBE_INTERVAL_MAX};
 use crate::sent::SentPackets;
 use crate::space::PacketSpace;
@@ -11,7 +15,7 @@ use crate::time::Instant;
 
 impl Session {
     /// When to call [`Session::handle_timeout`] next.
-    pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self, now: Instant, dial_timeout: Duration) -> Option<Instant> {
         let acks = self.previous.iter().flat_map(|association| {
             let acks = association.spaces.iter().filter_map(PacketSpace::ack_deadline);
             acks.chain(association.greeting_due())
@@ -23,13 +27,17 @@ impl Session {
                 (a, b) => a.or(b),
             };
         };
+        if !self.previous.is_empty() {
+            consider(self.close_old_at(dial_timeout));
+        }
         consider(self.current.greeting_due());
         for space in &self.current.spaces {
             consider(space.ack_deadline());
             consider(space.sent.loss_time());
         }
         consider(self.probe_at());
-        if self.lanes.iter().any(|lane| lane.log.has_unsent() || !lane.best_effort.is_empty()) {
+        let waits = |lane: &Lane| lane.log.has_unsent() || !lane.best_effort.is_empty();
+        if !self.current.is_used_up() && self.lanes.iter().any(waits) {
             consider(self.path.next_release(now));
         }
         next
@@ -37,10 +45,11 @@ impl Session {
 
     /// When the probe timer fires (RFC 9002 section 6.2): while anything is in flight, or unsettled with nothing in flight.
     fn probe_at(&self) -> Option<Instant> {
-        if !self.is_awaiting() {
+        if !self.is_awaiting() || self.current.is_used_up() {
             return None;
         }
-        let last = self.current.spaces.iter().map(|space| space.sent.last_sent()).max()?;
+        let all = self.previous.iter().chain([&self.current]);
+        let last = all.filter_map(Association::last_sent).max()?;
         let base = SentPackets::probe_delay(&self.path.rtt, ACK_DELAY_MAX);
         let delay = base.saturating_mul(1 << self.probe_count.min(16)).min(PROBE_INTERVAL_MAX);
         Some(last + delay)
@@ -50,8 +59,11 @@ impl Session {
     pub(crate) fn handle_timeout(&mut self, common: &mut Common, now: Instant) {
         for space in 0..self.current.spaces.len() {
             if self.current.spaces[space].sent.loss_time().is_some_and(|time| time <= now) {
-                self.detect_losses(common, now, space);
+                self.detect_losses(common, now, self.current.local_index(), space);
             }
+        }
+        if !self.previous.is_empty() {
+            self.close_old(common, now);
         }
         if self.probe_at().is_some_and(|time| time <= now) {
             self.on_probe_timeout(common);

@@ -1,0 +1,202 @@
+//! Owns how a session passes from one association to the next: which one is sent on, which are still received on, and when
+//! an old one is erased.
+//!
+//! What always holds: nothing but the greeting is sent under keys of which the peer may not know that they belong to the
+//! session; what is in flight under old keys stays there until it is acknowledged or lost; the association that the peer was
+//! last seen to send on is never erased.
+
+use std::time::Duration;
+
+use super::Session;
+use crate::association::Association;
+use crate::common::Common;
+use crate::limits::{ACK_DELAY_MAX, PROBE_INTERVAL_MAX};
+use crate::sent::{NO_BLOCK, SentPackets, control};
+use crate::time::Instant;
+
+/// Two handshakes that finished within this time of each other were dialled at once; both sides then send on the one begun
+/// by the smaller key.
+const OVERLAP: Duration = Duration::from_secs(1);
+
+/// Associations kept beside the current one. More overlap only when dials pile up; the one that was quiet for longest then
+/// goes early.
+const PREVIOUS_MAX: usize = 8;
+
+/// Probe timeouts for which nothing came under old keys before they are erased.
+const QUIET_PROBE_TIMEOUTS: u32 = 3;
+
+impl Session {
+    /// A further handshake with the same incarnation finished, and the peer greeted under it.
+    pub(crate) fn add_association(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        mut association: Association,
+    ) {
+        let index = association.local_index();
+        let is_known = association.is_greeting_acknowledged();
+        association.is_candidate = true;
+        self.previous.push(association);
+        if is_known {
+            self.settle_candidate(common, now, index);
+        }
+        if self.previous.len() > PREVIOUS_MAX {
+            self.erase_quietest(common);
+        }
+    }
+
+    /// The peer knows whose keys these are: from here on they are sent on, unless others are preferred. Both sides prefer
+    /// the newer, and of two that overlap the one that the smaller key began.
+    #[cold]
+    pub(crate) fn settle_candidate(&mut self, common: &mut Common, now: Instant, index: u32) {
+        let found = self.previous.iter().position(|other| other.local_index() == index);
+        let Some(found) = found.filter(|&found| self.previous[found].is_candidate) else {
+            return;
+        };
+        self.previous[found].is_candidate = false;
+        let (current, other) = (&self.current, &self.previous[found]);
+        let (current_leads, other_leads) = (
+            current.is_from_smaller(self.ours_is_smaller),
+            other.is_from_smaller(self.ours_is_smaller),
+        );
+        let is_newer = other.since >= current.since;
+        let gap = other.since.saturating_duration_since(current.since)
+            + current.since.saturating_duration_since(other.since);
+        let is_worn = current.is_worn(now, common.limits.packets_per_key);
+        let overlaps = gap < OVERLAP && !is_worn && current_leads != other_leads;
+        if if overlaps { other_leads } else { is_newer } {
+            self.path.address = other.address;
+            std::mem::swap(&mut self.current, &mut self.previous[found]);
+            self.on_new_keys(common);
+        }
+        self.changed_at = now;
+    }
+
+    /// What is told by packet number is told anew; all else in flight is acknowledged under the keys that it left under.
+    fn on_new_keys(&mut self, common: &mut Common) {
+        common.counters.rekeys += 1;
+        common.adopted.push((self.current.remote_index(), self.current.local_index()));
+        for lane in &mut self.lanes {
+            lane.refusals_due = !lane.refusals().is_empty();
+            lane.refusals_told.clear();
+        }
+        // So that the peer sees soon that its old keys are not used any more, also when there is nothing to send.
+        self.ping();
+    }
+
+    /// The peer sends on another association than before.
+    #[cold]
+    pub(crate) fn on_peer_moved(&mut self, common: &mut Common, now: Instant, index: u32) {
+        self.peer_sends_on = index;
+        self.settle_candidate(common, now, index);
+    }
+
+    fn erase_quietest(&mut self, common: &mut Common) {
+        let others = self.previous.iter().enumerate();
+        let others = others.filter(|(_, other)| other.local_index() != self.peer_sends_on);
+        let quietest = others.min_by_key(|(_, other)| other.last_received);
+        if let Some((index, _)) = quietest {
+            self.erase(common, index);
+        }
+    }
+
+    /// Forgets keys; dropping them overwrites their secrets.
+    fn erase(&mut self, common: &mut Common, index: usize) {
+        self.give_up_flight(index);
+        let old = self.previous.swap_remove(index);
+        common.retired.push(old.local_index());
+        common.counters.associations_erased += 1;
+    }
+
+    /// One probe timeout, without back-off.
+    fn probe_timeout(&self) -> Duration {
+        SentPackets::probe_delay(&self.path.rtt, ACK_DELAY_MAX)
+    }
+
+    /// When nothing more can prove what became of packets under old keys: they go out again under the new ones.
+    fn flight_ends_at(&self, old: &Association) -> Option<Instant> {
+        if old.bytes_in_flight() == 0 {
+            return None;
+        }
+        old.last_sent().map(|last| last + self.probe_timeout())
+    }
+
+    /// When old keys may be erased; `None` while the peer may still choose them or sends on them.
+    fn erased_at(&self, old: &Association, dial_timeout: Duration) -> Option<Instant> {
+        if old.local_index() == self.peer_sends_on {
+            return None;
+        }
+        if old.is_candidate {
+            return Some(old.last_received.max(old.since) + dial_timeout);
+        }
+        let quiet = QUIET_PROBE_TIMEOUTS * self.probe_timeout();
+        let next = old.last_received.max(self.changed_at) + quiet;
+        Some(next.max(self.asked_at + PROBE_INTERVAL_MAX))
+    }
+
+    /// When [`Session::close_old`] would do something.
+    #[cold]
+    pub(super) fn close_old_at(&self, dial_timeout: Duration) -> Option<Instant> {
+        let times = self.previous.iter().flat_map(|old| {
+            let losses = old.spaces.iter().filter_map(|space| space.sent.loss_time());
+            let ends = [self.flight_ends_at(old), self.erased_at(old, dial_timeout)];
+            losses.chain(ends.into_iter().flatten())
+        });
+        times.min()
+    }
+
+    /// Does what is due for old keys: losses, what is given up, erasing.
+    #[cold]
+    pub(super) fn close_old(&mut self, common: &mut Common, now: Instant) {
+        let dial_timeout = common.limits.dial_timeout;
+        for index in (0..self.previous.len()).rev() {
+            let association = self.previous[index].local_index();
+            for space in 0..self.previous[index].spaces.len() {
+                if self.previous[index].spaces[space].sent.loss_time().is_some_and(|at| at <= now) {
+                    self.detect_losses(common, now, association, space);
+                }
+            }
+            let old = &self.previous[index];
+            if self.flight_ends_at(old).is_some_and(|at| at <= now) {
+                self.give_up_flight(index);
+            }
+            let old = &self.previous[index];
+            if self.erased_at(old, dial_timeout).is_some_and(|at| at <= now) {
+                if old.is_candidate || self.is_heard_since(old) {
+                    self.erase(common, index);
+                } else {
+                    // The path may be cut, and the peer may be sending under these keys for all we know.
+                    self.asked_at = now;
+                    self.ping();
+                }
+            }
+        }
+    }
+
+    /// Whether anything came under other keys since `old` were heard last.
+    fn is_heard_since(&self, old: &Association) -> bool {
+        let others = self.previous.iter().chain([&self.current]);
+        let mut others = others.filter(|other| other.local_index() != old.local_index());
+        others.any(|other| other.last_received > old.last_received)
+    }
+
+    fn give_up_flight(&mut self, index: usize) {
+        let Self { previous, lanes, path, blocked_due, .. } = self;
+        for space in &mut previous[index].spaces {
+            path.bytes_in_flight -= space.sent.bytes_in_flight();
+            let mut controls = 0;
+            let lane = lanes.iter_mut().find(|lane| lane.remote_shard == space.remote_shard);
+            let Some(lane) = lane else { continue };
+            space.sent.give_up(|packet| {
+                controls |= packet.control;
+                if packet.block != NO_BLOCK {
+                    lane.log.on_lost(packet.block);
+                }
+            });
+            if controls & control::CREDIT != 0 {
+                lane.tell_grants_again();
+            }
+            *blocked_due |= controls & control::BLOCKED != 0;
+        }
+    }
+}
