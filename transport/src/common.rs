@@ -88,6 +88,12 @@ impl Ends {
 }
 
 impl Common {
+    /// An association is forgotten while its session, if any, goes on.
+    pub(crate) fn erase(&mut self, local_index: u32) {
+        self.retired.push(local_index);
+        self.counters.associations_erased += 1;
+    }
+
     /// A pause of about this length, by up to a quarter shorter or longer, so that many who wait for one node spread.
     pub(crate) fn jitter(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(0.75 + 0.5 * (self.entropy.next_u64() as f64 / u64::MAX as f64))

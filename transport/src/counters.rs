@@ -67,7 +67,7 @@ counters! {
     associations_established,
     /// Keys replaced by newer ones within their session.
     rekeys,
-    /// Old keys erased because newer ones were in use both ways.
+    /// Keys erased though their session did not end: newer ones were in use both ways, or no greeting came under them.
     associations_erased,
     /// Peers told that we know nothing of the keys they use, having restarted.
     restarts_told,

@@ -130,7 +130,7 @@ impl Peer {
         common.counters.associations_established += 1;
         if self.greeting_pending.len() == PENDING_MAX {
             let oldest = self.greeting_pending.remove(0);
-            common.retired.push(oldest.local_index());
+            common.erase(oldest.local_index());
         }
         self.greeting_pending.push(association);
     }
@@ -244,7 +244,7 @@ impl Peer {
         self.greeting_pending.retain(|association| {
             let keep = association.since + dial_timeout > now;
             if !keep {
-                common.retired.push(association.local_index());
+                common.erase(association.local_index());
             }
             keep
         });

@@ -233,6 +233,82 @@ mod tests {
         assert_eq!(window.check(100), Verdict::Replayed);
     }
 
+    /// Every sequence of five numbers around the edges of the smallest window and of its words, from three starts.
+    #[test]
+    fn every_short_sequence_agrees_with_the_reference() {
+        for start in [0, (1 << 32) - 64, u64::MAX - 192] {
+            let offsets = [0, 1, 2, 62, 63, 64, 65, 127, 128, 129, 191, 192];
+            let count = offsets.len();
+            for sequence in 0..count.pow(5) {
+                let number = |place| start + offsets[sequence / count.pow(place) % count];
+                assert_agrees(64, (0..5).map(number));
+            }
+        }
+    }
+
+    #[test]
+    fn every_edge_is_exact_to_one_packet() {
+        for packets in [64, 1_024, PACKETS_DEFAULT, PACKETS_MAX] {
+            for highest in [packets as u64, 1 << 32, u64::MAX] {
+                let mut window = ReplayWindow::new(packets);
+                assert!(window.commit(highest));
+                let edge = highest - (packets as u64 - 1);
+                assert_eq!(window.check(edge), Verdict::Fresh);
+                assert_eq!(window.check(edge - 1), Verdict::TooOld);
+                assert!(window.commit(edge) && !window.commit(edge));
+                assert_eq!(window.check(edge + 1), Verdict::Fresh);
+            }
+        }
+    }
+
+    #[test]
+    fn a_grown_window_forgets_nothing_and_takes_nothing_that_it_cannot_know() {
+        for highest in [100_u64, 63, 5_000, 1 << 40] {
+            for to in [128, 1_000, 4_096] {
+                let (mut window, mut seen) = (ReplayWindow::new(64), HashSet::new());
+                for number in (0..=highest).rev().take(200).filter(|number| number % 3 == 0) {
+                    let number = highest - (highest - number).min(highest);
+                    if window.check(number) == Verdict::Fresh && window.commit(number) {
+                        seen.insert(number);
+                    }
+                }
+                window.commit(highest);
+                seen.insert(highest);
+                window.grow(to);
+                assert_eq!(window.packets(), to.next_power_of_two());
+                for number in highest.saturating_sub(10_000)..=highest {
+                    let is_known = highest - number < 64;
+                    let is_fresh = is_known && !seen.contains(&number);
+                    assert_eq!(window.check(number) == Verdict::Fresh, is_fresh, "{number}");
+                }
+                // From here on it is a window of the new size.
+                let next = highest + to - 1;
+                assert!(window.commit(next));
+                assert_eq!(window.check(highest), Verdict::Replayed);
+                assert_eq!(window.check(highest + 1), Verdict::Fresh);
+            }
+        }
+    }
+
+    #[test]
+    fn growth_is_bounded_and_never_shrinks() {
+        let mut window = ReplayWindow::default();
+        window.grow(10);
+        assert_eq!(window.packets(), PACKETS_DEFAULT as u64);
+        window.grow(u64::MAX);
+        assert_eq!(window.packets(), PACKETS_MAX as u64);
+    }
+
+    #[test]
+    fn a_closed_window_takes_nothing() {
+        let mut window = ReplayWindow::new(64);
+        window.commit(7);
+        window.close();
+        for number in [0, 7, 8, 1 << 40, u64::MAX - 64, u64::MAX - 1, u64::MAX] {
+            assert_ne!(window.check(number), Verdict::Fresh);
+        }
+    }
+
     #[test]
     fn checking_moves_nothing() {
         let window = ReplayWindow::new(64);

@@ -15,10 +15,12 @@ use crate::recorder::FlowSetup;
 use crate::script::{Action, Fault};
 use crate::world::World;
 
+pub use keys::{rekey, restart_noticed};
 pub use outages::{close, kill, partition, replay, restart, simultaneous_dial};
 pub use presence::{black_hole, cable, churn, process};
 pub use traffic::{clean, corruption, exactly_once, mesh, refusals};
 
+mod keys;
 mod outages;
 mod presence;
 mod traffic;
@@ -39,6 +41,8 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("clean", clean),
     ("mesh", mesh),
     ("close", close),
+    ("rekey", rekey),
+    ("restart_noticed", restart_noticed),
     ("cable", cable),
     ("process", process),
 ];

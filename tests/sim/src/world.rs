@@ -4,7 +4,7 @@
 //! steps: outputs until there are none, then the application's work, then the checks. What a
 //! seed and a script decide is therefore decided for good, and the [`Trace`] shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -57,7 +57,13 @@ pub struct World {
     events: u64,
     timeouts_at_once: u32,
     run: Vec<u8>,
+    /// Every lane datagram sealed: its sender, which start of it, and the header less its flags, which is key and number.
+    sealed: HashSet<(NodeIndex, u32, [u8; LANE_HEADER_BYTES])>,
 }
+
+/// Bytes of a lane datagram that name its key and number; its flags stand at [`LANE_FLAGS`].
+const LANE_HEADER_BYTES: usize = 16;
+const LANE_FLAGS: usize = 7;
 
 impl World {
     /// A world in which nothing exists yet.
@@ -77,6 +83,7 @@ impl World {
             events: 0,
             timeouts_at_once: 0,
             run: Vec::new(),
+            sealed: HashSet::new(),
         }
     }
 
@@ -110,6 +117,17 @@ impl World {
     /// Puts an action on the agenda, `after` the world's beginning.
     pub fn at(&mut self, after: Duration, action: Action) {
         self.agenda.put(BEGUN + after, Happening::Act(action));
+    }
+
+    /// Makes a datagram that no endpoint sent arrive, as from a node's address.
+    pub fn inject(
+        &mut self,
+        after: Duration,
+        (from, to): (NodeIndex, NodeIndex),
+        datagram: Vec<u8>,
+    ) {
+        let from = self.nodes[from].address;
+        self.agenda.put(BEGUN + after, Happening::Arrival { from, to, datagram });
     }
 
     /// Lets time pass until `after` the world's beginning.

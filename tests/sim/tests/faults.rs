@@ -54,6 +54,16 @@ fn close() {
 }
 
 #[test]
+fn rekey() {
+    check(("faults", "rekey"), scenario::rekey, 20);
+}
+
+#[test]
+fn restart_noticed() {
+    check(("faults", "restart_noticed"), scenario::restart_noticed, 50);
+}
+
+#[test]
 fn every_scenario_repeats() {
     for (_, scenario) in SCENARIOS {
         check_repeats(*scenario, 3);

@@ -92,6 +92,64 @@ Aes256Gcm iv 09bff9fce648712603bf998c sealed 8850aebf928d8b1ce6841e94d6a436b802d
 ChaCha20Poly1305 iv 7eeb75e82369631966753423 sealed d520b883eda4a1d67737a8d0cc49275e2297397f47b5d407f2c4de
 ";
 
+/// Every type that holds a secret, and every type that holds one of these, shown with a secret of 66s (hex 42).
+#[test]
+fn no_debug_output_holds_a_secret() {
+    use std::net::SocketAddr;
+
+    use crate::association::Association;
+    use crate::cookie::CookieSecret;
+    use crate::handshake::{ChannelKeys, Credentials, Dial, Established};
+    use crate::identity::Identity;
+    use crate::random::SeededEntropy;
+    use crate::{Config, Endpoint, Limits};
+
+    let identity = Identity::from_seed(&[0x42; 32]);
+    let other = Identity::from_seed(&[7; 32]).public_key();
+    let established = Established {
+        secret: secret(),
+        suite: Suite::Aes128Gcm,
+        role: Role::Dialler,
+        local_index: 1,
+        remote_index: 2,
+        remote_shard: 0,
+        remote_key: other,
+        dial_id: [9; 8],
+    };
+    let address = SocketAddr::from(([10, 0, 0, 1], 1));
+    let shown_established = format!("{established:?} {established:#?}");
+    let mut association =
+        Association::new(crate::time::Instant::default(), address, established, None);
+    association.space(0, 0, || 1);
+    let credentials = Credentials::new(&identity).unwrap();
+    let config = Config {
+        incarnation: [1; 16],
+        name: String::new(),
+        shard: 0,
+        shards: 1,
+        placement_salt: [0; 32],
+        limits: Limits::default(),
+    };
+    let endpoint = Endpoint::new(config, &identity, Box::new(SeededEntropy::new(1))).unwrap();
+    let shown = [
+        shown_established,
+        format!("{association:?} {association:#?}"),
+        format!("{identity:?} {credentials:?} {endpoint:?}"),
+        format!("{:?}", CookieSecret::from_bytes([0x42; 32])),
+        format!("{:?}", ChannelKeys::new(&other, "channel").unwrap()),
+        format!("{:?}", Dial::new(&credentials, other, "", 1, [0; 8], 0).unwrap()),
+    ];
+    let key = secret().direction_key(Suite::Aes128Gcm, Role::Dialler, 0, 0);
+    let decimal = |bytes: &[u8]| format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
+    let secrets = [&[0x42; 4][..], &key.iv[..4]];
+    for (shown, secret) in shown.iter().flat_map(|shown| secrets.map(|secret| (shown, secret))) {
+        let shown: String = shown.split_whitespace().collect();
+        let packed = decimal(secret).replace(' ', "");
+        assert!(!shown.contains(&packed), "{packed} in {shown}");
+        assert!(!shown.contains(&hex(secret)), "{} in {shown}", hex(secret));
+    }
+}
+
 #[test]
 fn debug_tells_nothing() {
     let (seal, open) = secret().lane_keys(Suite::Aes128Gcm, Role::Dialler, 0, 0);

@@ -104,8 +104,7 @@ impl Session {
     fn erase(&mut self, common: &mut Common, index: usize) {
         self.give_up_flight(index);
         let old = self.previous.swap_remove(index);
-        common.retired.push(old.local_index());
-        common.counters.associations_erased += 1;
+        common.erase(old.local_index());
     }
 
     /// One probe timeout, without back-off.
@@ -121,9 +120,9 @@ impl Session {
         old.last_sent().map(|last| last + self.probe_timeout())
     }
 
-    /// When old keys may be erased; `None` while the peer may still choose them or sends on them.
+    /// When old keys may be erased, or the peer is to be asked first; `None` when it was asked and sends on them.
     fn erased_at(&self, old: &Association, dial_timeout: Duration) -> Option<Instant> {
-        if old.local_index() == self.peer_sends_on {
+        if old.local_index() == self.peer_sends_on && self.asked_at > self.changed_at {
             return None;
         }
         if old.is_candidate {
@@ -162,10 +161,11 @@ impl Session {
             }
             let old = &self.previous[index];
             if self.erased_at(old, dial_timeout).is_some_and(|at| at <= now) {
-                if old.is_candidate || self.is_heard_since(old) {
+                let is_left = old.local_index() != self.peer_sends_on;
+                if is_left && (old.is_candidate || self.is_heard_since(old)) {
                     self.erase(common, index);
                 } else {
-                    // The path may be cut, and the peer may be sending under these keys for all we know.
+                    // Its last datagram may have come late, or the path is cut; its answer shows what it sends on.
                     self.asked_at = now;
                     self.ping();
                 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use cubed_transport::{Event, Outcome, PeerId, SendError, Token};
 
-use super::{BEGUN, Happening, World};
+use super::{BEGUN, Happening, LANE_FLAGS, LANE_HEADER_BYTES, World};
 use crate::ledger::{Digest, Kind, NodeIndex, answer_to};
 use crate::script::{Fault, Seen};
 
@@ -46,11 +46,29 @@ impl World {
                 continue;
             };
             for datagram in run.chunks(transmit.segment_bytes.max(1)) {
+                self.check_number(node, datagram)?;
                 self.carry(node, to, datagram);
             }
         }
         self.run = run;
         Ok(())
+    }
+
+    /// No packet number is sealed twice under one key.
+    fn check_number(&mut self, node: NodeIndex, datagram: &[u8]) -> Result<(), Fault> {
+        let Some(header) = datagram.first_chunk::<LANE_HEADER_BYTES>() else {
+            return Ok(());
+        };
+        if header[0] != 0x40 {
+            return Ok(());
+        }
+        let mut key = *header;
+        key[LANE_FLAGS] = 0;
+        let start = self.running(node).number;
+        if self.sealed.insert((node, start, key)) {
+            return Ok(());
+        }
+        Err(self.fault(format!("node {node} seals twice under one key and number: {key:02x?}")))
     }
 
     fn carry(&mut self, from: NodeIndex, to: NodeIndex, datagram: &[u8]) {
