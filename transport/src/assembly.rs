@@ -1,6 +1,6 @@
 //! Owns messages that arrive in parts until they are whole.
 //!
-//! What always holds: the bodies being assembled add up to at most `bytes_max`, and there are at most `parts_max` of them;
+//! What always holds: the bodies being assembled never pass the peer's room, and there are at most `parts_max` of them;
 //! a body is never longer than the total that its first seen part announced.
 
 use std::collections::HashMap;
@@ -11,6 +11,10 @@ use crate::message::Target;
 
 /// Short bodies kept for reuse, so that a message split over two blocks costs no allocation.
 const SPARE_BODIES_MAX: usize = 16;
+/// Charged for each message in parts beyond its body: its entry in a table that is up to half empty.
+const PARTIAL_BYTES: usize = 5 * size_of::<(u64, Partial)>() / 2;
+/// Entries kept in a table that has become empty.
+const SPARE_ENTRIES_MAX: usize = 64;
 /// Longest body kept for reuse.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
@@ -46,6 +50,8 @@ struct Partial {
     end: Option<(u64, u16)>,
     body: Vec<u8>,
     total: usize,
+    /// Taken from the peer's room.
+    cost: usize,
     received: usize,
 }
 
@@ -55,20 +61,21 @@ pub(crate) struct Assembly {
     partial: HashMap<u64, Partial, IndexHasher>,
     spare: Vec<Vec<u8>>,
     bytes: usize,
-    bytes_max: usize,
     parts_max: usize,
 }
 
 impl Assembly {
-    pub(crate) fn new(bytes_max: usize, parts_max: usize) -> Self {
+    pub(crate) fn new(parts_max: usize) -> Self {
         let partial = HashMap::default();
-        Self { partial, spare: Vec::new(), bytes: 0, bytes_max, parts_max }
+        Self { partial, spare: Vec::new(), bytes: 0, parts_max }
     }
 
     /// Takes the part at `offset` of the message that began in `origin`. The caller has made sure that no part comes twice.
-    /// `meta` comes with the first part, `end` with the last.
+    /// `meta` comes with the first part, `end` with the last. Bytes are taken from `left`, the peer's room, and given back.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one part, and the room")]
     pub(crate) fn insert(
         &mut self,
+        left: &mut usize,
         origin: u64,
         total: usize,
         offset: usize,
@@ -76,7 +83,7 @@ impl Assembly {
         meta: Option<PartMeta>,
         end: Option<(u64, u16)>,
     ) -> Result<Option<Assembled>, PartError> {
-        self.begin(origin, total)?;
+        self.begin(left, origin, total)?;
         let Some(partial) = self.partial.get_mut(&origin) else {
             return Err(PartError::Limit);
         };
@@ -96,67 +103,101 @@ impl Assembly {
         let (Some(meta), Some(end)) = (partial.meta, partial.end) else {
             return Err(PartError::Contradiction);
         };
-        self.bytes -= total;
-        let body = self.partial.remove(&origin).map(|partial| partial.body).unwrap_or_default();
+        let body = self.remove(left, origin).unwrap_or_default();
         Ok(Some(Assembled { meta, body, end }))
     }
 
-    fn begin(&mut self, origin: u64, total: usize) -> Result<(), PartError> {
+    fn begin(&mut self, left: &mut usize, origin: u64, total: usize) -> Result<(), PartError> {
         if self.partial.contains_key(&origin) {
             return Ok(());
         }
-        if self.bytes + total > self.bytes_max || self.partial.len() >= self.parts_max {
+        if self.partial.len() >= self.parts_max {
             return Err(PartError::Limit);
         }
+        if total.saturating_add(PARTIAL_BYTES) > *left {
+            self.drop_spare(left);
+        }
+        let spare = if total <= SPARE_BYTES_MAX { self.spare.pop() } else { None };
+        let mut body = spare.unwrap_or_default();
+        *left += body.capacity();
+        let mut cost = total.max(body.capacity()).saturating_add(PARTIAL_BYTES);
+        if cost > *left {
+            (body, cost) = (Vec::new(), total.saturating_add(PARTIAL_BYTES));
+        }
+        *left = left.checked_sub(cost).ok_or(PartError::Limit)?;
         self.bytes += total;
-        let mut body = match self.spare.pop() {
-            Some(body) if total <= SPARE_BYTES_MAX => body,
-            _ => Vec::new(),
-        };
         body.clear();
         body.reserve_exact(total);
-        self.partial.insert(origin, Partial { meta: None, end: None, body, total, received: 0 });
+        let partial = Partial { meta: None, end: None, body, total, cost, received: 0 };
+        self.partial.insert(origin, partial);
         Ok(())
     }
 
-    /// Whether room is so short that a block's parts must be looked at before the block is taken.
+    /// Whether there are so many messages in parts that a block's parts must be looked at before the block is taken.
     #[inline]
     pub(crate) fn is_tight(&self) -> bool {
-        self.bytes * 2 > self.bytes_max || self.partial.len() * 2 > self.parts_max
+        self.partial.len() * 2 > self.parts_max
     }
 
     /// Whether a part of the message that began in `origin` would find room.
-    pub(crate) fn fits(&self, origin: u64, total: u64) -> bool {
-        self.partial.contains_key(&origin)
-            || (self.bytes as u64 + total <= self.bytes_max as u64
-                && self.partial.len() < self.parts_max)
+    pub(crate) fn fits(&self, left: usize, origin: u64, total: u64) -> bool {
+        let spare: usize = self.spare.iter().map(Vec::capacity).sum();
+        let has_room = || {
+            usize::try_from(total).is_ok_and(|total| {
+                total.checked_add(PARTIAL_BYTES).is_some_and(|cost| cost <= left + spare)
+            })
+        };
+        self.partial.contains_key(&origin) || (self.partial.len() < self.parts_max && has_room())
     }
 
     /// Gives a delivered body's memory back for the next message.
-    pub(crate) fn recycle(&mut self, body: Vec<u8>) {
+    pub(crate) fn recycle(&mut self, left: &mut usize, body: Vec<u8>) {
         if body.capacity() > 0
-            && body.capacity() <= SPARE_BYTES_MAX
+            && body.capacity() <= SPARE_BYTES_MAX.min(*left)
             && self.spare.len() < SPARE_BODIES_MAX
         {
+            *left -= body.capacity();
             self.spare.push(body);
         }
     }
 
     /// Forgets the message with the smallest origin, to make room for newer ones; `false` when there is none.
-    pub(crate) fn evict_oldest(&mut self) -> bool {
+    pub(crate) fn evict_oldest(&mut self, left: &mut usize) -> bool {
         let Some(&oldest) = self.partial.keys().min() else {
             return false;
         };
-        if let Some(partial) = self.partial.remove(&oldest) {
-            self.bytes -= partial.total;
-        }
+        self.remove(left, oldest);
         true
+    }
+
+    /// Takes a message out and gives its room back. A table that was large goes when it is empty.
+    #[inline]
+    fn remove(&mut self, left: &mut usize, origin: u64) -> Option<Vec<u8>> {
+        let partial = self.partial.remove(&origin)?;
+        self.bytes -= partial.total;
+        *left += partial.cost;
+        if self.partial.is_empty() && self.partial.capacity() > SPARE_ENTRIES_MAX {
+            self.partial = HashMap::default();
+        }
+        Some(partial.body)
+    }
+
+    fn drop_spare(&mut self, left: &mut usize) {
+        *left += self.spare.drain(..).map(|body| body.capacity()).sum::<usize>();
     }
 
     /// Bytes of all bodies being assembled.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory held, measured at what was reserved.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let bodies = self.partial.values().map(|partial| partial.body.capacity());
+        let spare = self.spare.iter().map(Vec::capacity);
+        let entries = self.partial.capacity() * 8 / 7;
+        entries * (1 + size_of::<(u64, Partial)>()) + bodies.chain(spare).sum::<usize>()
     }
 }
 
@@ -191,40 +232,41 @@ mod tests {
             let rotate = seed as usize % parts.len();
             parts.rotate_left(rotate);
             if seed & 1 == 1 { parts.reverse(); }
-            let mut assembly = Assembly::new(1 << 20, 4);
+            let (mut assembly, mut left) = (Assembly::new(4), 1 << 20);
             let mut whole = None;
             for (offset, part) in parts {
                 let meta = (offset == 0).then(meta);
                 let end = (offset + part.len() == body.len()).then_some((9, 0));
                 prop_assert!(whole.is_none());
-                whole = assembly.insert(7, body.len(), offset, part, meta, end).unwrap();
+                whole = assembly.insert(&mut left, 7, body.len(), offset, part, meta, end).unwrap();
             }
             let whole = whole.unwrap();
             prop_assert_eq!(whole.body, body);
             prop_assert_eq!(whole.end, (9, 0));
-            prop_assert_eq!(assembly.bytes(), 0);
+            prop_assert_eq!((assembly.bytes(), left), (0, 1 << 20));
         }
     }
 
     #[test]
     fn limits_and_contradictions() {
-        let mut assembly = Assembly::new(100, 2);
+        let (mut assembly, mut left) = (Assembly::new(2), 100 + 2 * PARTIAL_BYTES);
+        let left = &mut left;
         assert_eq!(
-            assembly.insert(1, 101, 0, b"a", Some(meta()), None).unwrap_err(),
+            assembly.insert(left, 1, 101 + PARTIAL_BYTES, 0, b"a", Some(meta()), None).unwrap_err(),
             PartError::Limit
         );
-        assert!(assembly.insert(1, 50, 0, b"a", Some(meta()), None).unwrap().is_none());
+        assert!(assembly.insert(left, 1, 50, 0, b"a", Some(meta()), None).unwrap().is_none());
         assert_eq!(
-            assembly.insert(1, 51, 1, b"b", None, None).unwrap_err(),
+            assembly.insert(left, 1, 51, 1, b"b", None, None).unwrap_err(),
             PartError::Contradiction
         );
         assert_eq!(
-            assembly.insert(1, 50, 49, b"bc", None, None).unwrap_err(),
+            assembly.insert(left, 1, 50, 49, b"bc", None, None).unwrap_err(),
             PartError::Contradiction
         );
-        assert!(assembly.insert(2, 50, 10, b"a", None, None).unwrap().is_none());
-        assert_eq!(assembly.insert(3, 0, 0, b"", None, None).unwrap_err(), PartError::Limit);
-        assert!(assembly.evict_oldest());
+        assert!(assembly.insert(left, 2, 50, 10, b"a", None, None).unwrap().is_none());
+        assert_eq!(assembly.insert(left, 3, 0, 0, b"", None, None).unwrap_err(), PartError::Limit);
+        assert!(assembly.evict_oldest(left));
         assert_eq!(assembly.bytes(), 50);
     }
 }

@@ -38,6 +38,11 @@ impl BlockWindow {
         self.floor
     }
 
+    /// Memory held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bits.as_ref().map_or(0, |bits| size_of_val(&**bits))
+    }
+
     /// Records block `number`.
     #[inline]
     pub(crate) fn insert(&mut self, number: u64) -> Arrival {

@@ -22,6 +22,10 @@ pub(crate) enum Fault {
     BlockWindow,
     /// No room for its parts: dropped, not acknowledged.
     AssemblyLimit,
+    /// No room for its refusals: dropped, not acknowledged.
+    RefusalLimit,
+    /// The peer made us hold too much; its session ends.
+    OverMemory(&'static str),
     /// Lane data before the greeting: dropped, not acknowledged.
     BeforeGreeting,
 }

@@ -109,6 +109,10 @@ counters! {
     dropped_duplicate_block,
     /// Dropped datagrams: fragments that would exceed the assembly limit.
     dropped_assembly_limit,
+    /// Dropped datagrams: a block that may be refused, while as many refusals as allowed wait to be acknowledged.
+    dropped_refusal_limit,
+    /// Sessions closed because the peer made this node hold more than `peer_bytes_max` allows.
+    peers_over_memory,
     /// Dropped handshake datagrams: not sealed for this node, corrupted, or of no dial of ours.
     dropped_handshake,
     /// Dropped handshake datagrams: this endpoint has ended all sessions for good.

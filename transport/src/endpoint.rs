@@ -6,6 +6,7 @@
 mod commands;
 mod config;
 mod handshakes;
+mod life;
 mod restarts;
 #[cfg(feature = "testing")]
 mod testing;
@@ -34,10 +35,10 @@ use crate::slots::SlotPool;
 use crate::time::Instant;
 pub use config::{Config, ConfigError};
 use handshakes::Handshakes;
+pub use life::{PeerMemory, PeerPresence, PeerState};
 pub use types::{
     Application, Binding, Body, DialFailure, Disposition, DownCause, EndCause, Event, FlowId,
-    Incoming, Outcome, PeerId, PeerPresence, PeerState, Refusal, ReplyTo, SendError, Service,
-    Tally, Token, Transmit,
+    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
 };
 
 /// Who holds an association index.

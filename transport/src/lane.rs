@@ -12,17 +12,21 @@ use crate::best_effort::BestEffortQueue;
 use crate::block_window::{Arrival, BlockWindow};
 use crate::common::{Common, Fault};
 use crate::endpoint::{
-    Application, Binding, Body, Disposition, Incoming, Limits, PeerId, Refusal, ReplyTo, Service,
+    Application, Binding, Body, Disposition, Incoming, Limits, PeerId, PeerMemory, Refusal,
+    ReplyTo, Service,
 };
 use crate::flows::{InFlow, charge};
 use crate::frame::RefusedMessage;
 use crate::identity::PublicKey;
-use crate::limits::BLOCK_WINDOW;
+use crate::limits::{BLOCK_WINDOW, REFUSALS_PER_BLOCK_MAX, REFUSALS_TOLD_MAX};
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
 use crate::ranges::Ack;
+use crate::room::Room;
 use crate::send_log::SendLog;
 use crate::varint::Reader;
 
+/// Room for refusals kept after the last was acknowledged.
+const SPARE_REFUSALS_MAX: usize = 1_024;
 /// Best-effort messages assembled from parts at once.
 const BEST_EFFORT_PARTS_MAX: usize = 16;
 
@@ -35,6 +39,8 @@ pub(crate) struct Receiving<'a, A> {
     pub(crate) session: u32,
     /// Requests of ours that this peer has not answered.
     pub(crate) requests_pending: &'a mut u32,
+    /// What this peer may still make us hold.
+    pub(crate) room: &'a mut Room,
 }
 
 /// One lane.
@@ -64,15 +70,14 @@ impl Lane {
     pub(crate) fn new(remote_shard: u8, limits: &Limits) -> Self {
         let payload = limits.payload_bytes();
         // Room for four of the longest messages: see `Lane::parts_fit`.
-        let assembly_bytes_max = 4 * limits.message_bytes_max.max(1 << 20) as usize;
         Self {
             remote_shard,
             log: SendLog::new(payload, limits.log_bytes_max),
             best_effort: BestEffortQueue::new(payload),
             probes: 0,
             window: BlockWindow::new(),
-            assembly: Assembly::new(assembly_bytes_max, BLOCK_WINDOW as usize),
-            best_effort_assembly: Assembly::new(assembly_bytes_max / 4, BEST_EFFORT_PARTS_MAX),
+            assembly: Assembly::new(BLOCK_WINDOW as usize),
+            best_effort_assembly: Assembly::new(BEST_EFFORT_PARTS_MAX),
             in_flows: Vec::new(),
             grants_due: Vec::new(),
             refusals: Vec::new(),
@@ -92,6 +97,15 @@ impl Lane {
         &self.refusals
     }
 
+    /// A packet told refusals up to `floor`.
+    pub(crate) fn on_refusals_told(&mut self, packet: u64, floor: u64) {
+        if self.refusals_told.len() == REFUSALS_TOLD_MAX {
+            // The newest tell all that the oldest told, unless it was acknowledged.
+            self.refusals_told.remove(0);
+        }
+        self.refusals_told.push((packet, floor));
+    }
+
     /// Whether a refusal below the floor is to be told.
     pub(crate) fn has_refusals_to_tell(&self) -> bool {
         self.refusals_due
@@ -99,14 +113,32 @@ impl Lane {
     }
 
     /// Packets that told refusals were acknowledged: what they told is known now.
-    pub(crate) fn on_refusals_acknowledged(&mut self, ack: &Ack<'_>) {
+    pub(crate) fn on_refusals_acknowledged(&mut self, room: &mut Room, ack: &Ack<'_>) {
         let is_known = |packet: u64| ack.ranges().any(|(low, high)| (low..=high).contains(&packet));
         let known = self.refusals_told.iter().filter(|told| is_known(told.0));
         if let Some(floor) = known.map(|told| told.1).max() {
             self.refusals_told.retain(|told| told.1 > floor);
+            let before = self.refusals.len();
             self.refusals.retain(|refusal| refusal.0 >= floor);
+            room.refusals += before - self.refusals.len();
+            if self.refusals.is_empty() {
+                self.refusals.shrink_to(SPARE_REFUSALS_MAX);
+            }
             self.refusals_due = !self.refusals.is_empty();
         }
+    }
+
+    /// Adds what this lane holds for its sender.
+    pub(crate) fn add_memory(&self, memory: &mut PeerMemory) {
+        memory.parts += self.assembly.held_bytes() + self.best_effort_assembly.held_bytes();
+        let flows = self.in_flows.iter().flatten();
+        memory.flows += self.in_flows.capacity() * size_of::<Option<InFlow>>()
+            + self.grants_due.capacity() * size_of::<u32>()
+            + flows.clone().map(|flow| flow.name.len()).sum::<usize>();
+        memory.queued += flows.map(|flow| flow.received - flow.consumed).sum::<u64>();
+        memory.refusals += self.refusals.capacity() * size_of::<RefusedMessage>()
+            + self.refusals_told.capacity() * size_of::<(u64, u64)>();
+        memory.keys += self.window.held_bytes();
     }
 
     /// Takes one block.
@@ -117,8 +149,8 @@ impl Lane {
         number: u64,
         content: &[u8],
     ) -> Result<(), Fault> {
-        if self.assembly.is_tight() && !self.parts_fit(number, content) {
-            return Err(Fault::AssemblyLimit);
+        if rx.room.is_tight() || self.assembly.is_tight() {
+            self.check_room(rx.room, number, content)?;
         }
         match self.window.insert(number) {
             Arrival::New => {}
@@ -212,7 +244,7 @@ impl Lane {
             }
             Err(refusal) => {
                 rx.common.counters.acknowledged_refused += 1;
-                self.refuse(end, refusal);
+                self.refuse(rx.room, end, refusal);
                 self.consume(alias as u32, charge);
             }
         }
@@ -264,7 +296,15 @@ impl Lane {
             return Err(MALFORMED);
         }
         let meta = meta_of(rx, head, Service::Acknowledged);
-        let inserted = self.assembly.insert(origin, head.total as usize, 0, body, Some(meta), None);
+        let inserted = self.assembly.insert(
+            &mut rx.room.parts,
+            origin,
+            head.total as usize,
+            0,
+            body,
+            Some(meta),
+            None,
+        );
         match inserted.map_err(part_fault)? {
             None => Ok(()),
             Some(assembled) => self.deliver_assembled(rx, generation, assembled),
@@ -288,7 +328,8 @@ impl Lane {
         let end = ends.then_some((number, 0));
         let origin = number.checked_sub(part.origin).ok_or(MALFORMED)?;
         let (total, offset) = (part.total as usize, part.offset as usize);
-        let assembled = self.assembly.insert(origin, total, offset, body, None, end);
+        let assembled =
+            self.assembly.insert(&mut rx.room.parts, origin, total, offset, body, None, end);
         if let Some(assembled) = assembled.map_err(part_fault)? {
             self.deliver_assembled(rx, generation, assembled)?;
         }
@@ -310,7 +351,7 @@ impl Lane {
                 self.hand_over(rx, alias, binding, Body::Assembled(&mut body), meta.request, end);
             }
         }
-        self.assembly.recycle(body);
+        self.assembly.recycle(&mut rx.room.parts, body);
         Ok(())
     }
 
@@ -356,21 +397,36 @@ impl Lane {
             Ok(Disposition::Consumed) => counters.acknowledged_accepted += 1,
             Err(refusal) => {
                 counters.acknowledged_refused += 1;
-                self.refuse(end, refusal);
+                self.refuse(rx.room, end, refusal);
             }
         }
         self.consume(alias, charge(bytes));
     }
 
     #[cold]
-    fn refuse(&mut self, (block, index): (u64, u16), refusal: Refusal) {
+    fn refuse(&mut self, room: &mut Room, (block, index): (u64, u16), refusal: Refusal) {
+        room.refusals = room.refusals.saturating_sub(1);
         let place = self.refusals.partition_point(|other| (other.0, other.1) < (block, index));
         self.refusals.insert(place, (block, index, refusal));
         self.refusals_due = true;
     }
 
+    /// Whether there is room for what a block may make us hold, asked only when that is short.
+    #[cold]
+    fn check_room(&self, room: &Room, number: u64, content: &[u8]) -> Result<(), Fault> {
+        // Refusals leave when the sender acknowledges them, and can be told once the floor has passed them: the block at
+        // the floor is always taken, unless there are some to be acknowledged first.
+        let floor = self.window.floor();
+        let is_needed =
+            number == floor && self.refusals.first().is_none_or(|first| first.0 >= floor);
+        if room.refusals < REFUSALS_PER_BLOCK_MAX && !is_needed {
+            return Err(Fault::RefusalLimit);
+        }
+        if self.parts_fit(room.parts, number, content) { Ok(()) } else { Err(Fault::AssemblyLimit) }
+    }
+
     /// Whether the parts in a block would find room, asked only when room is short: a block is taken whole or not at all.
-    fn parts_fit(&self, number: u64, content: &[u8]) -> bool {
+    fn parts_fit(&self, left: usize, number: u64, content: &[u8]) -> bool {
         let mut reader = Reader::new(content);
         while let Some(flags) = reader.u8() {
             let (origin, total) = match form(flags) {
@@ -397,7 +453,7 @@ impl Lane {
                 },
                 _ => return true,
             };
-            if !self.assembly.fits(origin, total) {
+            if !self.assembly.fits(left, origin, total) {
                 return false;
             }
             if form(flags) == FORM_FIRST {

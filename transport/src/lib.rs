@@ -63,6 +63,7 @@ mod block_window;
 mod flows;
 mod frame;
 mod requests;
+mod room;
 mod send_log;
 mod sent;
 
@@ -84,10 +85,12 @@ mod endpoint;
 pub mod testing;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod vectors;
 
 pub use endpoint::{
     Application, Binding, Body, Config, ConfigError, Counters, DialFailure, Disposition, DownCause,
-    EndCause, Endpoint, Event, FlowId, Incoming, LimitError, Limits, Outcome, PeerId, PeerPresence,
-    PeerState, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
+    EndCause, Endpoint, Event, FlowId, Incoming, LimitError, Limits, Outcome, PeerId, PeerMemory,
+    PeerPresence, PeerState, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
 };

@@ -48,6 +48,22 @@ pub const HEARTBEAT_JITTER_MAX: Duration = Duration::from_millis(250);
 /// Acknowledgement ranges kept and sent per packet number space.
 pub const ACK_RANGES_MAX: usize = 32;
 
+/// Refusals remembered per session for a sender that does not acknowledge what told them; 1 MiB.
+pub const REFUSALS_MAX: usize = 65_536;
+/// Refusals that one block may cause, at most: messages of three bytes in the longest datagram.
+pub const REFUSALS_PER_BLOCK_MAX: usize = 3_072;
+/// Datagrams with refusals remembered per lane until one is acknowledged.
+pub const REFUSALS_TOLD_MAX: usize = 64;
+/// Bytes of incoming flows with their names per session: three lanes full of the longest names.
+pub const FLOWS_BYTES_MAX: usize = 6 << 20;
+/// Records of datagrams sent and not acknowledged, beyond what the send log explains; about 5 MiB.
+pub const SENT_RECORDS_MAX: usize = 65_536;
+/// Bytes beyond the longest messages for the table of messages in parts.
+pub const PARTS_SLACK_BYTES: usize = 64 << 10;
+/// Part of `peer_bytes_max` that is not for messages in parts: flows (6 MiB), records of what was sent (6 MiB), refusals (3 MiB),
+/// keys and windows of every lane that a peer may use (5 MiB).
+pub const PEER_FIXED_BYTES: usize = 20 << 20;
+
 /// Latest point at which fresh keys are asked for.
 pub const PACKETS_PER_KEY_CEILING: u64 = 1 << 27;
 /// Most packets that may be sent under one key (RFC 9001 appendix B.1).
@@ -68,6 +84,11 @@ pub struct Limits {
     pub log_bytes_max: usize,
     /// Bytes that wait per peer while no session exists. Default 1 MiB.
     pub queue_bytes_max: usize,
+    /// Memory that one peer may make this node hold, bytes: messages in parts, flows with their names, refusals, records of
+    /// unacknowledged datagrams, keys and windows. At least 20 MiB and five quarters of the longest message. Default 340 MiB: four
+    /// acknowledged messages of 64 MiB and a best-effort one in parts, and 20 MiB for the rest. What an application's queues
+    /// hold is bounded by their own capacity.
+    pub peer_bytes_max: usize,
     /// Peers known at once. Default 65,536.
     pub peers_max: usize,
     /// Handshakes begun by others and not finished. Default 1,024.
@@ -103,6 +124,7 @@ impl Default for Limits {
             message_bytes_max: MESSAGE_BYTES_CEILING,
             log_bytes_max: 1 << 20,
             queue_bytes_max: 1 << 20,
+            peer_bytes_max: 340 << 20,
             peers_max: 65_536,
             half_open_max: 1_024,
             requests_max: 65_536,
@@ -133,6 +155,12 @@ impl Limits {
         }
         if self.log_bytes_max < 16 * usize::from(self.datagram_bytes) {
             return fail("log_bytes_max", self.log_bytes_max as u64, "at least 16 datagrams");
+        }
+        let needed =
+            PEER_FIXED_BYTES + (self.message_bytes_max.max(1 << 20) as usize).div_ceil(4) * 5;
+        if self.peer_bytes_max < needed {
+            let allowed = "at least 20 MiB and 5/4 of the longest message";
+            return fail("peer_bytes_max", self.peer_bytes_max as u64, allowed);
         }
         if self.peers_max == 0 || self.peers_max > 1 << 24 {
             return fail("peers_max", self.peers_max as u64, "1 to 16,777,216");

@@ -15,13 +15,14 @@ use bytes::Bytes;
 
 use crate::association::Association;
 use crate::common::{Common, Ends};
-use crate::endpoint::{DownCause, EndCause, Event, Outcome, PeerId};
+use crate::endpoint::{DownCause, EndCause, Event, Limits, Outcome, PeerId};
 use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::handshake::Dial;
 use crate::identity::PublicKey;
 use crate::presence::Presence;
 use crate::restarted::Notice;
+use crate::room::Room;
 use crate::send_log::Waiter;
 use crate::session::{Session, write_association_datagram, write_close};
 use crate::time::Instant;
@@ -75,6 +76,8 @@ pub(crate) struct Peer {
     pub(crate) requests_pending: u32,
     /// A message found no room: tell when there is some.
     pub(crate) was_full: bool,
+    /// What it may still make us hold in this session.
+    pub(crate) room: Room,
     pub(crate) presence: Presence,
     /// When the last dial of ours began.
     pub(crate) dialled_at: Option<Instant>,
@@ -91,7 +94,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(id: PeerId, key: PublicKey, address: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(
+        id: PeerId,
+        key: PublicKey,
+        address: Option<SocketAddr>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             id,
             key,
@@ -108,6 +116,7 @@ impl Peer {
             waiting_bytes: 0,
             requests_pending: 0,
             was_full: false,
+            room: Room::new(limits),
             presence: Presence::new(),
             dialled_at: None,
             violated: None,
@@ -150,6 +159,10 @@ impl Peer {
         }
         if !self.waiting.is_empty() && self.session.is_some() {
             self.log_waiting(common);
+        }
+        let is_ignored = |session: &Session| session.is_ignored(&common.limits);
+        if self.closing.is_none() && self.session.as_deref().is_some_and(is_ignored) {
+            self.over_memory(common, "it acknowledges nothing");
         }
         let session = self.session.as_mut()?;
         if let Some(close) = self.closing.take() {

@@ -103,6 +103,17 @@ impl SentPackets {
         }
     }
 
+    /// Records kept.
+    #[inline]
+    pub(crate) fn records(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Memory held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.packets.capacity() * size_of::<SentPacket>()
+    }
+
     /// Number of the next packet.
     #[inline]
     pub(crate) fn next_number(&self) -> u64 {

@@ -4,6 +4,8 @@
 //! What always holds: blocks, credit, aliases and duplicates belong to the session and survive a change of association;
 //! packet numbers belong to the association.
 
+mod blocked;
+mod memory;
 mod receive;
 mod succession;
 mod timers;
@@ -20,6 +22,7 @@ use crate::lane::Lane;
 use crate::path::Path;
 use crate::time::Instant;
 
+use blocked::BlockedFlows;
 pub(crate) use transmit::{write_association_datagram, write_close};
 
 /// One session.
@@ -46,8 +49,8 @@ pub(crate) struct Session {
     pub(crate) message_bytes_max: u64,
     /// Probe timeouts in a row (RFC 9002 section 6.2.1).
     probe_count: u32,
-    /// Something other than data is to be told about flows: BLOCKED or BIND.
-    pub(crate) blocked_due: bool,
+    /// Flows that wait for credit: BLOCKED or BIND tells of them.
+    pub(crate) blocked: BlockedFlows,
 }
 
 impl Session {
@@ -76,7 +79,7 @@ impl Session {
             path,
             credit: OutCredit::default(),
             probe_count: 0,
-            blocked_due: false,
+            blocked: BlockedFlows::default(),
         }
     }
 

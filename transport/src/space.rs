@@ -105,6 +105,11 @@ impl PacketSpace {
         self.forged > self.limits.forgeries / 2
     }
 
+    /// Memory of the replay window and the ranges to acknowledge.
+    pub(crate) fn window_bytes(&self) -> usize {
+        self.replay.packets() as usize / 8 + 2 * ACK_RANGES_MAX * size_of::<u64>()
+    }
+
     /// Opens a datagram in place; the payload is what lies between header and tag.
     #[inline]
     pub(crate) fn open<'a>(

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{
-    Counters, Endpoint, FlowId, Outcome, PeerId, ReplyTo, SendError, Service, Tally, Token,
+    Counters, Endpoint, FlowId, Outcome, PeerId, PeerMemory, ReplyTo, SendError, Service, Tally,
+    Token,
 };
 use crate::flows::OutFlow;
 use crate::frame::Close;
@@ -41,7 +42,7 @@ impl Endpoint {
             return Err(SendError::TooMany);
         }
         let id = PeerId(self.peers.len() as u32);
-        self.peers.push(Peer::new(id, key, address));
+        self.peers.push(Peer::new(id, key, address, &self.common.limits));
         self.by_key.insert(key, id.0);
         Ok(id)
     }
@@ -269,6 +270,12 @@ impl Endpoint {
             pending: self.peers.iter().map(Peer::pending).sum(),
             ..self.common.tally
         }
+    }
+
+    /// What a peer's session makes this node hold now. Walks its lanes and flows.
+    pub fn peer_memory(&self, peer: PeerId) -> Option<PeerMemory> {
+        let peer = self.peers.get(peer.0 as usize)?;
+        Some(peer.session.as_ref().map_or_else(PeerMemory::default, |session| session.memory()))
     }
 
     /// A snapshot of what was counted.

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::identity::{Fingerprint, PublicKey};
-use crate::time::Instant;
 
 /// A peer of this endpoint; stable for the endpoint's life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -263,34 +262,6 @@ pub enum DownCause {
     Restarted,
     /// One side broke the protocol, which ended the session. Told of watched peers only.
     Violation,
-}
-
-/// What is known of a peer's life; see [`Endpoint::watch`](crate::Endpoint::watch).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PeerState {
-    /// Never heard of since it is watched.
-    Unknown,
-    /// It spoke within the last `down_after`.
-    Up,
-    /// It is down, and why.
-    Down(DownCause),
-}
-
-/// The life of one peer as seen from here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PeerPresence {
-    /// Who.
-    pub peer: PeerId,
-    /// Its key.
-    pub key: PublicKey,
-    /// How it is.
-    pub state: PeerState,
-    /// Since when.
-    pub since: Instant,
-    /// How often it was found up so far.
-    pub arrivals: u64,
-    /// How often it was found down after that.
-    pub departures: u64,
 }
 
 /// Why a session ended.

@@ -81,13 +81,21 @@ impl Lane {
         }
         let end = (offset + body.len() == total).then_some((0, 0));
         loop {
-            match self.best_effort_assembly.insert(number, total, offset, body, meta, end) {
+            match self.best_effort_assembly.insert(
+                &mut rx.room.best_effort_parts,
+                number,
+                total,
+                offset,
+                body,
+                meta,
+                end,
+            ) {
                 Ok(None) => return Ok(()),
                 Ok(Some(assembled)) => return self.deliver_assembled(rx, generation, assembled),
                 Err(PartError::Contradiction) => return Err(MALFORMED),
                 Err(PartError::Limit) => {
                     rx.common.counters.best_effort_fragments_dropped += 1;
-                    if !self.best_effort_assembly.evict_oldest() {
+                    if !self.best_effort_assembly.evict_oldest(&mut rx.room.best_effort_parts) {
                         return Ok(());
                     }
                 }

@@ -41,10 +41,11 @@ impl Lane {
     pub(crate) fn handle_blocked(&mut self, alias: u32, wanted: u64) -> Result<(), Fault> {
         let flow = self.in_flows.get_mut(alias as usize).and_then(Option::as_mut);
         let flow = flow.ok_or(Fault::Violation("credit asked for an alias never named"))?;
-        if !flow.grant_due || !self.grants_due.contains(&alias) {
+        let was_due = flow.grant_due;
+        flow.want(wanted);
+        if !was_due {
             self.grants_due.push(alias);
         }
-        flow.want(wanted);
         Ok(())
     }
 
@@ -103,6 +104,14 @@ impl Lane {
         let index = alias as usize;
         if index >= ALIASES_MAX {
             return Err(Fault::Violation("alias above the limit"));
+        }
+        let is_new = self.in_flows.get(index).is_none_or(Option::is_none);
+        if let Some(name) = name.filter(|_| is_new) {
+            let grows = (index + 1).saturating_sub(self.in_flows.len());
+            let bytes = name.len() + 2 * grows * (size_of::<Option<InFlow>>() + size_of::<u32>());
+            if !rx.room.take_flow(bytes) {
+                return Err(Fault::OverMemory("more flow names than a peer may bind"));
+            }
         }
         if self.in_flows.len() <= index {
             self.in_flows.resize_with(index + 1, || None);

@@ -13,6 +13,7 @@ use crate::endpoint::{Application, DialFailure, DownCause, EndCause, Event, Outc
 use crate::frame::{self, Close, Greeting, Record};
 use crate::header::LaneHeader;
 use crate::lane::Receiving;
+use crate::room::Room;
 use crate::sent::control;
 use crate::session::Session;
 use crate::space::OpenError;
@@ -68,6 +69,7 @@ impl Peer {
             key: &self.key,
             session: session.number,
             requests_pending: &mut self.requests_pending,
+            room: &mut self.room,
         };
         let taken = session.handle_payload(&mut rx, &mut self.flows, now, header, payload);
         let ack_delay = session.path.ack_delay();
@@ -114,6 +116,11 @@ impl Peer {
         match fault {
             Fault::BlockWindow => common.counters.dropped_block_window += 1,
             Fault::AssemblyLimit => common.counters.dropped_assembly_limit += 1,
+            Fault::RefusalLimit => common.counters.dropped_refusal_limit += 1,
+            Fault::OverMemory(reason) => {
+                self.over_memory(common, reason);
+                return Received::Taken;
+            }
             Fault::BeforeGreeting => common.counters.dropped_before_greeting += 1,
             Fault::Violation(reason) => {
                 common.counters.violations += 1;
@@ -123,6 +130,15 @@ impl Peer {
             }
         }
         Received::Dropped
+    }
+
+    /// The peer makes us hold more than it may: its session ends, and it is told that it broke the protocol.
+    #[cold]
+    pub(super) fn over_memory(&mut self, common: &mut Common, reason: &'static str) {
+        common.counters.peers_over_memory += 1;
+        common.counters.violations += 1;
+        self.violated = Some(reason);
+        self.close(Close::Violation);
     }
 
     fn on_close(&mut self, common: &mut Common, now: Instant, close: Close) {
@@ -230,10 +246,10 @@ impl Peer {
             self.end_session(common, now, EndCause::NewIncarnation, Outcome::Unknown);
         }
         self.sessions += 1;
-        let mut session =
+        let session =
             Session::new(self.sessions, greeting, association, common.key < self.key, common);
-        session.blocked_due = true;
         self.session = Some(Box::new(session));
+        self.room = Room::new(&common.limits);
         self.wanted_since = None;
         self.redial_at = None;
         common.counters.sessions_begun += 1;

@@ -237,7 +237,9 @@ fn log_message(
             flow.wanted = 0;
             return Err(SendError::Refused(refusal));
         }
-        session.blocked_due |= flow.wanted != wanted;
+        if flow.wanted != wanted {
+            session.blocked.add(alias);
+        }
         return Err(SendError::Full);
     }
     let lane = &mut session.lanes[0];

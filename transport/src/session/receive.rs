@@ -132,7 +132,7 @@ impl Session {
             .map_err(|_| LIE)?;
         path.bytes_in_flight -= in_flight - space.sent.bytes_in_flight();
         if told_refusals && is_current {
-            lane.on_refusals_acknowledged(ack);
+            lane.on_refusals_acknowledged(rx.room, ack);
         }
         if greeted {
             association.on_greeting_acknowledged();
@@ -233,7 +233,9 @@ impl Session {
         if controls & control::CREDIT != 0 {
             lane.tell_grants_again();
         }
-        self.blocked_due |= controls & control::BLOCKED != 0;
+        if controls & control::BLOCKED != 0 {
+            self.blocked.tell_all();
+        }
     }
 }
 

@@ -181,7 +181,7 @@ impl Session {
     }
 
     fn give_up_flight(&mut self, index: usize) {
-        let Self { previous, lanes, path, blocked_due, .. } = self;
+        let Self { previous, lanes, path, blocked, .. } = self;
         for space in &mut previous[index].spaces {
             path.bytes_in_flight -= space.sent.bytes_in_flight();
             let mut controls = 0;
@@ -196,7 +196,9 @@ impl Session {
             if controls & control::CREDIT != 0 {
                 lane.tell_grants_again();
             }
-            *blocked_due |= controls & control::BLOCKED != 0;
+            if controls & control::BLOCKED != 0 {
+                blocked.tell_all();
+            }
         }
     }
 }

@@ -3,11 +3,11 @@
 //! What always holds: all datagrams of a run are equally long but the last; a datagram is recorded as sent in the same
 //! breath as it is sealed.
 
-use super::Session;
+use super::{BlockedFlows, Session};
 use crate::association::Association;
 use crate::common::Common;
 use crate::flows::OutFlow;
-use crate::frame::{self, BLOCKED_BYTES_MAX, Bind, CREDIT_BYTES_MAX, Close, Record};
+use crate::frame::{self, CREDIT_BYTES_MAX, Close, Record};
 use crate::header::LaneHeader;
 use crate::lane::Lane;
 use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
@@ -121,7 +121,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         let start = out.len();
-        let Self { current, lanes, path, blocked_due, .. } = self;
+        let Self { current, lanes, path, blocked, .. } = self;
         let lane = &mut lanes[index];
         let Common { entropy, shard, pool, counters, .. } = common;
         let (association, remote_shard) = (current.remote_index(), lane.remote_shard);
@@ -130,8 +130,7 @@ impl Session {
         out.resize(start + HEADER_BYTES, 0);
         let mut controls = Controls::default();
         if room >= CONTROL_ROOM_MIN {
-            controls =
-                write_controls(lane, space, flows, blocked_due, now, room, packet_number, out);
+            controls = write_controls(lane, space, flows, blocked, now, room, packet_number, out);
         }
         let block = match next {
             Next::Block(number, _) => {
@@ -175,14 +174,14 @@ impl Session {
         allowed: usize,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
-        let Self { current, lanes, path, blocked_due, .. } = self;
+        let Self { current, lanes, path, blocked, .. } = self;
         let lane = &mut lanes[index];
         let Common { entropy, shard, .. } = common;
         let (association, remote_shard) = (current.remote_index(), lane.remote_shard);
         let space = current.space(*shard, remote_shard, || entropy.next_u64());
         let is_due = space.is_ack_due(now)
             || !lane.grants_due.is_empty()
-            || *blocked_due
+            || blocked.is_due()
             || lane.probes > 0
             || lane.settled_due
             || lane.has_refusals_to_tell();
@@ -194,7 +193,7 @@ impl Session {
         out.resize(start + HEADER_BYTES, 0);
         let room = allowed - HEADER_BYTES - TAG_BYTES - 1;
         let mut controls =
-            write_controls(lane, space, flows, blocked_due, now, room, packet_number, out);
+            write_controls(lane, space, flows, blocked, now, room, packet_number, out);
         if lane.probes > 0 {
             lane.probes = 0;
             out.push(frame::PING);
@@ -244,7 +243,7 @@ fn write_controls(
     lane: &mut Lane,
     space: &mut PacketSpace,
     flows: &[OutFlow],
-    blocked_due: &mut bool,
+    blocked: &mut BlockedFlows,
     now: Instant,
     room: usize,
     packet_number: u64,
@@ -267,8 +266,8 @@ fn write_controls(
             controls.bits |= control::CREDIT;
         }
     }
-    if *blocked_due {
-        *blocked_due = !write_blocked_flows(flows, limit, out, &mut controls);
+    if blocked.is_due() && blocked.write(flows, limit, out) {
+        controls.bits |= control::BLOCKED;
     }
     controls.eliciting |= controls.bits != 0;
     controls.any |= controls.eliciting;
@@ -291,34 +290,11 @@ fn write_settled(
     controls.any = true;
     if told > 0 {
         let told_floor = lane.refusals().get(told).map_or(floor, |refusal| refusal.0.min(floor));
-        lane.refusals_told.push((packet_number, told_floor));
+        lane.on_refusals_told(packet_number, told_floor);
         controls.bits |= control::REFUSALS;
         // What did not fit is told when this much is acknowledged.
         lane.refusals_due = false;
     }
-}
-
-/// Appends BLOCKED or BIND for every flow that waits for credit; `false` when not all fit.
-fn write_blocked_flows(
-    flows: &[OutFlow],
-    limit: usize,
-    out: &mut Vec<u8>,
-    controls: &mut Controls,
-) -> bool {
-    for (alias, flow) in flows.iter().enumerate().filter(|(_, flow)| flow.wanted > 0) {
-        let needed = if flow.bound { BLOCKED_BYTES_MAX } else { 24 + flow.name.len() };
-        if out.len() + needed > limit {
-            return false;
-        }
-        if flow.bound {
-            frame::write_blocked(alias as u32, flow.wanted, out);
-        } else {
-            let name = flow.name.to_string();
-            Record::Bind(Bind { alias: alias as u32, name, wanted: flow.wanted }).write(out);
-        }
-        controls.bits |= control::BLOCKED;
-    }
-    true
 }
 
 /// Builds one datagram of an association outside its session's runs: its greeting when due, and acknowledgements.

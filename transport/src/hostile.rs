@@ -1,0 +1,232 @@
+//! A peer that proved its key and then does as it likes: a real handshake with an endpoint, then payloads written by hand and
+//! sealed under the real keys. For tests.
+//!
+//! What always holds: everything it sends opens; what it is sent is opened, and acknowledged only if the test says so.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::endpoint::{
+    Application, Binding, Body, Config, Disposition, Endpoint, Event, Incoming, Limits, Outcome,
+    PeerId, PeerMemory, Refusal, Token,
+};
+use crate::frame::{Greeting, Record};
+use crate::handshake::{Credentials, Dial, Established};
+use crate::header::LaneHeader;
+use crate::identity::{Identity, PublicKey};
+use crate::limits::HEADER_BYTES;
+use crate::random::SeededEntropy;
+use crate::space::{KeyLimits, PacketSpace};
+use crate::time::Instant;
+
+mod attacks;
+
+/// Where the hostile peer sends from.
+const HOSTILE: ([u8; 4], u16) = ([10, 6, 6, 6], 666);
+
+/// An application that takes everything on flows whose names begin with `ok`, and refuses other flows.
+#[derive(Default)]
+struct Victim {
+    delivered: u64,
+    /// Messages are held, as in a queue that nobody reads.
+    holds: bool,
+}
+
+impl Application for Victim {
+    fn admit(&mut self, _: &PublicKey) -> bool {
+        true
+    }
+    fn bind(&mut self, _: PeerId, _: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+        let binding = Binding { flow: 0, window_bytes: 1 << 20, message_bytes_max: 64 << 20 };
+        if flow.starts_with("ok") { Ok(binding) } else { Err(Refusal::NoSuchFlow) }
+    }
+    fn generation(&self) -> u32 {
+        0
+    }
+    fn deliver(&mut self, _: Incoming<'_>) -> Result<Disposition, Refusal> {
+        self.delivered += 1;
+        Ok(if self.holds { Disposition::Held } else { Disposition::Consumed })
+    }
+    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
+}
+
+/// An endpoint under attack, and the attacker.
+struct Siege {
+    now: Instant,
+    endpoint: Endpoint,
+    victim: Victim,
+    /// The attacker's side of the keys, and what it sends under them by shard.
+    established: Established,
+    spaces: Vec<PacketSpace>,
+    key: PublicKey,
+    events: Vec<Event>,
+    /// Datagrams that the endpoint answered with since the siege began.
+    answers: u64,
+    /// Whether the attacker acknowledges what it is sent.
+    acknowledges: bool,
+    memory_high: usize,
+}
+
+impl Siege {
+    /// A handshake, greetings, and a session.
+    fn new(limits: Limits) -> Self {
+        Self::with_shards(limits, 1)
+    }
+
+    fn with_shards(limits: Limits, shards: u8) -> Self {
+        let now = Instant::from_nanos(5_000_000_000);
+        let config = Config {
+            incarnation: [1; 16],
+            name: "victim".into(),
+            shard: 0,
+            shards: 1,
+            placement_salt: [2; 32],
+            limits,
+        };
+        let identity = Identity::from_seed(&[1; 32]);
+        let entropy = Box::new(SeededEntropy::new(1));
+        let mut endpoint = Endpoint::new(config, &identity, entropy).unwrap();
+        let mut victim = Victim::default();
+        let hostile = Identity::from_seed(&[6; 32]);
+        let credentials = Credentials::new(&hostile).unwrap();
+        let mut dial = Dial::new(&credentials, identity.public_key(), "", 77, [9; 8], 0).unwrap();
+        let from = SocketAddr::from(HOSTILE);
+        let mut out = Vec::new();
+        dial.hello(None, &mut out);
+        endpoint.handle_datagram(now, from, &mut out, &mut victim);
+        let mut reply = Vec::new();
+        endpoint.poll_transmit(now, &mut reply).expect("a reply to a hello");
+        let established = dial.handle_reply(&mut reply).expect("a good reply");
+        let mut finish = Vec::new();
+        dial.finish(&mut finish);
+        endpoint.handle_datagram(now, from, &mut finish, &mut victim);
+        let key = hostile.public_key();
+        let mut siege = Self {
+            now,
+            endpoint,
+            victim,
+            established,
+            spaces: Vec::new(),
+            key,
+            events: Vec::new(),
+            answers: 0,
+            acknowledges: true,
+            memory_high: 0,
+        };
+        let mut greeting = Vec::new();
+        Record::Greeting(Greeting {
+            incarnation: [6; 16],
+            name: "mallory".into(),
+            shards,
+            placement_salt: [0; 32],
+            message_bytes_max: 64 << 20,
+        })
+        .write(&mut greeting);
+        siege.send(&greeting);
+        siege.turn();
+        assert!(siege.is_connected(), "the siege begins with a session");
+        siege
+    }
+
+    fn is_connected(&self) -> bool {
+        self.endpoint.find_peer(&self.key).is_some_and(|peer| self.endpoint.is_connected(peer))
+    }
+
+    fn memory(&self) -> PeerMemory {
+        let peer = self.endpoint.find_peer(&self.key).unwrap();
+        self.endpoint.peer_memory(peer).unwrap()
+    }
+
+    /// The lane from this shard of ours.
+    fn space(&mut self, shard: u8) -> &mut PacketSpace {
+        // Each space's own number is that of our shard here: the other side has only one.
+        let found = self.spaces.iter().position(|space| space.remote_shard == shard);
+        let index = found.unwrap_or_else(|| {
+            let Established { secret, suite, role, .. } = &self.established;
+            let keys = secret.lane_keys(*suite, *role, shard, 0);
+            self.spaces.push(PacketSpace::new(
+                shard,
+                keys,
+                KeyLimits::new(*suite, &Limits::default()),
+                1_000_000,
+            ));
+            self.spaces.len() - 1
+        });
+        &mut self.spaces[index]
+    }
+
+    /// Seals frames as the peer's shard 0 and hands them to the endpoint.
+    fn send(&mut self, frames: &[u8]) {
+        self.send_as(0, frames);
+    }
+
+    fn send_as(&mut self, shard: u8, frames: &[u8]) {
+        let (now, index) = (self.now, self.established.remote_index);
+        let space = self.space(shard);
+        let packet_number = space.next_number(now, || 1).unwrap();
+        let header = LaneHeader {
+            key_phase: false,
+            steering: 0,
+            association: index,
+            sender_shard: shard,
+            ack_now: true,
+            packet_number,
+        };
+        let mut datagram = vec![0; HEADER_BYTES];
+        datagram.extend_from_slice(frames);
+        space.seal(&header, &mut datagram, 0);
+        space.sent.on_sent(now, 0, crate::sent::NO_BLOCK, 0);
+        let from = SocketAddr::from(HOSTILE);
+        self.endpoint.handle_datagram(self.now, from, &mut datagram, &mut self.victim);
+    }
+
+    /// The end of the endpoint's turn: it sends, and time goes on by a little.
+    fn turn(&mut self) {
+        let mut run = Vec::new();
+        let mut received = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut run) {
+            received.extend(run.chunks(transmit.segment_bytes).map(<[u8]>::to_vec));
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            self.events.push(event);
+        }
+        self.answers += received.len() as u64;
+        if self.acknowledges {
+            self.acknowledge(&mut received);
+        }
+        self.now += Duration::from_micros(50);
+        if self.endpoint.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.endpoint.handle_timeout(self.now, &mut self.victim);
+        }
+        if self.is_connected() {
+            self.memory_high = self.memory_high.max(self.memory().total());
+        }
+    }
+
+    fn acknowledge(&mut self, received: &mut [Vec<u8>]) {
+        let mut highest = None;
+        for datagram in received {
+            let Some(header) = LaneHeader::decode(datagram) else { continue };
+            let now = self.now;
+            let space = self.space(0);
+            if space.open(&header, datagram).is_ok() {
+                space.on_received(now, &header, true, Duration::ZERO);
+                highest = Some(header.packet_number);
+            }
+        }
+        if highest.is_some() {
+            let mut frames = Vec::new();
+            let now = self.now;
+            self.space(0).write_ack(now, 512, &mut frames);
+            self.send(&frames);
+        }
+    }
+
+    /// Whether and why the session ended.
+    fn end(&self) -> Option<String> {
+        self.events.iter().find_map(|event| match event {
+            Event::SessionEnded { cause, .. } => Some(cause.to_string()),
+            _ => None,
+        })
+    }
+}

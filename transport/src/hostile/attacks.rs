@@ -1,0 +1,340 @@
+//! Goal: whatever a proven peer sends, it makes us hold at most `peer_bytes_max`; it is closed with a reason, or what is too much
+//! is dropped and counted; others notice nothing.
+
+use super::Siege;
+use crate::endpoint::{Limits, Service};
+use crate::frame::{self, Bind, Record};
+use crate::limits::{
+    ALIASES_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX, PEER_FIXED_BYTES, REFUSALS_MAX, SENT_RECORDS_MAX,
+};
+use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head, Target};
+use crate::varint;
+
+/// A block frame with this content.
+fn block(number: u64, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![frame::BLOCK];
+    varint::write(number, &mut out);
+    out.extend_from_slice(content);
+    out
+}
+
+fn head(alias: u32, name: Option<&str>, total: u64) -> Head<'_> {
+    Head { target: Target::Flow(alias), name, request: None, total }
+}
+
+fn first(total: u64, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    head(0, Some("ok"), total).write(FORM_FIRST, &mut out);
+    out.extend_from_slice(body);
+    out
+}
+
+fn later(origin: u64, offset: u64, total: u64, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Continue { origin, offset, total }.write(&mut out);
+    out.extend_from_slice(body);
+    out
+}
+
+fn bind(alias: u32, name: String) -> Vec<u8> {
+    let mut out = Vec::new();
+    Record::Bind(Bind { alias, name, wanted: 1 }).write(&mut out);
+    out
+}
+
+/// Room for four messages of the longest kind, so that filling it takes no gigabytes.
+fn small() -> Limits {
+    let limits = Limits { message_bytes_max: 1 << 20, ..Limits::default() };
+    Limits { peer_bytes_max: PEER_FIXED_BYTES + (5 << 20), ..limits }
+}
+
+fn assert_within(siege: &Siege, limits: &Limits) {
+    let (high, cap) = (siege.memory_high, limits.peer_bytes_max);
+    assert!(high <= cap, "{high} B held, {cap} B allowed: {:?}", siege.memory());
+}
+
+#[test]
+fn gapped_fragments_stay_within_the_room_for_parts() {
+    let limits = small();
+    let mut siege = Siege::new(limits.clone());
+    // Each begins a message that never ends: its last byte, which makes us keep all before it.
+    for number in 1..BLOCK_WINDOW {
+        siege.send(&block(number, &later(0, (1 << 20) - 2, 1 << 20, b"x")));
+        if number % 64 == 0 {
+            siege.turn();
+        }
+    }
+    siege.turn();
+    assert_within(&siege, &limits);
+    assert!(siege.memory().parts >= 4 << 20, "{:?}", siege.memory());
+    assert!(siege.endpoint.counters().dropped_assembly_limit > 10_000);
+    assert!(siege.is_connected(), "what is too much is dropped");
+}
+
+#[test]
+fn one_byte_fragments_cost_no_more_than_long_ones() {
+    let limits = small();
+    let mut siege = Siege::new(limits.clone());
+    for number in 1..BLOCK_WINDOW {
+        siege.send(&block(number, &later(0, 1, 3, b"x")));
+        siege.turn();
+    }
+    assert_within(&siege, &limits);
+    assert!(siege.memory().parts > 1 << 20, "{:?} {:?}", siege.memory(), siege.end());
+    siege.send(&block(0, &first(1_000, b"x")));
+    siege.turn();
+    assert!(siege.endpoint.counters().dropped_assembly_limit > 1_000);
+    assert!(siege.is_connected(), "{:?}", siege.end());
+}
+
+#[test]
+fn best_effort_fragments_make_room_for_each_other() {
+    let limits = small();
+    let mut siege = Siege::new(limits.clone());
+    siege.send(&bind(0, "ok".into()));
+    for number in 0..10_000 {
+        let mut frames = vec![frame::BEST_EFFORT];
+        frames.extend(later(number, 1 << 19, 1 << 20, b"x"));
+        siege.send(&frames);
+        siege.turn();
+    }
+    assert_within(&siege, &limits);
+    assert!(siege.endpoint.counters().best_effort_fragments_dropped >= 9_990);
+}
+
+#[test]
+fn a_peer_with_many_shards_gets_no_more_room() {
+    let limits = small();
+    let mut siege = Siege::with_shards(limits.clone(), 255);
+    for shard in 0..255 {
+        for number in 1..9 {
+            let content = later(0, (1 << 20) - 2, 1 << 20, b"x");
+            siege.send_as(shard, &block(number, &content));
+        }
+        siege.turn();
+    }
+    assert_within(&siege, &limits);
+    assert!(siege.endpoint.counters().dropped_assembly_limit > 1_000);
+}
+
+#[test]
+fn endless_flow_names_end_the_session_at_its_room() {
+    let limits = Limits::default();
+    let mut siege = Siege::with_shards(limits.clone(), 255);
+    'names: for shard in 0..255 {
+        for alias in 0..ALIASES_MAX as u32 {
+            let name = format!("ok{alias:0253}");
+            siege.send_as(shard, &bind(alias, name));
+            if alias % 64 == 0 {
+                siege.turn();
+            }
+            if !siege.is_connected() {
+                break 'names;
+            }
+        }
+    }
+    assert_within(&siege, &limits);
+    assert!(siege.memory_high > FLOWS_BYTES_MAX / 2, "{}", siege.memory_high);
+    assert!(siege.end().unwrap().contains("flow names"), "{:?}", siege.end());
+    assert!(siege.endpoint.counters().peers_over_memory > 0);
+}
+
+#[test]
+fn sparse_aliases_are_charged_for_the_gaps() {
+    let limits = Limits::default();
+    let mut siege = Siege::with_shards(limits.clone(), 255);
+    for shard in 0..255 {
+        siege.send_as(shard, &bind(ALIASES_MAX as u32 - 1, "ok".into()));
+        siege.turn();
+    }
+    assert_within(&siege, &limits);
+    assert!(siege.end().unwrap().contains("flow names"), "{:?}", siege.end());
+    let mut siege = Siege::new(limits);
+    siege.send(&bind(ALIASES_MAX as u32, "ok".into()));
+    siege.turn();
+    assert!(siege.end().unwrap().contains("alias above the limit"), "{:?}", siege.end());
+}
+
+#[test]
+fn a_refusal_flood_stops_at_its_limit_and_goes_on_when_acknowledged() {
+    let limits = small();
+    let mut siege = Siege::new(limits.clone());
+    siege.acknowledges = false;
+    let mut content = Vec::new();
+    head(0, Some("none"), 0).write(FORM_WHOLE, &mut content);
+    for _ in 0..400 {
+        head(0, None, 0).write(FORM_WHOLE, &mut content);
+    }
+    let mut number = 0;
+    while siege.endpoint.counters().dropped_refusal_limit == 0 {
+        siege.send(&block(number, &content));
+        number += 1;
+        siege.turn();
+        assert!(number < 2_000, "refusals without end: {:?}", siege.memory());
+    }
+    for _ in 0..1_000 {
+        siege.send(&block(number, &content));
+        siege.turn();
+    }
+    assert_within(&siege, &limits);
+    let remembered = siege.memory().refusals / 16;
+    assert!((REFUSALS_MAX / 2..3 * REFUSALS_MAX).contains(&remembered), "{remembered}");
+    assert!(siege.is_connected(), "{:?}", siege.end());
+    // An honest receiver of refusals acknowledges them, and is heard again.
+    siege.acknowledges = true;
+    let before = siege.endpoint.counters().acknowledged_refused;
+    for _ in 0..2_000 {
+        siege.turn();
+    }
+    for _ in 0..2_000 {
+        siege.send(&block(number, &content));
+        siege.turn();
+    }
+    assert!(siege.endpoint.counters().acknowledged_refused > before, "{:?}", siege.memory());
+}
+
+#[test]
+fn refusals_above_a_gap_do_not_lock_the_block_that_fills_it() {
+    let mut siege = Siege::new(small());
+    let mut content = Vec::new();
+    head(0, Some("none"), 0).write(FORM_WHOLE, &mut content);
+    for _ in 0..400 {
+        head(0, None, 0).write(FORM_WHOLE, &mut content);
+    }
+    for number in 1..1_000 {
+        siege.send(&block(number, &content));
+    }
+    siege.turn();
+    assert!(siege.endpoint.counters().dropped_refusal_limit > 0);
+    let refused = siege.endpoint.counters().acknowledged_refused;
+    siege.send(&block(0, &content));
+    siege.turn();
+    assert_eq!(siege.endpoint.counters().acknowledged_refused, refused + 401);
+    assert!(siege.is_connected(), "{:?}", siege.end());
+}
+
+#[test]
+fn a_peer_that_acknowledges_nothing_is_closed_before_its_records_pile_up() {
+    let limits = small();
+    let mut siege = Siege::new(limits.clone());
+    siege.acknowledges = false;
+    // One datagram of ours is never acknowledged; each answer to a PING then leaves a record behind it.
+    siege.send(&bind(0, "ok".into()));
+    let mut pings = 0_u64;
+    while siege.is_connected() && pings < 1_000_000 {
+        siege.send(&[frame::PING]);
+        pings += 1;
+        siege.turn();
+    }
+    assert!(siege.end().unwrap().contains("acknowledges nothing"), "{:?}", siege.end());
+    assert!(pings >= SENT_RECORDS_MAX as u64, "{pings}");
+    assert_within(&siege, &limits);
+    assert!(siege.answers <= pings + 1_000, "{} answers to {pings} pings", siege.answers);
+}
+
+#[test]
+fn pings_in_one_turn_get_one_answer() {
+    let mut siege = Siege::new(Limits::default());
+    let before = siege.answers;
+    for _ in 0..10_000 {
+        siege.send(&[frame::PING; 1_000]);
+    }
+    siege.turn();
+    assert!(siege.answers - before <= 2, "{}", siege.answers - before);
+}
+
+#[test]
+fn blocked_storms_ask_for_one_grant() {
+    let limits = small();
+    let mut siege = Siege::new(limits.clone());
+    for alias in 0..ALIASES_MAX as u32 {
+        siege.send(&bind(alias, format!("ok{alias}")));
+    }
+    let mut storm = Vec::new();
+    for alias in 0..200 {
+        frame::write_blocked(alias, 1 << 40, &mut storm);
+    }
+    for _ in 0..5_000 {
+        siege.send(&storm);
+    }
+    let flows = siege.memory().flows;
+    assert!(flows < 2 << 20, "{flows}");
+    let before = siege.answers;
+    for _ in 0..50 {
+        siege.turn();
+    }
+    assert!(siege.answers - before < 100, "{}", siege.answers - before);
+    assert_within(&siege, &limits);
+    assert!(siege.is_connected(), "{:?}", siege.end());
+}
+
+#[test]
+fn huge_block_numbers_are_dropped_and_not_acknowledged() {
+    let mut siege = Siege::new(Limits::default());
+    for number in [BLOCK_WINDOW, 1 << 40, (1 << 62) - 1] {
+        siege.send(&block(number, b"\x03"));
+    }
+    siege.send(&block(BLOCK_WINDOW - 1, b"\x03"));
+    assert_eq!(siege.endpoint.counters().dropped_block_window, 3);
+    assert!(siege.memory().keys < 8 << 10, "{:?}", siege.memory());
+    assert!(siege.is_connected());
+}
+
+#[test]
+fn outstanding_requests_cost_nothing_and_credit_bounds_what_is_held() {
+    let limits = Limits::default();
+    let mut siege = Siege::new(limits.clone());
+    siege.victim.holds = true;
+    let mut number = 0;
+    while siege.is_connected() && number < 5_000 {
+        let mut content = Vec::new();
+        for request in 0..100 {
+            let name = (number == 0 && request == 0).then_some("ok");
+            let head = Head { request: Some(number * 100 + request), ..head(0, name, 0) };
+            head.write(FORM_WHOLE, &mut content);
+        }
+        siege.send(&block(number, &content));
+        siege.turn();
+        number += 1;
+    }
+    // 1 MiB of credit is 16,384 empty messages; what goes beyond breaks the protocol.
+    assert!(siege.end().unwrap().contains("credit"), "{:?}", siege.end());
+    assert!(siege.victim.delivered <= 16_384, "{}", siege.victim.delivered);
+    assert!(siege.memory_high < 64 << 10, "{}", siege.memory_high);
+}
+
+#[test]
+fn empty_messages_are_charged_and_leave_nothing_behind() {
+    let limits = Limits::default();
+    let mut siege = Siege::new(limits);
+    for number in 0..5_000 {
+        let mut content = Vec::new();
+        for message in 0..400 {
+            let name = (number == 0 && message == 0).then_some("ok");
+            head(0, name, 0).write(FORM_WHOLE, &mut content);
+        }
+        siege.send(&block(number, &content));
+        siege.turn();
+    }
+    assert_eq!(siege.victim.delivered, 2_000_000);
+    assert!(siege.memory_high < 64 << 10, "{}", siege.memory_high);
+    assert!(siege.is_connected(), "{:?}", siege.end());
+}
+
+#[test]
+fn answers_to_a_peer_that_acknowledges_nothing_stop_at_the_log() {
+    let limits = Limits::default();
+    let mut siege = Siege::new(limits);
+    siege.acknowledges = false;
+    let peer = siege.endpoint.find_peer(&siege.key).unwrap();
+    let flow = siege.endpoint.open_flow(peer, "theirs").unwrap();
+    let mut sent = 0;
+    for _ in 0..100_000 {
+        let body = [0; 1_000];
+        sent += u64::from(
+            siege.endpoint.send(siege.now, flow, &body, Service::Acknowledged, None).is_ok(),
+        );
+    }
+    // Without a grant, 64 KiB of credit.
+    assert!(sent <= 64, "{sent}");
+}

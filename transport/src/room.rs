@@ -1,0 +1,53 @@
+//! Owns how much one peer may still make us hold in a session: messages in parts, flows with their names, refusals. One budget
+//! for all lanes, so that a peer with many shards gets no more than one with few.
+//!
+//! What always holds: what was taken out is given back when it is freed; a session begins with a fresh room.
+
+use crate::limits::{
+    FLOWS_BYTES_MAX, Limits, PARTS_SLACK_BYTES, PEER_FIXED_BYTES, REFUSALS_MAX,
+    REFUSALS_PER_BLOCK_MAX,
+};
+
+/// What is left of a peer's budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Bytes for acknowledged messages in parts.
+    pub(crate) parts: usize,
+    /// Bytes for best-effort messages in parts.
+    pub(crate) best_effort_parts: usize,
+    /// Bytes for incoming flows and their names.
+    pub(crate) flows: usize,
+    /// Refusals that may be remembered.
+    pub(crate) refusals: usize,
+    parts_tight: usize,
+}
+
+impl Room {
+    /// The room of a session that begins. A fifth of what may be assembled is for best effort: four messages of the longest
+    /// kind and one, as long as `peer_bytes_max` has its default.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let longest = limits.message_bytes_max.max(1 << 20) as usize;
+        let assembled = (limits.peer_bytes_max.saturating_sub(PEER_FIXED_BYTES)).min(5 * longest);
+        let parts = assembled / 5 * 4;
+        Self {
+            parts: parts + PARTS_SLACK_BYTES,
+            best_effort_parts: assembled / 5 + PARTS_SLACK_BYTES,
+            flows: FLOWS_BYTES_MAX,
+            refusals: REFUSALS_MAX,
+            parts_tight: parts / 2,
+        }
+    }
+
+    /// Whether a block must be looked at before it is taken.
+    #[inline]
+    pub(crate) fn is_tight(&self) -> bool {
+        self.parts < self.parts_tight || self.refusals < REFUSALS_PER_BLOCK_MAX
+    }
+
+    /// Takes bytes for a flow; `false` when they are not there.
+    pub(crate) fn take_flow(&mut self, bytes: usize) -> bool {
+        let left = self.flows.checked_sub(bytes);
+        self.flows = left.unwrap_or(self.flows);
+        left.is_some()
+    }
+}

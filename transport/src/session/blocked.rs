@@ -1,0 +1,108 @@
+//! Owns which outgoing flows wait for credit, and which of them are still to tell the receiver so.
+//!
+//! What always holds: telling costs as much as flows wait, however many there are; all get their turn although few fit into one
+//! datagram.
+
+use crate::flows::OutFlow;
+use crate::frame::{self, BLOCKED_BYTES_MAX, Bind, Record};
+
+/// Flows that wait for credit.
+#[derive(Debug, Default)]
+pub(crate) struct BlockedFlows {
+    /// Their aliases, ascending; some may have got their credit meanwhile.
+    waiting: Vec<u32>,
+    /// Where telling goes on.
+    next: u32,
+    /// How many are still to be told.
+    left: usize,
+}
+
+impl BlockedFlows {
+    /// A flow's wish is new.
+    #[cold]
+    pub(crate) fn add(&mut self, alias: u32) {
+        if let Err(place) = self.waiting.binary_search(&alias) {
+            self.waiting.insert(place, alias);
+        }
+        self.tell_all();
+    }
+
+    /// Some telling may have been lost.
+    pub(crate) fn tell_all(&mut self) {
+        self.left = self.waiting.len();
+    }
+
+    /// Whether some flow is to be told of.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Appends BLOCKED or BIND, one per flow that waits, up to `limit`; whether there was any.
+    pub(crate) fn write(&mut self, flows: &[OutFlow], limit: usize, out: &mut Vec<u8>) -> bool {
+        self.waiting.retain(|&alias| flows.get(alias as usize).is_some_and(|flow| flow.wanted > 0));
+        self.left = self.left.min(self.waiting.len());
+        let mut place = self.waiting.partition_point(|&alias| alias < self.next);
+        let mut any = false;
+        while self.left > 0 {
+            let alias = self.waiting[place % self.waiting.len()];
+            let flow = &flows[alias as usize];
+            let needed = if flow.bound { BLOCKED_BYTES_MAX } else { 24 + flow.name.len() };
+            if out.len() + needed > limit {
+                break;
+            }
+            if flow.bound {
+                frame::write_blocked(alias, flow.wanted, out);
+            } else {
+                let name = flow.name.to_string();
+                Record::Bind(Bind { alias, name, wanted: flow.wanted }).write(out);
+            }
+            any = true;
+            place += 1;
+            self.left -= 1;
+            self.next = alias + 1;
+        }
+        any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: every waiting flow is told of, also when a datagram holds few; those that do not wait cost nothing.
+    use super::*;
+
+    #[test]
+    fn all_get_their_turn() {
+        let mut flows: Vec<_> = (0..4_096).map(|n| OutFlow::new(&format!("flow.{n}"))).collect();
+        let mut blocked = BlockedFlows::default();
+        for alias in (0..4_096).step_by(3) {
+            flows[alias].wanted = 7;
+            blocked.add(alias as u32);
+        }
+        let mut told = Vec::new();
+        let mut datagrams = 0;
+        while blocked.is_due() {
+            let mut out = Vec::new();
+            assert!(blocked.write(&flows, 400, &mut out));
+            datagrams += 1;
+            let mut reader = crate::varint::Reader::new(&out);
+            while reader.u8().is_some() {
+                let Some(Record::Bind(bind)) = Record::read(&mut reader) else { panic!() };
+                told.push(bind.alias);
+            }
+            if datagrams == 5 {
+                // Something was lost: everybody is told of again from here on, round about.
+                blocked.tell_all();
+                told.clear();
+            }
+        }
+        told.sort_unstable();
+        assert_eq!(told, (0..4_096).step_by(3).collect::<Vec<_>>());
+        for flow in &mut flows {
+            flow.wanted = 0;
+        }
+        blocked.tell_all();
+        assert!(!blocked.write(&flows, 400, &mut Vec::new()));
+        assert_eq!((blocked.is_due(), blocked.waiting.len()), (false, 0));
+    }
+}
