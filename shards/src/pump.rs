@@ -16,7 +16,8 @@ use cubed_transport::{Event, PeerId, PeerState, Transmit};
 
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
-    RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
+    RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX, STRANGERS_LOOK_INTERVAL,
+    STRANGERS_PER_TURN_MAX, STRANGERS_REST,
 };
 use crate::outside::Calls;
 use crate::shard::Shard;
@@ -36,6 +37,8 @@ pub(crate) struct Pump<D> {
     counters: PumpCounters,
     /// The turn before received something.
     is_loaded: bool,
+    /// When to look for strangers although nothing has announced one.
+    strangers_at: Instant,
 }
 
 /// The run of datagrams on its way to the socket.
@@ -58,6 +61,7 @@ impl<D: Driver> Pump<D> {
             watch: Watch::default(),
             counters: PumpCounters::default(),
             is_loaded: false,
+            strangers_at: Instant::default(),
         }
     }
 
@@ -111,6 +115,10 @@ impl<D: Driver> Pump<D> {
             }
         }
         self.is_loaded = batches > 0;
+        let is_idle = batches == 0 && self.driver.is_side_pending();
+        if is_idle || self.shared.now() >= self.strangers_at {
+            batches += self.receive_strangers()?;
+        }
         let due = self.run_due();
         sent |= self.transmit();
         let told = self.dispatch_events();
@@ -119,6 +127,23 @@ impl<D: Driver> Pump<D> {
             self.publish();
         }
         Ok(worked)
+    }
+
+    /// Takes a few of the datagrams that anybody may send; how many. Then it is the turn of all else for a while, unless
+    /// there is nothing else.
+    #[cold]
+    fn receive_strangers(&mut self) -> io::Result<usize> {
+        let shared = &self.shared;
+        let begun = shared.read_clock();
+        let count = self.driver.recv_side(STRANGERS_PER_TURN_MAX, &mut |mut datagram| {
+            receive(shared, &mut datagram);
+        })?;
+        let ended = shared.read_clock();
+        let spent = ended.saturating_duration_since(begun);
+        let is_over = !self.driver.is_side_pending();
+        let rest = if is_over { STRANGERS_LOOK_INTERVAL } else { spent * STRANGERS_REST };
+        self.strangers_at = ended + rest;
+        Ok(count)
     }
 
     /// Sleeps until a datagram, a call or a deadline comes; how many batches came.

@@ -15,6 +15,7 @@ use cubed_runtime::{
     Clock, Driver, DriverWaker, Executor, ExecutorError, ExecutorOptions, GlommioExecutor,
     SpinPolicy, Spinner, TaskError, UdpSocket, UringDriver, UringOptions, spawn_local, yield_now,
 };
+use cubed_transport::handshake::Kind;
 use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::time::Instant;
 use cubed_transport::{Config, Endpoint, Limits};
@@ -23,7 +24,7 @@ use crate::application::Receiver;
 use crate::builder::{Lookup, NodeBuilder, StartOutput};
 use crate::entropy::SystemEntropy;
 use crate::error::{NodeError, StartError};
-use crate::limits::FAREWELL_YIELDS;
+use crate::limits::{FAREWELL_YIELDS, STRANGERS_BUFFER_BYTES};
 use crate::node::{Node, NodeParts};
 use crate::outbox::Outbox;
 use crate::outside::{self, Calls, Inlet};
@@ -46,6 +47,8 @@ struct Seed {
     policy: Policy,
     spin: SpinPolicy,
     socket: UdpSocket,
+    /// Where hellos arrive, so that a flood of them takes no buffer from the rest.
+    strangers: Option<UdpSocket>,
     entropy: SystemEntropy,
     inlet: Inlet,
     fault: Fault,
@@ -74,6 +77,10 @@ where
     let identity = builder.identity.ok_or(StartError::NoIdentity)?;
     let entropy = SystemEntropy::new().map_err(|_| StartError::Randomness)?;
     let socket = UdpSocket::bind(address, &builder.socket)?;
+    let strangers = socket.split(Kind::Hello as u8, STRANGERS_BUFFER_BYTES);
+    let strangers = strangers.inspect_err(|error| {
+        tracing::warn!(%error, "hellos share the socket with all else: a flood of them costs traffic");
+    });
     tell(&builder.policy, &socket);
     let public_key = identity.public_key();
     let local_addr = socket.local_addr();
@@ -88,6 +95,7 @@ where
         policy: builder.policy,
         spin: builder.spin,
         socket,
+        strangers: strangers.ok(),
         entropy,
         inlet,
         fault: Arc::clone(&fault),
@@ -170,8 +178,8 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
     let mut entropy = seed.entropy;
     let socket_buffers = seed.socket.buffers();
     let message_bytes_max = seed.limits.message_bytes_max;
-    let driver =
-        UringDriver::new(seed.socket, UringOptions::default()).map_err(StartError::Ring)?;
+    let driver = UringDriver::with_side(seed.socket, seed.strangers, UringOptions::default());
+    let driver = driver.map_err(StartError::Ring)?;
     let config = Config {
         incarnation: entropy.draw(),
         name: seed.name,

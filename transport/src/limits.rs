@@ -91,7 +91,8 @@ pub struct Limits {
     pub peer_bytes_max: usize,
     /// Peers known at once. Default 65,536.
     pub peers_max: usize,
-    /// Handshakes begun by others and not finished. Default 1,024.
+    /// Handshakes begun by others and not finished, some 6 KiB each; once half of them are there, addresses must be proven.
+    /// Default 256.
     pub half_open_max: usize,
     /// Requests of ours outstanding over all peers. Default 65,536.
     pub requests_max: usize,
@@ -126,7 +127,7 @@ impl Default for Limits {
             queue_bytes_max: 1 << 20,
             peer_bytes_max: 340 << 20,
             peers_max: 65_536,
-            half_open_max: 1_024,
+            half_open_max: 256,
             requests_max: 65_536,
             packets_per_key: PACKETS_PER_KEY_CEILING,
             packets_per_key_stop: PACKETS_PER_KEY_STOP,

@@ -6,6 +6,7 @@
 
 pub mod memory;
 mod pool;
+mod side;
 pub mod uring;
 mod waker;
 
@@ -43,6 +44,10 @@ pub struct DriverStats {
     pub recv_truncated: u64,
     /// Datagrams that the kernel dropped for want of socket buffer, as last told.
     pub kernel_drops: u64,
+    /// Datagrams received from the side socket, not counted above.
+    pub side_datagrams: u64,
+    /// Datagrams that the kernel dropped for want of its buffer, as last told.
+    pub side_drops: u64,
     /// Send calls into the kernel.
     pub send_calls: u64,
     /// Datagrams handed to the kernel, each segment of a run counted.
@@ -99,6 +104,25 @@ pub trait Driver {
     /// The system's, when the socket is broken.
     fn recv(&mut self, batches_max: usize, sink: &mut dyn FnMut(Received<'_>))
     -> io::Result<usize>;
+
+    /// Reads without blocking, at most `datagrams_max` datagrams, from the side socket if there is one; returns how many.
+    ///
+    /// # Errors
+    /// The system's, when that socket is broken.
+    fn recv_side(
+        &mut self,
+        datagrams_max: usize,
+        sink: &mut dyn FnMut(Received<'_>),
+    ) -> io::Result<usize> {
+        let _ = (datagrams_max, sink);
+        Ok(0)
+    }
+
+    /// Whether the side socket is known to hold something, or may. While it may, [`Driver::wait`] does not sleep. An
+    /// arrival while nobody waits may stay unknown until the next look.
+    fn is_side_pending(&self) -> bool {
+        false
+    }
 
     /// Sends one datagram, or a run of them when `bytes` is longer than `segment_bytes`; see
     /// [`crate::socket::UdpSocket::send`].

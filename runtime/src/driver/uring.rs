@@ -22,6 +22,7 @@ use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 
 use super::pool::{BufferPool, POOL_BUFFERS_MAX};
+use super::side::{Side, poll_entry, poll_result};
 use super::waker::{DriverWaker, WakeState};
 use super::{Driver, DriverStats, Received};
 use crate::buffers::RECV_BUFFER_BYTES;
@@ -29,13 +30,15 @@ use crate::clock::Clock;
 use crate::ring_error::RingError;
 use crate::socket::{RecvMeta, SendStatus, SocketBuffers, UdpSocket, parse_batch};
 
-/// Submissions in flight between two entries: the receive and the poll.
+/// Submissions in flight between two entries: the receive and two polls.
 const RING_ENTRIES: u32 = 8;
 const BUFFER_GROUP: u16 = 0;
 const SOCKET_FILE: Fixed = Fixed(0);
 const EVENT_FILE: Fixed = Fixed(1);
+const SIDE_FILE: Fixed = Fixed(2);
 const RECV_TAG: u64 = 1;
 const WAKE_TAG: u64 = 2;
+const SIDE_TAG: u64 = 3;
 
 /// How long a driver that is dropped waits for each of its requests to end.
 const RELEASE_PATIENCE: Timespec = Timespec::new().nsec(100_000_000);
@@ -75,6 +78,7 @@ pub struct UringDriver {
     pool: BufferPool,
     header: Box<libc::msghdr>,
     socket: UdpSocket,
+    side: Option<Side>,
     wake: WakeState,
     hot_buffer: Box<[u8]>,
     clock: Clock,
@@ -94,6 +98,18 @@ impl UringDriver {
     /// # Errors
     /// [`RingError`] when the kernel refuses; its text names cause and remedy.
     pub fn new(socket: UdpSocket, options: UringOptions) -> Result<Self, RingError> {
+        Self::with_side(socket, None, options)
+    }
+
+    /// As [`UringDriver::new`], with a second socket that is read by [`Driver::recv_side`] and wakes as well.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_side(
+        socket: UdpSocket,
+        side: Option<UdpSocket>,
+        options: UringOptions,
+    ) -> Result<Self, RingError> {
         let capacity = options.ring_buffers.clamp(1, POOL_BUFFERS_MAX).next_power_of_two();
         let ring = build_ring().map_err(RingError::at("io_uring_setup"))?;
         if !ring.params().is_feature_ext_arg() {
@@ -101,8 +117,10 @@ impl UringDriver {
         }
         let wake = WakeState::with_event().map_err(RingError::at("eventfd"))?;
         let event_fd = wake.event_fd().unwrap_or(-1);
+        // Without a side socket its place stays empty (-1), and nothing names it.
+        let side_fd = side.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         ring.submitter()
-            .register_files(&[socket.as_raw_fd(), event_fd])
+            .register_files(&[socket.as_raw_fd(), event_fd, side_fd])
             .map_err(RingError::at("registering files"))?;
         let pool = BufferPool::new(capacity).map_err(RingError::at("mapping receive buffers"))?;
         // SAFETY: the address is a page-aligned page of `pool` with room for its entries. It stays
@@ -122,6 +140,7 @@ impl UringDriver {
             pool,
             header: Box::new(recv_header()),
             socket,
+            side: side.map(Side::new),
             wake,
             hot_buffer: vec![0; RECV_BUFFER_BYTES].into_boxed_slice(),
             clock: Clock::new(),
@@ -158,7 +177,7 @@ impl UringDriver {
         }
     }
 
-    /// Queues whichever of the two requests is not armed.
+    /// Queues whichever of the requests is not armed.
     fn arm(&mut self) {
         if !self.recv_armed {
             let entry =
@@ -170,12 +189,11 @@ impl UringDriver {
             self.recv_arms += 1;
         }
         if !self.wake_armed {
-            let entry = opcode::PollAdd::new(EVENT_FILE, libc::POLLIN as u32)
-                .multi(true)
-                .build()
-                .user_data(WAKE_TAG);
-            self.push(&entry);
+            self.push(&poll_entry(EVENT_FILE, WAKE_TAG));
             self.wake_armed = true;
+        }
+        if self.side.as_mut().is_some_and(|side| !mem::replace(&mut side.is_armed, true)) {
+            self.push(&poll_entry(SIDE_FILE, SIDE_TAG));
         }
     }
 
@@ -183,7 +201,7 @@ impl UringDriver {
         // SAFETY: the entry names registered files, a buffer group whose memory the driver keeps until
         // it has unregistered it, and `header`, which lives in a box as long as the ring.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        assert!(pushed.is_ok(), "two requests fit a submission queue of {RING_ENTRIES}");
+        assert!(pushed.is_ok(), "three requests fit a submission queue of {RING_ENTRIES}");
     }
 
     /// Sleeps in the ring until a completion or the deadline; an interrupted sleep just ends.
@@ -217,6 +235,7 @@ impl UringDriver {
             };
             let outcome = match entry.user_data() {
                 RECV_TAG => self.on_recv(&entry, sink),
+                SIDE_TAG => self.on_side(&entry),
                 _ => self.on_wake(&entry),
             };
             match outcome {
@@ -261,10 +280,16 @@ impl UringDriver {
         if !cqueue::more(entry.flags()) {
             self.wake_armed = false;
         }
-        match -entry.result() {
-            ..=0 | libc::ECANCELED => Ok(0),
-            errno => Err(io::Error::from_raw_os_error(errno)),
+        poll_result(entry)
+    }
+
+    /// Something arrived at the side socket; it is read when there is time.
+    fn on_side(&mut self, entry: &cqueue::Entry) -> io::Result<usize> {
+        if let Some(side) = &mut self.side {
+            side.is_pending = true;
+            side.is_armed = cqueue::more(entry.flags());
         }
+        poll_result(entry)
     }
 
     /// Lets go of socket and buffers at once, rather than when the kernel gets round to it: a request
@@ -276,12 +301,14 @@ impl UringDriver {
             _ => {}
         }
         let patience = SubmitArgs::new().timespec(&RELEASE_PATIENCE);
-        while self.recv_armed || self.wake_armed {
+        let is_side_armed = |side: &Option<Side>| side.as_ref().is_some_and(|side| side.is_armed);
+        while self.recv_armed || self.wake_armed || is_side_armed(&self.side) {
             self.ring.submitter().submit_with_args(1, &patience)?;
             for entry in self.ring.completion() {
                 let armed = cqueue::more(entry.flags());
                 match entry.user_data() {
                     RECV_TAG => self.recv_armed = armed,
+                    SIDE_TAG => self.side.iter_mut().for_each(|side| side.is_armed = armed),
                     _ => self.wake_armed = armed,
                 }
             }
@@ -324,6 +351,19 @@ impl Driver for UringDriver {
         Ok(batches)
     }
 
+    fn recv_side(
+        &mut self,
+        datagrams_max: usize,
+        sink: &mut dyn FnMut(Received<'_>),
+    ) -> io::Result<usize> {
+        self.side.as_mut().map_or(Ok(0), |side| side.recv(datagrams_max, sink))
+    }
+
+    #[inline]
+    fn is_side_pending(&self) -> bool {
+        self.side.as_ref().is_some_and(|side| side.is_pending)
+    }
+
     #[inline]
     fn send(
         &mut self,
@@ -340,7 +380,8 @@ impl Driver for UringDriver {
         sink: &mut dyn FnMut(Received<'_>),
     ) -> io::Result<usize> {
         self.waits += 1;
-        if deadline_nanos.is_some_and(|deadline| deadline <= self.clock.now_nanos()) {
+        let is_due = deadline_nanos.is_some_and(|deadline| deadline <= self.clock.now_nanos());
+        if is_due || self.is_side_pending() {
             self.wakes += u64::from(self.wake.unpark());
             return self.recv(TURN_BATCHES_MAX, sink);
         }
@@ -360,7 +401,10 @@ impl Driver for UringDriver {
 
     fn stats(&self) -> DriverStats {
         let socket = DriverStats::from(self.socket.stats());
+        let side = self.side.as_ref().map_or_else(Default::default, Side::stats);
         DriverStats {
+            side_datagrams: side.recv_datagrams,
+            side_drops: side.kernel_drops,
             icmp_errors: socket.icmp_errors + self.icmp_errors,
             waits: self.waits,
             wakes: self.wakes,

@@ -197,3 +197,29 @@ fn a_dropped_driver_frees_its_port_at_once() {
     // A waker that outlives its driver wakes nobody, harmlessly.
     waker.wake();
 }
+
+#[test]
+fn a_datagram_for_the_side_ends_the_wait_and_is_read_there_only() {
+    let main = socket("127.0.0.1:0");
+    let side = main.split(1, 128 << 10).expect("a second socket");
+    let mut driver =
+        UringDriver::with_side(main, Some(side), UringOptions::default()).expect("a ring");
+    let sender = socket("127.0.0.1:0");
+    let nothing = &mut |_: Received<'_>| panic!("nothing was sent to the main socket");
+    assert_eq!(driver.recv_side(8, nothing).expect("recv"), 0);
+    for round in 0..50u8 {
+        assert!(!driver.is_side_pending(), "it was found empty");
+        send(&sender, driver.local_addr(), &[1, round], 0);
+        let deadline = Clock::new().now_nanos() + 10 * SECOND;
+        while !driver.is_side_pending() && Clock::new().now_nanos() < deadline {
+            assert_eq!(driver.wait(Some(deadline), nothing).expect("wait"), 0);
+        }
+        let mut seen = Vec::new();
+        let mut sink = |received: Received<'_>| seen.push(received.bytes.to_vec());
+        assert_eq!(driver.recv_side(1, &mut sink).expect("recv"), 1);
+        assert!(driver.is_side_pending(), "there may be more");
+        assert_eq!(driver.recv_side(8, nothing).expect("recv"), 0);
+        assert_eq!(seen, [vec![1, round]]);
+    }
+    assert_eq!(driver.stats().side_datagrams, 50);
+}

@@ -10,6 +10,7 @@ mod control;
 mod error;
 mod options;
 mod send;
+mod split;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,5 @@
-//! Parts of the tests between real processes: a relay that impairs UDP, traffic whose every message can be checked, and
-//! the handling of child processes.
+//! Parts of the tests between real processes: a relay that impairs UDP, traffic whose every message can be checked, a
+//! flood and the measuring of what it does, and the handling of child processes.
 //!
 //! Always holds: `relay` knows nothing of the protocol; what is decided at random comes from a seed; nothing here is
 //! used outside tests.
@@ -12,3 +12,6 @@ pub mod report;
 pub mod relay;
 
 pub mod child;
+
+pub mod flood;
+pub mod siege;
