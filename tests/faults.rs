@@ -100,6 +100,36 @@ fn an_acknowledged_message_to_nobody_ends_as_peer_lost() {
 }
 
 #[test]
+fn a_full_queue_slows_its_sender_and_is_said_to_the_next() {
+    let bob = receiver(|shard| {
+        let capacity = cubed::Capacity::bytes(64 << 10).total(64 << 10);
+        let queue = shard.flow("slow").queue(capacity).expect("a new flow");
+        let own = shard.clone();
+        // Nobody reads.
+        shard.spawn_local(async move {
+            own.sleep(PATIENCE * 10).await;
+            drop(queue);
+        });
+    });
+    let (alice, carol) = (sender_to(&bob), sender_to(&bob));
+    let (body, key) = (vec![7; 1_024], bob.public_key());
+    let slow = alice.resolve(key, "slow").unwrap();
+    // 64 KiB are 60 messages of 1,024 bytes and their charge of 64.
+    for number in 0..60 {
+        assert_eq!(block_on(slow.send(body.clone())), Ok(Outcome::Delivered), "{number}");
+    }
+    let waiting = alice.on_shard(0, move |shard| async move {
+        let slow = shard.resolve(key, "slow").expect("a valid name");
+        slow.send(&[7; 1_024]).acknowledged().deadline(Duration::from_millis(200)).await
+    });
+    let waited = block_on(waiting).unwrap();
+    assert!(matches!(waited, Err(cubed::WaitError::Deadline { .. })), "{waited:?}");
+    let refused = block_on(carol.resolve(key, "slow").unwrap().send(body));
+    assert_eq!(refused, Ok(Outcome::Refused(Refusal::QueueFull)));
+    stop(&[&alice, &carol, &bob]);
+}
+
+#[test]
 fn a_busy_port_is_said_to_the_caller_of_start() {
     let bob = receiver(|_| {});
     let error = builder().listen(bob.local_addr()).start(async |_: Shard| ()).unwrap_err();
