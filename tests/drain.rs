@@ -3,6 +3,8 @@
 mod support;
 
 use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cubed::{Capacity, Identity, SendError, Shard, WaitError, block_on};
@@ -61,4 +63,50 @@ fn what_never_found_a_session_is_reported() {
     assert_eq!(report.delivered + report.undelivered() + report.unknown, 10, "{report:?}");
     assert_eq!(report.delivered, 0);
     stop(&[&alice]);
+}
+
+#[test]
+fn a_drain_under_load_with_a_dead_peer_is_exact_and_in_time() {
+    let bob = receiver(|shard| shard.flow("f").handler(|_, _| {}).expect("a new flow"));
+    // Nobody answers here: what is sent to it can only wait.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dead = Identity::generate().unwrap().public_key();
+    let alice = builder().peer(bob.public_key(), bob.local_addr());
+    let alice = alice.peer(dead, silent.local_addr().unwrap());
+    let alice = alice.start(async |_: Shard| ()).unwrap();
+    let key = bob.public_key();
+    let taken = Arc::new(AtomicU64::new(0));
+    let counts = Arc::clone(&taken);
+    let load = alice.on_shard(0, move |shard| async move {
+        let answering = shard.resolve(key, "f").expect("a valid flow name");
+        let dead = shard.resolve(dead, "f").expect("a valid flow name");
+        loop {
+            for to in [&answering, &dead] {
+                match to.try_send_acknowledged(&[7; 300]) {
+                    Ok(()) => counts.fetch_add(1, Ordering::Relaxed),
+                    Err(SendError::Full) => continue,
+                    Err(SendError::Closing) => return,
+                    Err(error) => panic!("{error}"),
+                };
+            }
+            shard.yield_now().await;
+        }
+    });
+    let (report, took) = std::thread::scope(|scope| {
+        let load = scope.spawn(|| block_on(load));
+        support::eventually("the load flows", || taken.load(Ordering::Relaxed) > 5_000);
+        let begun = std::time::Instant::now();
+        // As a handler of SIGTERM does: no word to the tasks, which go on sending until they are refused.
+        let report = block_on(alice.drain(Duration::from_millis(300))).unwrap();
+        let took = begun.elapsed();
+        assert_eq!(load.join().unwrap(), Ok(()));
+        (report, took)
+    });
+    assert!(took < PATIENCE, "{took:?}");
+    assert_eq!(report.offered, taken.load(Ordering::Relaxed), "{report:?}");
+    assert_eq!(report.delivered + report.undelivered() + report.unknown, report.offered);
+    let accepted = block_on(bob.stats()).unwrap().counter("acknowledged_accepted").unwrap();
+    assert!(report.delivered <= accepted && accepted <= report.delivered + report.unknown);
+    assert!(report.peer_lost > 0, "what waited for the dead peer was never sent: {report:?}");
+    stop(&[&alice, &bob]);
 }

@@ -33,6 +33,12 @@ counters! {
     bytes_received,
     /// Acknowledged messages taken by `send`, `request` and `reply`.
     acknowledged_offered,
+    /// Messages and requests not taken: log, credit or queue is full.
+    rejected_full,
+    /// Messages and requests not taken: longer than sender or receiver allow.
+    rejected_too_large,
+    /// Requests not taken: as many wait as `requests_max` allows.
+    rejected_requests,
     /// Acknowledged messages given to the application and accepted by it.
     acknowledged_accepted,
     /// Acknowledged messages refused, here, to their sender.
@@ -123,6 +129,8 @@ counters! {
     dropped_cookie,
     /// Dropped handshakes: the proven key is not admitted.
     dropped_not_admitted,
+    /// Strangers forgotten to make room for others.
+    peers_forgotten,
     /// Dropped handshakes: no room for another peer.
     dropped_peers_full,
     /// Sessions closed because the peer broke the protocol.

@@ -8,6 +8,7 @@ mod config;
 mod handshakes;
 mod life;
 mod restarts;
+mod strangers;
 #[cfg(feature = "testing")]
 mod testing;
 mod types;
@@ -55,6 +56,8 @@ pub struct Endpoint {
     common: Common,
     handshakes: Handshakes,
     peers: Vec<Peer>,
+    /// Where the search for a stranger to forget goes on.
+    forget_from: usize,
     by_key: HashMap<PublicKey, u32>,
     owners: HashMap<u32, Owner, IndexHasher>,
     /// Our index of the association that we send on, by the peer's; entries may be stale. The peer chose the key.
@@ -98,6 +101,7 @@ impl Endpoint {
             common: new_common(config, identity.public_key(), entropy),
             handshakes,
             peers: Vec::new(),
+            forget_from: 0,
             by_key: HashMap::new(),
             owners: HashMap::default(),
             by_remote: HashMap::new(),

@@ -3,8 +3,12 @@
 //! What always holds: relations between constants are asserted at compile time, and [`Limits::check`] is the only way a
 //! [`Limits`] value reaches an endpoint.
 
+mod table;
+
 use std::fmt;
 use std::time::Duration;
+
+pub use table::LimitRow;
 
 /// Bytes of the header in front of every lane datagram; authenticated, not encrypted.
 pub const HEADER_BYTES: usize = 16;

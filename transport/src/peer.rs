@@ -62,6 +62,8 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) key: PublicKey,
     pub(crate) address: Option<SocketAddr>,
+    /// The application named it; others are strangers, who dialled us and may be forgotten.
+    pub(crate) is_configured: bool,
     pub(crate) flows: Vec<OutFlow>,
     pub(crate) aliases: HashMap<Box<str>, u32>,
     pub(crate) dialling: Option<Box<Dialling>>,
@@ -104,6 +106,7 @@ impl Peer {
             id,
             key,
             address,
+            is_configured: false,
             flows: Vec::new(),
             aliases: HashMap::new(),
             dialling: None,
@@ -125,6 +128,20 @@ impl Peer {
             is_ready: false,
             timer_at: None,
         }
+    }
+
+    /// Whether nothing would be missed if this peer was forgotten: a stranger that said nothing for `give_up`, and of whom nothing
+    /// is left but its key.
+    pub(crate) fn is_forgettable(&self, now: Instant, give_up: Duration) -> bool {
+        !self.is_configured
+            && self.session.is_none()
+            && self.dialling.is_none()
+            && self.greeting_pending.is_empty()
+            && self.flows.is_empty()
+            && self.requests_pending == 0
+            && !self.presence.is_watched()
+            && !self.is_ready
+            && self.presence.last_heard() + give_up <= now
     }
 
     /// Acknowledged messages that have not ended.

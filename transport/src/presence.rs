@@ -153,6 +153,11 @@ impl Presence {
         self.is_watched().then_some(since + wait)
     }
 
+    /// When its last word came.
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
     /// Whether somebody watches it.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {

@@ -36,8 +36,19 @@ impl Endpoint {
         if let Some(&index) = self.by_key.get(&key) {
             let peer = &mut self.peers[index as usize];
             peer.address = address.or(peer.address);
+            peer.is_configured = true;
             return Ok(peer.id);
         }
+        let id = self.add_new(key, address)?;
+        self.peers[id.0 as usize].is_configured = true;
+        Ok(id)
+    }
+
+    pub(super) fn add_new(
+        &mut self,
+        key: PublicKey,
+        address: Option<SocketAddr>,
+    ) -> Result<PeerId, SendError> {
         if self.peers.len() >= self.common.limits.peers_max {
             return Err(SendError::TooMany);
         }
@@ -175,8 +186,22 @@ impl Endpoint {
                 peer.send_best_effort(&mut self.common, now, flow.alias, body.as_slice())
             }
         };
+        if let Err(error) = &sent {
+            self.count_rejected(*error);
+        }
         self.make_ready(flow.peer.0);
         sent
+    }
+
+    #[cold]
+    fn count_rejected(&mut self, error: SendError) {
+        let counters = &mut self.common.counters;
+        match error {
+            SendError::Full => counters.rejected_full += 1,
+            SendError::TooLarge { .. } => counters.rejected_too_large += 1,
+            SendError::TooManyRequests => counters.rejected_requests += 1,
+            _ => {}
+        }
     }
 
     /// Asks, and expects an answer before `deadline`. Ends in exactly one [`Application::reply`](crate::Application::reply) for `token`, unless cancelled.
@@ -196,6 +221,7 @@ impl Endpoint {
         }
         let peer = self.peers.get_mut(flow.peer.0 as usize).ok_or(SendError::UnknownPeer)?;
         if !self.common.ends.requests.has_room() {
+            self.count_rejected(SendError::TooManyRequests);
             return Err(SendError::TooManyRequests);
         }
         let number = self.common.ends.requests.begin(token, flow.peer.0, deadline);
@@ -206,6 +232,9 @@ impl Endpoint {
             self.common.ends.requests.cancel(token);
         } else {
             peer.requests_pending += 1;
+        }
+        if let Err(error) = &sent {
+            self.count_rejected(*error);
         }
         self.make_ready(flow.peer.0);
         sent

@@ -250,7 +250,7 @@ impl Endpoint {
             return Some(());
         }
         self.forget_half_open(header.index);
-        let Ok(peer) = self.add_peer(key, None) else {
+        let Ok(peer) = self.add_stranger(now, key) else {
             self.common.counters.dropped_peers_full += 1;
             self.owners.remove(&header.index);
             return Some(());

@@ -1,0 +1,149 @@
+//! Owns the list of all limits, one row each: name, default, range, what happens at it, and the counter that shows it.
+//! `docs/LIMITS.md` is this list; a test compares them.
+//!
+//! What always holds: a field of [`Limits`] without a row does not compile; a row's metric is a counter.
+
+use std::time::Duration;
+
+use super::Limits;
+
+/// One limit, as people read it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LimitRow {
+    /// The field of [`Limits`], or the constant.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What may be chosen; "fixed" for a constant.
+    pub range: &'static str,
+    /// What happens at it.
+    pub at: &'static str,
+    /// The [`Counters`](crate::Counters) entry that grows when it is met.
+    pub metric: &'static str,
+}
+
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+impl Shown for Duration {
+    fn shown(&self) -> String {
+        if self.subsec_millis() > 0 {
+            format!("{} ms", self.as_millis())
+        } else {
+            format!("{} s", self.as_secs())
+        }
+    }
+}
+
+macro_rules! shown_as_number {
+    ($($number:ty)*) => { $(impl Shown for $number {
+        fn shown(&self) -> String {
+            let number = *self as u64;
+            match number {
+                n if n >= 1 << 20 && n.is_multiple_of(1 << 20) && n < 1 << 32 => format!("{} Mi", n >> 20),
+                n if n >= 1 << 32 && n.is_power_of_two() => format!("2^{}", n.trailing_zeros()),
+                n => n.to_string(),
+            }
+        }
+    })* };
+}
+
+shown_as_number!(u16 u32 u64 usize);
+
+macro_rules! table {
+    (options { $($name:ident: $range:literal, $at:literal, $metric:ident;)* }
+     fixed { $($path:path: $fixed_at:literal, $fixed_metric:ident;)* }) => {
+        impl Limits {
+            /// Every limit with its value, what happens at it and which counter shows it: options first, then constants.
+            pub fn table(&self) -> Vec<LimitRow> {
+                // Without `..`: a new field asks for its row.
+                let Self { $($name),* } = self;
+                vec![
+                    $(LimitRow {
+                        name: stringify!($name),
+                        value: $name.shown(),
+                        range: $range,
+                        at: $at,
+                        metric: stringify!($metric),
+                    },)*
+                    $(LimitRow {
+                        name: stringify!($path).rsplit(' ').next().unwrap_or_default(),
+                        value: $path.shown(),
+                        range: "fixed",
+                        at: $fixed_at,
+                        metric: stringify!($fixed_metric),
+                    },)*
+                ]
+            }
+        }
+    };
+}
+
+use super::{
+    ALIASES_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX, HEARTBEAT_INTERVAL_MAX, REFUSALS_MAX,
+    SENT_RECORDS_MAX, UNBOUND_CREDIT_BYTES,
+};
+
+table! {
+    options {
+        datagram_bytes: "576 to 9,000", "messages go on in the next datagram", datagrams_sent;
+        message_bytes_max: "at most 64 Mi", "a longer message is not taken: too large", rejected_too_large;
+        log_bytes_max: "at least 16 datagrams", "no message is taken until some are settled: full", rejected_full;
+        queue_bytes_max: "any", "no message is taken until there is a session: full", rejected_full;
+        peer_bytes_max: "at least 20 Mi and 5/4 of message_bytes_max", "blocks that would exceed it are dropped and come again; other excess ends the session", peers_over_memory;
+        peers_max: "1 to 16 Mi", "a stranger that was silent for give_up is forgotten; if there is none, the new dialler is dropped", dropped_peers_full;
+        half_open_max: "at least 1", "from half of it diallers prove their address; at it they are dropped", dropped_half_open_full;
+        requests_max: "any", "no request is taken until one ends: too many requests", rejected_requests;
+        packets_per_key: "64 to 128 Mi", "fresh keys are shaken for", rekeys;
+        packets_per_key_stop: "above packets_per_key, at most 256 Mi", "nothing is sent until fresh keys are there", rekeys;
+        rekey_after: "at least 1 s", "fresh keys are shaken for", rekeys;
+        forgeries_per_key: "at least 2", "at half of it fresh keys are shaken for; at it nothing is opened", dropped_key_worn;
+        restarts_told_per_second: "any", "peers of an earlier start are not told", restarts_told;
+        dial_timeout: "above 0", "the dial has failed", dials_failed;
+        down_after: "above 0, at most give_up", "the peer is down", peers_down;
+        give_up: "at least down_after", "the session ends, its messages as peer lost", sessions_ended;
+    }
+    fixed {
+        ALIASES_MAX: "flows to one peer: too many; a peer that names more ends its session", violations;
+        UNBOUND_CREDIT_BYTES: "flows without a grant share it: full", rejected_full;
+        BLOCK_WINDOW: "a block beyond it is dropped and comes again", dropped_block_window;
+        FLOWS_BYTES_MAX: "a peer that binds more ends its session", peers_over_memory;
+        REFUSALS_MAX: "blocks are dropped until refusals are acknowledged", dropped_refusal_limit;
+        SENT_RECORDS_MAX: "a peer that acknowledges nothing ends its session", peers_over_memory;
+        HEARTBEAT_INTERVAL_MAX: "a silent watched peer is asked for a sign of life", heartbeats_sent;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: the page lists what the code has, and nothing else; each metric exists.
+    use super::*;
+    use crate::Counters;
+
+    #[test]
+    fn the_page_is_this_table() {
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/LIMITS.md"));
+        let page = page.expect("docs/LIMITS.md is part of the repository");
+        let rows = Limits::default().table();
+        let line = |row: &LimitRow| {
+            format!(
+                "| {} | {} | {} | {} | {} |",
+                row.name, row.value, row.range, row.at, row.metric
+            )
+        };
+        let lines: Vec<_> = rows.iter().map(line).collect();
+        println!("{}", lines.join("\n"));
+        let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+        assert_eq!(listed, lines);
+    }
+
+    #[test]
+    fn each_metric_is_a_counter() {
+        let counters = Counters::default();
+        for row in Limits::default().table() {
+            assert!(counters.iter().any(|(name, _)| name == row.metric), "{row:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Goal: peers that nobody named do not fill the table for ever, and those that somebody named are never forgotten.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::random::SeededEntropy;
+use cubed_transport::time::Instant;
+use cubed_transport::{
+    Application, Binding, Body, Config, Disposition, Endpoint, Incoming, Limits, Outcome, PeerId,
+    Refusal, Token,
+};
+
+struct Anyone;
+
+impl Application for Anyone {
+    fn admit(&mut self, _: &PublicKey) -> bool {
+        true
+    }
+    fn bind(&mut self, _: PeerId, _: &PublicKey, _: &str) -> Result<Binding, Refusal> {
+        Err(Refusal::NoSuchFlow)
+    }
+    fn generation(&self) -> u32 {
+        0
+    }
+    fn deliver(&mut self, _: Incoming<'_>) -> Result<Disposition, Refusal> {
+        Err(Refusal::NoSuchFlow)
+    }
+    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
+}
+
+fn endpoint(seed: u8, limits: Limits) -> Endpoint {
+    let config = Config {
+        incarnation: [seed; 16],
+        name: String::new(),
+        shard: 0,
+        shards: 1,
+        placement_salt: [0; 32],
+        limits,
+    };
+    let entropy = Box::new(SeededEntropy::new(seed.into()));
+    Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
+}
+
+/// Carries datagrams between both until neither has any.
+fn exchange(now: Instant, server: &mut Endpoint, stranger: &mut Endpoint, from: SocketAddr) {
+    let at: SocketAddr = "10.0.0.1:1".parse().unwrap();
+    let mut run = Vec::new();
+    let mut worked = true;
+    while std::mem::take(&mut worked) {
+        while let Some(transmit) = stranger.poll_transmit(now, &mut run) {
+            worked = true;
+            for datagram in run.chunks_mut(transmit.segment_bytes) {
+                server.handle_datagram(now, from, datagram, &mut Anyone);
+            }
+        }
+        while let Some(transmit) = server.poll_transmit(now, &mut run) {
+            worked = true;
+            for datagram in run.chunks_mut(transmit.segment_bytes) {
+                stranger.handle_datagram(now, at, datagram, &mut Anyone);
+            }
+        }
+    }
+}
+
+/// A stranger comes, and goes in order; whether it found room.
+fn visit(now: Instant, server: &mut Endpoint, seed: u8) -> bool {
+    let mut stranger = endpoint(seed, Limits::default());
+    let from = SocketAddr::from(([10, 0, 1, seed], 7530));
+    let peer = stranger.add_peer(server.public_key(), "10.0.0.1:1".parse().ok()).unwrap();
+    stranger.connect(now, peer).unwrap();
+    exchange(now, server, &mut stranger, from);
+    let found_room = stranger.is_connected(peer);
+    stranger.close();
+    exchange(now, server, &mut stranger, from);
+    found_room
+}
+
+#[test]
+fn strangers_make_room_for_each_other_and_the_named_stay() {
+    let limits = Limits { peers_max: 3, ..Limits::default() };
+    let mut server = endpoint(1, limits);
+    let named = Identity::from_seed(&[200; 32]).public_key();
+    server.add_peer(named, None).unwrap();
+    let mut now = Instant::from_nanos(1_000_000_000);
+    assert!(visit(now, &mut server, 2));
+    assert!(visit(now, &mut server, 3));
+    assert!(!visit(now, &mut server, 4), "both were heard of just now");
+    assert_eq!(server.counters().dropped_peers_full, 1);
+    for seed in 5..25 {
+        now += Duration::from_mins(3);
+        server.handle_timeout(now, &mut Anyone);
+        assert!(visit(now, &mut server, seed), "stranger {seed}");
+    }
+    assert_eq!(server.counters().peers_forgotten, 20);
+    assert!(server.find_peer(&named).is_some());
+    let last = Identity::from_seed(&[24; 32]).public_key();
+    let peer = server.find_peer(&last).expect("it was here just now");
+    assert_eq!(server.peer_key(peer), Some(last));
+    assert!(server.find_peer(&Identity::from_seed(&[2; 32]).public_key()).is_none());
+}
