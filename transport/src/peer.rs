@@ -211,12 +211,15 @@ impl Peer {
         Some((address, segment))
     }
 
-    /// Dials for fresh keys: at once, or a second after the last ones if forgers wear them out.
+    /// Dials for fresh keys: at once, or a second after the last ones if forgers wear them out or the peer does not answer.
     #[cold]
     pub(crate) fn want_fresh_keys(&mut self, now: Instant) {
         let Some(session) = &self.session else { return };
         let current = &session.current;
-        let at = if current.is_attacked() { now.max(current.since + REDIAL) } else { now };
+        let forged = Some(current.since).filter(|_| current.is_attacked());
+        let candidates = session.previous.iter().filter(|other| other.is_candidate);
+        let waiting = candidates.chain(&self.greeting_pending).map(|other| other.since).max();
+        let at = forged.max(waiting).map_or(now, |since| now.max(since + REDIAL));
         self.redial_at.get_or_insert(at);
     }
 

@@ -146,6 +146,38 @@ fn keys_that_the_peer_still_sends_on_outlive_any_number_of_handshakes() {
     assert!(wire.counters(0).rekeys > 0);
 }
 
+/// One side moves on and the other cannot: it gets the first datagram under each new association, a greeting, and no other.
+#[test]
+fn keys_that_the_peer_still_sends_on_are_never_erased() {
+    let limits = Limits { packets_per_key: 64, packets_per_key_stop: 100_000, ..Limits::default() };
+    let mut wire = Wire::new(2, limits);
+    wire.send(AB, 0, 8);
+    wire.run(ms(5));
+    wire.is_recording = true;
+    wire.send(AB, 1, 8);
+    wire.run(ms(5));
+    let index = |wire: &Wire, from| {
+        wire.recorded.iter().find(|sent| sent.is_lane() && sent.from == from).unwrap().index()
+    };
+    let first = [index(&wire, 0), index(&wire, 1)];
+    wire.drops = Box::new(move |sent| {
+        let is_new = sent.is_lane() && sent.index() != first[sent.from];
+        is_new && (sent.from == 0) == (sent.number() == 0)
+    });
+    wire.is_recording = false;
+    // What the receiver says of messages and credit goes by its new keys, so this is all that fits.
+    for number in 2..500 {
+        wire.send(AB, number, 1_000);
+        wire.run(ms(10));
+    }
+    wire.run(ms(100));
+    let arrived = &wire.ends[1].app.arrived;
+    assert!((0..500).all(|number| arrived.get(&number) == Some(&1)), "{}", arrived.len());
+    let counters = wire.counters(1);
+    assert!(counters.rekeys >= 3, "{counters:?}");
+    assert_eq!(wire.counters(0).rekeys, 0);
+}
+
 /// Thousands of keys, an end of the session, and a lane that idles and is used again: the wire checks every number.
 #[test]
 fn no_number_is_used_twice_under_a_key() {
