@@ -26,6 +26,8 @@ pub(crate) struct Association {
     /// Round trip that the handshake measured, unless a datagram of it was repeated.
     pub(crate) rtt: Option<Duration>,
     pub(crate) spaces: Vec<PacketSpace>,
+    /// The incarnation that the peer is told under these keys.
+    pub(crate) incarnation: [u8; 16],
     /// When the peer last used it.
     pub(crate) last_received: Instant,
     /// The peer may not know yet that these keys belong to the session, so nothing but the greeting is sent under them.
@@ -53,6 +55,7 @@ impl Association {
             since: now,
             rtt,
             spaces: Vec::new(),
+            incarnation: [0; 16],
             last_received: now,
             is_candidate: false,
             rekey_at: Instant::from_nanos(u64::MAX),

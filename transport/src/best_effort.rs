@@ -134,6 +134,12 @@ impl BestEffortQueue {
         self.slots.is_empty() && self.open.bytes.is_empty()
     }
 
+    /// Messages that have not left, or whose last part has not.
+    pub(crate) fn pending(&self) -> u64 {
+        let slots = self.slots.iter().chain([&self.open]);
+        slots.map(|slot| u64::from(slot.ends)).sum()
+    }
+
     /// Forgets everything; returns how many messages had not left.
     pub(crate) fn abandon(&mut self) -> u64 {
         self.close();

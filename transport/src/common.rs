@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::counters::Counters;
 use crate::endpoint::{Application, Event, Limits, Outcome, Tally, Token};
+use crate::frame::Greeting;
 use crate::identity::{Fingerprint, PublicKey};
 use crate::random::Entropy;
 use crate::requests::Requests;
@@ -50,8 +51,8 @@ pub(crate) struct Common {
     pub(crate) adopted: Vec<(u32, u32)>,
     /// Room for decoding SETTLED frames.
     pub(crate) refusals: Vec<crate::frame::RefusedMessage>,
-    /// The GREETING record, encoded.
-    pub(crate) greeting: Vec<u8>,
+    /// What our greetings say; each association has an incarnation of its own to tell.
+    pub(crate) greeting: Greeting,
 }
 
 /// How messages and requests end: who is told, and through what.
@@ -101,6 +102,13 @@ impl Common {
     /// A pause of about this length, by up to a quarter shorter or longer, so that many who wait for one node spread.
     pub(crate) fn jitter(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(0.75 + 0.5 * (self.entropy.next_u64() as f64 / u64::MAX as f64))
+    }
+
+    #[cold]
+    pub(crate) fn draw_incarnation(&mut self) -> [u8; 16] {
+        let mut incarnation = [0; 16];
+        self.entropy.fill(&mut incarnation);
+        incarnation
     }
 
     /// Counts messages that all ended alike.

@@ -31,6 +31,8 @@ counters! {
     datagrams_received,
     /// Their bytes.
     bytes_received,
+    /// Datagrams received that were taken; all others are counted as dropped, once each.
+    datagrams_taken,
     /// Acknowledged messages taken by `send`, `request` and `reply`.
     acknowledged_offered,
     /// Messages and requests not taken: log, credit or queue is full.
@@ -87,6 +89,10 @@ counters! {
     dials_begun,
     /// Dials that failed.
     dials_failed,
+    /// Hellos that public-key work was done for.
+    hellos_answered,
+    /// Half-open handshakes that made room for a newer one in a full table.
+    half_open_evicted,
     /// Cookies asked of diallers under load.
     cookies_sent,
     /// Replies that came after their request had ended.
@@ -125,8 +131,14 @@ counters! {
     dropped_closed,
     /// Dropped hellos: the table of half-open handshakes is full.
     dropped_half_open_full,
-    /// Dropped hellos: cookie missing or wrong while under load.
+    /// Dropped hellos: their proven address holds its share of the half-open handshakes.
+    dropped_half_open_source,
+    /// Dropped hellos: cookie wrong or too old while under load.
     dropped_cookie,
+    /// Dropped handshake datagrams: repeated more often than they are answered, or after the end.
+    dropped_handshake_repeated,
+    /// Dropped FINISH datagrams: not from where their hello came from.
+    dropped_finish_address,
     /// Dropped handshakes: the proven key is not admitted.
     dropped_not_admitted,
     /// Strangers forgotten to make room for others.

@@ -3,6 +3,7 @@
 //! What always holds: after any call the caller drains `poll_transmit`, then `poll_event`, then asks `poll_timeout`; nothing
 //! here reads a clock, a socket or the system's randomness.
 
+mod answers;
 mod commands;
 mod config;
 mod handshakes;
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 
 use crate::common::{Common, Ends};
 pub use crate::counters::Counters;
-use crate::frame::{Greeting, Record};
+use crate::frame::Greeting;
 use crate::handshake::Credentials;
 use crate::header::LaneHeader;
 use crate::identity::{Identity, PublicKey};
@@ -95,8 +96,8 @@ impl Endpoint {
         let credentials = Credentials::new(identity).map_err(ConfigError::Handshake)?;
         let mut cookie_secret = [0; 32];
         entropy.fill(&mut cookie_secret);
-        let handshakes =
-            Handshakes::new(credentials, cookie_secret).map_err(ConfigError::Handshake)?;
+        let handshakes = Handshakes::new(credentials, cookie_secret, &config.limits)
+            .map_err(ConfigError::Handshake)?;
         Ok(Self {
             common: new_common(config, identity.public_key(), entropy),
             handshakes,
@@ -151,6 +152,7 @@ impl Endpoint {
         let peer = &mut self.peers[index as usize];
         let received = peer.handle_datagram(&mut self.common, app, now, from, &header, datagram);
         if received == Received::Taken {
+            self.common.counters.datagrams_taken += 1;
             self.make_ready(index);
         }
         if !self.common.retired.is_empty() || !self.common.adopted.is_empty() {
@@ -306,15 +308,13 @@ impl fmt::Debug for Endpoint {
 
 fn new_common(config: Config, key: PublicKey, entropy: Box<dyn Entropy>) -> Common {
     let limits = config.limits;
-    let mut greeting = Vec::new();
-    Record::Greeting(Greeting {
+    let greeting = Greeting {
         incarnation: config.incarnation,
         name: config.name,
         shards: config.shards,
         placement_salt: config.placement_salt,
         message_bytes_max: limits.message_bytes_max,
-    })
-    .write(&mut greeting);
+    };
     Common {
         shard: config.shard,
         key,

@@ -98,6 +98,8 @@ pub struct Limits {
     /// Handshakes begun by others and not finished, some 6 KiB each; once half of them are there, addresses must be proven.
     /// Default 256.
     pub half_open_max: usize,
+    /// Hellos answered in a second without proof of their address; each costs public-key work, about 0.2 ms. Default 100.
+    pub hellos_per_second: u32,
     /// Requests of ours outstanding over all peers. Default 65,536.
     pub requests_max: usize,
     /// Packets sent under one set of keys before a fresh handshake replaces them, 64 to 2^27 (the default).
@@ -132,6 +134,7 @@ impl Default for Limits {
             peer_bytes_max: 340 << 20,
             peers_max: 65_536,
             half_open_max: 256,
+            hellos_per_second: 100,
             requests_max: 65_536,
             packets_per_key: PACKETS_PER_KEY_CEILING,
             packets_per_key_stop: PACKETS_PER_KEY_STOP,
@@ -172,6 +175,9 @@ impl Limits {
         }
         if self.half_open_max == 0 {
             return fail("half_open_max", 0, "at least 1");
+        }
+        if self.hellos_per_second == 0 {
+            return fail("hellos_per_second", 0, "at least 1");
         }
         if !(64..=PACKETS_PER_KEY_CEILING).contains(&self.packets_per_key) {
             return fail("packets_per_key", self.packets_per_key, "64 to 134,217,728");

@@ -73,6 +73,8 @@ pub(crate) struct Peer {
     pub(crate) greeting_pending: Vec<Association>,
     pub(crate) session: Option<Box<Session>>,
     pub(crate) sessions: u32,
+    /// The incarnation that this peer is told, once it is no longer that of our process: see [`Peer::end_session`].
+    incarnation: Option<[u8; 16]>,
     pub(crate) waiting: VecDeque<WaitingMessage>,
     pub(crate) waiting_bytes: usize,
     pub(crate) requests_pending: u32,
@@ -115,6 +117,7 @@ impl Peer {
             greeting_pending: Vec::new(),
             session: None,
             sessions: 0,
+            incarnation: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             requests_pending: 0,
@@ -149,10 +152,17 @@ impl Peer {
         self.waiting.len() as u64 + self.session.as_ref().map_or(0, |session| session.pending())
     }
 
+    /// Best-effort messages that have not left.
+    pub(crate) fn best_effort_pending(&self) -> u64 {
+        let lanes = self.session.iter().flat_map(|session| &session.lanes);
+        lanes.map(|lane| lane.best_effort.pending()).sum()
+    }
+
     /// A handshake with this peer finished.
     pub(crate) fn add_association(&mut self, common: &mut Common, mut association: Association) {
         let random = common.entropy.next_u64();
         association.limit_keys(&common.limits, common.key < self.key, random);
+        association.incarnation = self.incarnation.unwrap_or(common.greeting.incarnation);
         common.counters.associations_established += 1;
         if self.greeting_pending.len() == PENDING_MAX {
             let oldest = self.greeting_pending.remove(0);
@@ -323,7 +333,8 @@ impl Peer {
         Some(dialling)
     }
 
-    /// The session is over.
+    /// The session is over. Unless the peer ended it, the peer may not know and may keep its side of it: so we are another
+    /// incarnation to it from here on, and what it still numbers for the old session meets nothing of the next.
     pub(crate) fn end_session(
         &mut self,
         common: &mut Common,
@@ -336,6 +347,12 @@ impl Peer {
         };
         let ended = session.end(common, &mut self.flows, outcome, self.id.0);
         self.requests_pending -= ended;
+        if !matches!(cause, EndCause::NewIncarnation | EndCause::ClosedByPeer) {
+            self.incarnation = Some(common.draw_incarnation());
+            // They told the old one, or may have.
+            let pending = self.greeting_pending.drain(..);
+            common.retired.extend(pending.map(|association| association.local_index()));
+        }
         // Requests delivered and not answered.
         let Ends { requests, ended_requests, .. } = &mut common.ends;
         requests.take_all(self.id.0, |waiting| ended_requests.push_back((waiting.token, outcome)));

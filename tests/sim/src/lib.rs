@@ -13,6 +13,7 @@
 //! cargo run --release -p cubed-sim --bin soak -- --seeds 10000
 //! ```
 
+pub mod addresses;
 pub mod agenda;
 pub mod ledger;
 pub mod link;

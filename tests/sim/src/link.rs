@@ -22,6 +22,8 @@ pub struct LinkConfig {
     pub copy_delay: Duration,
     /// Datagrams of which one bit flips.
     pub corrupt: Millionths,
+    /// Datagrams of which an end is missing.
+    pub truncate: Millionths,
     /// Datagrams that wait `reorder_delay` longer and are overtaken meanwhile.
     pub reorder: Millionths,
     /// How much longer, at most.
@@ -47,6 +49,7 @@ impl Default for LinkConfig {
             duplicate: 0,
             copy_delay: Duration::ZERO,
             corrupt: 0,
+            truncate: 0,
             reorder: 0,
             reorder_delay: Duration::ZERO,
             delay: Duration::from_millis(1),
@@ -76,6 +79,8 @@ pub struct LinkCounters {
     pub duplicated: u64,
     /// Arrived with a flipped bit.
     pub corrupted: u64,
+    /// Arrived without its end.
+    pub truncated: u64,
 }
 
 /// What happens to one datagram: when it arrives, if it does, and in what state.
@@ -87,6 +92,8 @@ pub struct Fate {
     pub copy: Option<Instant>,
     /// The bit that flips, counted from the first byte's lowest.
     pub flipped_bit: Option<usize>,
+    /// How many bytes are left of it; none when that is all of them. The copy is never cut.
+    pub cut_to: Option<usize>,
 }
 
 /// A link and its state.
@@ -151,6 +158,10 @@ impl Link {
         if happens(self.config.corrupt, chance) && bytes > 0 {
             self.counters.corrupted += 1;
             fate.flipped_bit = Some(chance.below(bytes as u64 * 8) as usize);
+        }
+        if happens(self.config.truncate, chance) && bytes > 0 {
+            self.counters.truncated += 1;
+            fate.cut_to = Some(chance.below(bytes as u64) as usize);
         }
         fate
     }
@@ -249,15 +260,21 @@ mod tests {
             loss: 100_000,
             duplicate: 50_000,
             corrupt: 200_000,
+            truncate: 300_000,
             ..LinkConfig::default()
         };
         let (fates, counters) = fates(config);
         assert!(near(counters.lost, 100_000), "{counters:?}");
         assert!(near(counters.duplicated, 45_000), "{counters:?}");
         assert!(near(counters.corrupted, 180_000), "{counters:?}");
+        assert!(near(counters.truncated, 270_000), "{counters:?}");
         let count = |is: fn(&Fate) -> bool| fates.iter().filter(|fate| is(fate)).count() as u64;
         assert_eq!(count(|fate| fate.arrival.is_none()), counters.lost);
         assert_eq!(count(|fate| fate.copy.is_some()), counters.duplicated);
+        assert_eq!(
+            count(|fate| fate.cut_to.is_some_and(|bytes| bytes < 1_000)),
+            counters.truncated
+        );
         assert_eq!(
             count(|fate| fate.flipped_bit.is_some_and(|bit| bit < 8_000)),
             counters.corrupted

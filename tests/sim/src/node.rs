@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cubed_router::policy::Policy;
 use cubed_transport::identity::{Identity, PublicKey};
@@ -12,6 +13,7 @@ use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{Config, Endpoint, FlowId, Limits, PeerId, Token};
 
+use crate::addresses::Addresses;
 use crate::ledger::NodeIndex;
 use crate::recorder::{FlowSetup, Recorder};
 
@@ -38,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) index: NodeIndex,
     pub(crate) address: SocketAddr,
     pub(crate) key: PublicKey,
+    /// How far its clock is ahead of the world's.
+    pub(crate) ahead: Duration,
     /// The running process, if there is one.
     pub(crate) start: Option<Start>,
     identity: Identity,
@@ -54,11 +58,17 @@ pub(crate) struct Start {
     pub(crate) number: u32,
     pub(crate) endpoint: Endpoint,
     pub(crate) recorder: Recorder,
-    /// The deadline that is on the agenda.
+    /// The deadline that is on the agenda, by the world's clock.
     pub(crate) timer: Option<Instant>,
     /// Entries that the endpoint had no room for, by receiver, in order.
     pub(crate) waiting: BTreeMap<NodeIndex, VecDeque<Waiting>>,
     pub(crate) peers: BTreeMap<PeerId, NodeIndex>,
+    /// What went to and came from each address, and whose of them is proven.
+    pub(crate) addresses: Addresses,
+    /// Messages, requests and replies that the endpoint took.
+    pub(crate) acknowledged_taken: u64,
+    /// Best-effort messages that the endpoint took.
+    pub(crate) best_effort_taken: u64,
     flows: BTreeMap<(NodeIndex, &'static str), FlowId>,
 }
 
@@ -73,6 +83,7 @@ impl Node {
             index,
             address: SocketAddr::from((host, 7530)),
             key: identity.public_key(),
+            ahead: Duration::ZERO,
             start: None,
             identity,
             setup,
@@ -106,6 +117,9 @@ impl Node {
             timer: None,
             waiting: BTreeMap::new(),
             peers: BTreeMap::new(),
+            addresses: Addresses::default(),
+            acknowledged_taken: 0,
+            best_effort_taken: 0,
             flows: BTreeMap::new(),
         });
         Ok(())

@@ -80,12 +80,17 @@ pub struct Recorder {
     pub replies: Vec<(Token, Result<Vec<u8>, Outcome>)>,
     /// How often a binding was asked for.
     pub binds: u64,
+    /// Messages and requests taken, and replies.
+    pub acknowledged: u64,
+    /// Best-effort messages taken.
+    pub best_effort: u64,
 }
 
 impl Recorder {
     /// An application with these flows and this policy.
     pub fn new(policy: Policy, flows: Vec<FlowSetup>) -> Self {
-        Self { policy, flows, arrivals: Vec::new(), replies: Vec::new(), binds: 0 }
+        let (arrivals, replies) = (Vec::new(), Vec::new());
+        Self { policy, flows, arrivals, replies, binds: 0, acknowledged: 0, best_effort: 0 }
     }
 }
 
@@ -121,6 +126,10 @@ impl Application for Recorder {
         let body = message.body.as_slice().to_vec();
         let charge = body.len() as u64 + CHARGE_PER_MESSAGE;
         let (peer, session, alias) = (message.peer, message.session, message.alias);
+        match message.service {
+            Service::BestEffort => self.best_effort += 1,
+            Service::Acknowledged => self.acknowledged += 1,
+        }
         let held = setup.hold.map(|after| Held { after, peer, session, alias, charge });
         self.arrivals.push(Arrival {
             sender: *message.sender,
@@ -134,6 +143,7 @@ impl Application for Recorder {
     }
 
     fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>) {
+        self.acknowledged += u64::from(result.is_ok());
         self.replies.push((token, result.map(|body| body.as_slice().to_vec())));
     }
 }

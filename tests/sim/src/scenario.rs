@@ -15,11 +15,13 @@ use crate::recorder::FlowSetup;
 use crate::script::{Action, Fault};
 use crate::world::World;
 
+pub use chaos::chaos;
 pub use keys::{rekey, restart_noticed};
-pub use outages::{close, kill, partition, replay, restart, simultaneous_dial};
+pub use outages::{close, give_up, kill, partition, replay, restart, simultaneous_dial};
 pub use presence::{black_hole, cable, churn, process};
 pub use traffic::{clean, corruption, exactly_once, mesh, refusals};
 
+mod chaos;
 mod keys;
 mod outages;
 mod presence;
@@ -45,6 +47,8 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("restart_noticed", restart_noticed),
     ("cable", cable),
     ("process", process),
+    ("give_up", give_up),
+    ("chaos", chaos),
 ];
 
 /// What a world came to.

@@ -71,6 +71,13 @@ pub enum Action {
     Restart(NodeIndex),
     /// Close a node's sessions in order; the process goes on.
     Close(NodeIndex),
+    /// Make a node's clock jump ahead, as that of a machine that was suspended.
+    Jump {
+        /// Whose.
+        node: NodeIndex,
+        /// How far.
+        by: Duration,
+    },
     /// Change one direction of a path.
     SetLink {
         /// Sending side.

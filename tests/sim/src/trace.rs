@@ -9,7 +9,7 @@ use cubed_transport::{Outcome, Token};
 use crate::ledger::{Digest, NodeIndex};
 use crate::script::Seen;
 
-/// A running hash over arrivals, outcomes and events, each with its time and node.
+/// A running hash over datagrams, arrivals, outcomes and events, each with its time and node.
 #[derive(Clone, Debug)]
 pub struct Trace {
     hasher: blake3::Hasher,
@@ -32,6 +32,12 @@ impl Trace {
     /// How many things happened.
     pub fn lines(&self) -> u64 {
         self.lines
+    }
+
+    /// A datagram left. Its bytes do not count: keys and seals are drawn by TLS, not by the seed.
+    pub(crate) fn datagram(&mut self, at: Duration, from: NodeIndex, to: NodeIndex, bytes: usize) {
+        self.line(b'd', at, from);
+        self.hasher.update(&(to as u64).to_le_bytes()).update(&(bytes as u64).to_le_bytes());
     }
 
     pub(crate) fn arrival(

@@ -36,6 +36,10 @@ enum Happening {
 
 mod look;
 mod settle;
+mod sums;
+mod tamper;
+
+pub use tamper::{Deed, Rule};
 
 /// Nodes and links at one virtual time.
 pub struct World {
@@ -59,6 +63,9 @@ pub struct World {
     run: Vec<u8>,
     /// Every lane datagram sealed: its sender, which start of it, and the header less its flags, which is key and number.
     sealed: HashSet<(NodeIndex, u32, [u8; LANE_HEADER_BYTES])>,
+    rules: Vec<Rule>,
+    /// The sums of starts that were killed.
+    killed: sums::Totals,
 }
 
 /// Bytes of a lane datagram that name its key and number; its flags stand at [`LANE_FLAGS`].
@@ -84,6 +91,8 @@ impl World {
             timeouts_at_once: 0,
             run: Vec::new(),
             sealed: HashSet::new(),
+            rules: Vec::new(),
+            killed: sums::Totals::default(),
         }
     }
 
@@ -175,7 +184,12 @@ impl World {
                 return Err(self.fault(format!("node {index} ends with {tally:?}")));
             }
         }
-        Ok(())
+        self.check_totals()
+    }
+
+    /// What a node's own clock says.
+    pub(super) fn local(&self, node: NodeIndex) -> Instant {
+        self.now + self.nodes[node].ahead
     }
 
     pub(super) fn starts(&self) -> Vec<Option<u32>> {
@@ -225,10 +239,16 @@ impl World {
         to: NodeIndex,
         datagram: &mut [u8],
     ) -> Result<(), Fault> {
+        let now = self.local(to);
         let Some(start) = &mut self.nodes[to].start else {
             return Ok(());
         };
-        start.endpoint.handle_datagram(self.now, from, datagram, &mut start.recorder);
+        let before = start.endpoint.counters().associations_established;
+        start.addresses.received(from, datagram.len());
+        start.endpoint.handle_datagram(now, from, datagram, &mut start.recorder);
+        if start.endpoint.counters().associations_established > before {
+            start.addresses.proven(from);
+        }
         self.settle(to)
     }
 
@@ -241,7 +261,9 @@ impl World {
             return Ok(());
         }
         start.timer = None;
-        start.endpoint.handle_timeout(self.now, &mut start.recorder);
+        let now = self.now + self.nodes[node].ahead;
+        let start = self.running(node);
+        start.endpoint.handle_timeout(now, &mut start.recorder);
         self.timeouts_at_once += 1;
         if self.timeouts_at_once > TIMEOUTS_AT_ONCE_MAX {
             let what = format!("node {node}: handle_timeout does not move poll_timeout past now");
@@ -274,15 +296,19 @@ impl World {
                 self.settle(from)
             }
             Action::Request { from, to, flow, bytes, deadline } => {
-                let deadline = self.now + deadline;
+                let deadline = self.local(from) + deadline;
                 self.submit(Entry::new(from, to, flow, Kind::Request, bytes), Some(deadline))?;
                 self.settle(from)
             }
             Action::Connect { from, to } => self.connect(from, to),
             Action::Watch { from, to } => self.watch(from, to),
             Action::Kill(node) => {
-                self.nodes[node].start = None;
+                self.kill(node);
                 Ok(())
+            }
+            Action::Jump { node, by } => {
+                self.nodes[node].ahead += by;
+                self.settle(node)
             }
             Action::Restart(node) => self.restart(node),
             Action::Close(node) => {
@@ -302,26 +328,29 @@ impl World {
     }
 
     fn connect(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
+        let now = self.local(from);
         let Some(start) = &mut self.nodes[from].start else {
             return Ok(());
         };
         let peer = start.peer(to).ok_or(SendError::UnknownPeer);
-        let result = peer.and_then(|peer| start.endpoint.connect(self.now, peer));
+        let result = peer.and_then(|peer| start.endpoint.connect(now, peer));
         result.map_err(|error| self.fault(format!("node {from} cannot dial {to}: {error:?}")))?;
         self.settle(from)
     }
 
     fn watch(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
+        let now = self.local(from);
         let Some(start) = &mut self.nodes[from].start else {
             return Ok(());
         };
         let peer = start.peer(to).ok_or(SendError::UnknownPeer);
-        let result = peer.and_then(|peer| start.endpoint.watch(self.now, peer));
+        let result = peer.and_then(|peer| start.endpoint.watch(now, peer));
         result.map_err(|error| self.fault(format!("node {from} cannot watch {to}: {error:?}")))?;
         self.settle(from)
     }
 
     fn restart(&mut self, node: NodeIndex) -> Result<(), Fault> {
+        self.kill(node);
         self.nodes[node].start().map_err(|what| self.fault(what))?;
         for other in 0..self.nodes.len() {
             if self.links.contains_key(&(node, other)) {
@@ -367,11 +396,11 @@ impl World {
     ) -> Result<Result<(), SendError>, Fault> {
         let entry = self.ledger.entry(token).clone();
         let body = crate::ledger::body(token.0, entry.bytes);
-        let now = self.now;
-        let start = self.nodes[entry.from].start.as_mut().expect("the caller found it running");
+        let (age, now) = (self.age(), self.local(entry.from));
+        let start = self.running(entry.from);
         let number = start.number;
         let flow = start.flow(entry.to, entry.flow);
-        let flow = flow.map_err(|what| Fault { at: now.saturating_duration_since(BEGUN), what })?;
+        let flow = flow.map_err(|what| Fault { at: age, what })?;
         let endpoint = &mut start.endpoint;
         let acknowledged = Service::Acknowledged;
         let result = match (entry.kind, deadline) {
@@ -386,7 +415,13 @@ impl World {
             (Kind::Acknowledged, _) => endpoint.send(now, flow, &body, acknowledged, Some(token)),
         };
         match result {
-            Ok(()) => self.ledger.taken(token, number),
+            Ok(()) => {
+                match entry.kind {
+                    Kind::BestEffort => start.best_effort_taken += 1,
+                    Kind::Acknowledged | Kind::Request => start.acknowledged_taken += 1,
+                }
+                self.ledger.taken(token, number);
+            }
             Err(SendError::Full) => {}
             Err(error) => self.ledger.rejected(token, error),
         }

@@ -307,6 +307,16 @@ impl Endpoint {
         Some(peer.session.as_ref().map_or_else(PeerMemory::default, |session| session.memory()))
     }
 
+    /// Best-effort messages taken that wait to be sent. Walks all peers.
+    pub fn best_effort_pending(&self) -> u64 {
+        self.peers.iter().map(Peer::best_effort_pending).sum()
+    }
+
+    /// Handshakes begun by others and not finished.
+    pub fn half_open(&self) -> usize {
+        self.handshakes.answers.len()
+    }
+
     /// A snapshot of what was counted.
     pub fn counters(&self) -> Counters {
         self.common.counters

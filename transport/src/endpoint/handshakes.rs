@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Endpoint, Owner};
+use super::answers::{AGE_MAX, Answers, NoRoom};
+use super::{Endpoint, Limits, Owner};
 use crate::association::Association;
 use crate::cookie::CookieSecret;
 use crate::endpoint::{Application, DialFailure, Event};
@@ -22,8 +23,6 @@ use crate::time::Instant;
 /// First pause before a hello is repeated; doubles up to [`HELLO_PAUSE_MAX`].
 const HELLO_PAUSE_MIN: Duration = Duration::from_millis(100);
 const HELLO_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A half-open answer is forgotten after this.
-const HALF_OPEN_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What the handshakes of one endpoint need.
 pub(super) struct Handshakes {
@@ -31,43 +30,41 @@ pub(super) struct Handshakes {
     /// The channels that may be dialled here: for now the default one.
     channels: Vec<ChannelKeys>,
     cookies: CookieSecret,
-    /// Half-open answers, oldest first.
-    half_open: VecDeque<Answer>,
+    pub(super) answers: Answers,
     /// Datagrams ready to leave.
     pub(super) out: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
-struct Answer {
-    half_open: HalfOpen,
-    from: SocketAddr,
-    since: Instant,
-    /// The dialler was not admitted: this is told each time it finishes again.
-    refusal: Option<Vec<u8>>,
-    is_repeated: bool,
+/// Why a handshake datagram was dropped; each has its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dropped {
+    /// Not sealed for this node, corrupted, or of no dial of ours.
+    Unopened,
+    /// Its cookie is not ours, not for it, or too old.
+    Cookie,
+    NoRoom(NoRoom),
+    /// Came again after it had its answers.
+    Repeated,
+    /// A FINISH from another address than its hello.
+    OtherAddress,
+    NotAdmitted,
+    PeersFull,
 }
 
 impl Handshakes {
     pub(super) fn new(
         credentials: Credentials,
         cookie_secret: [u8; 32],
+        limits: &Limits,
     ) -> Result<Self, HandshakeError> {
         let channels = vec![ChannelKeys::new(&credentials.public_key(), "")?];
         Ok(Self {
             credentials,
             channels,
             cookies: CookieSecret::from_bytes(cookie_secret),
-            half_open: VecDeque::new(),
+            answers: Answers::new(limits.half_open_max, limits.hellos_per_second),
             out: VecDeque::new(),
         })
-    }
-
-    /// When the oldest half-open answer is to be forgotten.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.half_open.front().map(|answer| answer.since + HALF_OPEN_AGE_MAX)
-    }
-
-    fn answer_mut(&mut self, index: u32) -> Option<&mut Answer> {
-        self.half_open.iter_mut().find(|answer| answer.half_open.local_index() == index)
     }
 }
 
@@ -94,67 +91,81 @@ impl Endpoint {
             Kind::Cookie => self.handle_cookie(now, &header, datagram),
             Kind::Finish => self.handle_finish(now, from, &header, datagram, app),
         };
-        self.common.counters.dropped_handshake += u64::from(taken.is_none());
+        let counters = &mut self.common.counters;
+        *match taken {
+            Ok(()) => &mut counters.datagrams_taken,
+            Err(Dropped::Unopened) => &mut counters.dropped_handshake,
+            Err(Dropped::Cookie) => &mut counters.dropped_cookie,
+            Err(Dropped::NoRoom(NoRoom::Full)) => &mut counters.dropped_half_open_full,
+            Err(Dropped::NoRoom(NoRoom::Source)) => &mut counters.dropped_half_open_source,
+            Err(Dropped::Repeated) => &mut counters.dropped_handshake_repeated,
+            Err(Dropped::OtherAddress) => &mut counters.dropped_finish_address,
+            Err(Dropped::NotAdmitted) => &mut counters.dropped_not_admitted,
+            Err(Dropped::PeersFull) => &mut counters.dropped_peers_full,
+        } += 1;
     }
 
-    /// Somebody dials us. `None` when the datagram was dropped.
-    fn handle_hello(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Option<()> {
-        let hello = Hello::open(&self.handshakes.channels, datagram).ok()?;
-        let mut answers = self.handshakes.half_open.iter_mut();
-        let is_repeated = |half_open: &HalfOpen| {
-            half_open.dial_id() == hello.dial_id() && half_open.answers(&hello)
-        };
-        let repeated = answers.find(|answer| is_repeated(&answer.half_open));
-        if let Some(answer) = repeated {
-            answer.is_repeated = true;
-            let mut reply = Vec::new();
-            answer.half_open.reply(&mut reply);
-            self.handshakes.out.push_back((from, reply));
-            return Some(());
+    /// Somebody dials us. In this order, each step costlier than the one before: the seal, the cookie, the table, TLS.
+    fn handle_hello(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Dropped> {
+        let Handshakes { channels, answers, .. } = &self.handshakes;
+        let hello = Hello::open(channels, datagram).map_err(|_| Dropped::Unopened)?;
+        let is_loaded = answers.is_under_load(now);
+        let is_proven = self.is_cookie_good(now, from, &hello);
+        if is_loaded && !is_proven {
+            if hello.cookie().is_some() {
+                return Err(Dropped::Cookie);
+            }
+            self.demand_cookie(now, from, &hello);
+            return Ok(());
         }
-        let half_open_max = self.common.limits.half_open_max;
-        let waiting = self.handshakes.half_open.len();
-        if waiting * 2 >= half_open_max && !self.prove_address(now, from, &hello) {
-            return Some(());
+        let Handshakes { answers, out, .. } = &mut self.handshakes;
+        let mut reply = Vec::new();
+        if let Some(answered) = answers.repeat(from, &hello, &mut reply) {
+            if !answered {
+                return Err(Dropped::Repeated);
+            }
+            out.push_back((from, reply));
+            return Ok(());
         }
-        if waiting >= half_open_max {
-            self.common.counters.dropped_half_open_full += 1;
-            return Some(());
+        let room = self.handshakes.answers.make_room(now, from.ip(), is_proven);
+        if let Some(forgotten) = room.map_err(Dropped::NoRoom)? {
+            self.owners.remove(&forgotten);
+            self.common.counters.half_open_evicted += 1;
         }
         let index = self.draw_index(Owner::HalfOpen);
+        self.common.counters.hellos_answered += 1;
         let (credentials, shard) = (&self.handshakes.credentials, self.common.shard);
         let Ok(half_open) = HalfOpen::accept(credentials, &hello, index, shard) else {
             self.owners.remove(&index);
-            return None;
+            return Err(Dropped::Unopened);
         };
-        let mut reply = Vec::new();
         half_open.reply(&mut reply);
         self.handshakes.out.push_back((from, reply));
-        let answer = Answer { half_open, from, since: now, refusal: None, is_repeated: false };
-        self.handshakes.half_open.push_back(answer);
-        self.arm_half_open(now + HALF_OPEN_AGE_MAX);
-        Some(())
+        self.handshakes.answers.push(now, from, half_open, is_proven);
+        self.arm_half_open(now + AGE_MAX);
+        Ok(())
     }
 
-    /// Under load: whether the hello carries a good cookie. If it carries none, one is sent; nothing is kept.
-    fn prove_address(&mut self, now: Instant, from: SocketAddr, hello: &Hello) -> bool {
-        let (nanos, id, hash) = (now.as_nanos(), hello.dial_id(), hello.hash());
+    fn is_cookie_good(&self, now: Instant, from: SocketAddr, hello: &Hello) -> bool {
         let cookies = &self.handshakes.cookies;
-        match hello.cookie() {
-            Some(cookie) if cookies.verify(cookie, nanos, from, id, &hash) => true,
-            Some(_) => {
-                self.common.counters.dropped_cookie += 1;
-                false
-            }
-            None => {
-                let cookie = cookies.mint(nanos, from, id, &hash);
-                let mut out = Vec::new();
-                hello.demand_cookie(&cookie, self.common.shard, &mut out);
-                self.handshakes.out.push_back((from, out));
-                self.common.counters.cookies_sent += 1;
-                false
-            }
-        }
+        hello.cookie().is_some_and(|cookie| {
+            cookies.verify(cookie, now.as_nanos(), from, hello.dial_id(), &hello.hash())
+        })
+    }
+
+    /// Under load: asks for proof that the hello came from where it says. Keeps nothing.
+    fn demand_cookie(&mut self, now: Instant, from: SocketAddr, hello: &Hello) {
+        let cookies = &self.handshakes.cookies;
+        let cookie = cookies.mint(now.as_nanos(), from, hello.dial_id(), &hello.hash());
+        let mut out = Vec::new();
+        hello.demand_cookie(&cookie, self.common.shard, &mut out);
+        self.handshakes.out.push_back((from, out));
+        self.common.counters.cookies_sent += 1;
     }
 
     /// The peer that dialled with this index, if it is a dial of ours.
@@ -166,13 +177,20 @@ impl Endpoint {
         (dialling.dial.local_index() == index).then_some((peer, dialling))
     }
 
-    fn handle_cookie(&mut self, now: Instant, header: &Header, datagram: &mut [u8]) -> Option<()> {
-        let (peer, dialling) = self.dialling(header.index)?;
-        let cookie = dialling.dial.handle_cookie(datagram).ok()?;
-        dialling.cookie = Some(cookie);
-        dialling.resend_at = now;
-        self.arm_peer(peer, now);
-        Some(())
+    fn handle_cookie(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Result<(), Dropped> {
+        let (peer, dialling) = self.dialling(header.index).ok_or(Dropped::Unopened)?;
+        let cookie = dialling.dial.handle_cookie(datagram).map_err(|_| Dropped::Unopened)?;
+        // The first is answered at once. Another, or a copy, must not draw a long hello for each short datagram.
+        if dialling.cookie.replace(cookie).is_none() {
+            dialling.resend_at = now;
+            self.arm_peer(peer, now);
+        }
+        Ok(())
     }
 
     fn handle_reply(
@@ -181,14 +199,14 @@ impl Endpoint {
         from: SocketAddr,
         header: &Header,
         datagram: &mut [u8],
-    ) -> Option<()> {
-        let (peer_index, dialling) = self.dialling(header.index)?;
+    ) -> Result<(), Dropped> {
+        let (peer_index, dialling) = self.dialling(header.index).ok_or(Dropped::Unopened)?;
         let established = match dialling.dial.handle_reply(datagram) {
             Ok(established) => established,
-            Err(StepError::Drop(_)) => return None,
+            Err(StepError::Drop(_)) => return Err(Dropped::Unopened),
             Err(StepError::Failed(error)) => {
                 self.on_dial_error(now, peer_index, &error);
-                return Some(());
+                return Ok(());
             }
         };
         let rtt = (dialling.hellos == 1).then(|| now.saturating_duration_since(dialling.begun));
@@ -203,7 +221,7 @@ impl Endpoint {
         let association = Association::new(now, from, established, rtt);
         self.peers[peer_index as usize].add_association(&mut self.common, association);
         self.make_ready(peer_index);
-        Some(())
+        Ok(())
     }
 
     fn handle_finish<A: Application>(
@@ -213,67 +231,70 @@ impl Endpoint {
         header: &Header,
         datagram: &mut [u8],
         app: &mut A,
-    ) -> Option<()> {
+    ) -> Result<(), Dropped> {
         match self.owners.get(&header.index) {
             Some(Owner::HalfOpen) => {}
             // Finished before: our first packets were lost, and the greeting repeats itself. Or no FINISH at all.
-            Some(Owner::Peer(_)) | None => return None,
+            Some(Owner::Peer(_)) | None => return Err(Dropped::Unopened),
         }
-        let answer = self.handshakes.answer_mut(header.index)?;
+        let answer = self.handshakes.answers.get_mut(header.index).ok_or(Dropped::Unopened)?;
+        // The REPLY went to one address: a FINISH from there proves it, from elsewhere it would prove nothing.
+        if answer.from != from {
+            return Err(Dropped::OtherAddress);
+        }
         if let Some(refusal) = &answer.refusal {
+            // Nobody opens this FINISH any more: it must not draw more bytes than it has.
+            if datagram.len() < refusal.len() {
+                return Err(Dropped::Unopened);
+            }
             let refusal = refusal.clone();
             self.handshakes.out.push_back((from, refusal));
-            return Some(());
+            return Err(Dropped::Repeated);
         }
         let established = match answer.half_open.handle_finish(datagram) {
             Ok(established) => established,
-            Err(StepError::Drop(_)) => return None,
+            Err(StepError::Drop(_)) => return Err(Dropped::Unopened),
             Err(StepError::Failed(_)) => {
                 self.forget_half_open(header.index);
                 self.owners.remove(&header.index);
-                return None;
+                return Err(Dropped::Unopened);
             }
         };
-        let rtt = (!answer.is_repeated && answer.from == from)
-            .then(|| now.saturating_duration_since(answer.since));
+        let rtt = (!answer.is_repeated()).then(|| now.saturating_duration_since(answer.since));
         let key = established.remote_key;
         let mut association = Association::new(now, from, established, rtt);
         if !app.admit(&key) {
             tracing::warn!(key = %key.fingerprint(), %from, "not admitted by the policy");
-            self.common.counters.dropped_not_admitted += 1;
             let mut refusal = Vec::new();
             let close = Close::NotAdmitted;
             write_close(&mut association, &mut self.common, now, close, &mut refusal);
             self.handshakes.out.push_back((from, refusal.clone()));
-            let answer = self.handshakes.answer_mut(header.index)?;
-            answer.refusal = Some(refusal);
-            return Some(());
+            if let Some(answer) = self.handshakes.answers.get_mut(header.index) {
+                answer.refusal = Some(refusal);
+            }
+            return Err(Dropped::NotAdmitted);
         }
         self.forget_half_open(header.index);
         let Ok(peer) = self.add_stranger(now, key) else {
-            self.common.counters.dropped_peers_full += 1;
             self.owners.remove(&header.index);
-            return Some(());
+            return Err(Dropped::PeersFull);
         };
         self.owners.insert(header.index, Owner::Peer(peer.0));
         self.peers[peer.0 as usize].add_association(&mut self.common, association);
         self.make_ready(peer.0);
-        Some(())
+        Ok(())
     }
 
     fn forget_half_open(&mut self, index: u32) {
-        self.handshakes.half_open.retain(|answer| answer.half_open.local_index() != index);
+        self.handshakes.answers.forget(index);
     }
 
     /// Forgets half-open answers that were never finished.
     pub(super) fn expire_half_open(&mut self, now: Instant) {
-        while let Some(oldest) = self.handshakes.half_open.front()
-            && oldest.since + HALF_OPEN_AGE_MAX <= now
-        {
-            self.owners.remove(&oldest.half_open.local_index());
-            self.handshakes.half_open.pop_front();
+        while let Some(index) = self.handshakes.answers.expire(now) {
+            self.owners.remove(&index);
         }
-        if let Some(next) = self.handshakes.next_timeout() {
+        if let Some(next) = self.handshakes.answers.next_timeout() {
             self.arm_half_open(next);
         }
     }

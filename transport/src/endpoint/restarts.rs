@@ -45,6 +45,7 @@ impl Endpoint {
         match taken {
             Some(peer) => {
                 counters.restarts_heard += 1;
+                counters.datagrams_taken += 1;
                 self.make_ready(peer);
             }
             None => counters.dropped_restarted += 1,

@@ -93,7 +93,8 @@ table! {
         queue_bytes_max: "any", "no message is taken until there is a session: full", rejected_full;
         peer_bytes_max: "at least 20 Mi and 5/4 of message_bytes_max", "blocks that would exceed it are dropped and come again; other excess ends the session", peers_over_memory;
         peers_max: "1 to 16 Mi", "a stranger that was silent for give_up is forgotten; if there is none, the new dialler is dropped", dropped_peers_full;
-        half_open_max: "at least 1", "from half of it diallers prove their address; at it they are dropped", dropped_half_open_full;
+        half_open_max: "at least 1", "from half of it diallers prove their address; at it one older than a second makes room, else the new one is dropped", dropped_half_open_full;
+        hellos_per_second: "at least 1", "diallers prove their address before any work is done for them", cookies_sent;
         requests_max: "any", "no request is taken until one ends: too many requests", rejected_requests;
         packets_per_key: "64 to 128 Mi", "fresh keys are shaken for", rekeys;
         packets_per_key_stop: "above packets_per_key, at most 256 Mi", "nothing is sent until fresh keys are there", rekeys;

@@ -73,9 +73,9 @@ impl Peer {
         };
         let taken = session.handle_payload(&mut rx, &mut self.flows, now, header, payload);
         let ack_delay = session.path.ack_delay();
-        let Some((association, _)) = session.association(header.association) else {
-            return Received::Dropped;
-        };
+        let (association, _) = session
+            .association(header.association)
+            .expect("frames change no association of the session");
         association.last_received = now;
         let space = association.space(common.shard, header.sender_shard, || 1);
         match taken {
@@ -244,6 +244,14 @@ impl Peer {
                 return;
             }
             self.end_session(common, now, EndCause::NewIncarnation, Outcome::Unknown);
+            // What the old incarnation began and has not told must not end the new one's session.
+            self.greeting_pending.retain(|pending| {
+                let keep = pending.since >= association.since;
+                if !keep {
+                    common.retired.push(pending.local_index());
+                }
+                keep
+            });
         }
         self.sessions += 1;
         let session =

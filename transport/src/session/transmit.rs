@@ -7,7 +7,7 @@ use super::{BlockedFlows, Session};
 use crate::association::Association;
 use crate::common::Common;
 use crate::flows::OutFlow;
-use crate::frame::{self, CREDIT_BYTES_MAX, Close, Record};
+use crate::frame::{self, CREDIT_BYTES_MAX, Close, Greeting, Record};
 use crate::header::LaneHeader;
 use crate::lane::Lane;
 use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
@@ -308,6 +308,7 @@ pub(crate) fn write_association_datagram(
     let Common { entropy, shard, greeting, counters, .. } = common;
     let greets = association.is_greeting_due(now);
     let (index, home) = (association.remote_index(), association.remote_shard());
+    let incarnation = association.incarnation;
     let acknowledges = association.spaces.iter().find(|space| space.is_ack_due(now));
     let remote_shard = acknowledges.map_or(home, |space| space.remote_shard);
     if !greets && acknowledges.is_none() {
@@ -321,7 +322,7 @@ pub(crate) fn write_association_datagram(
         space.write_ack(now, 256, out);
     }
     if greets {
-        out.extend_from_slice(greeting);
+        Record::Greeting(Greeting { incarnation, ..greeting.clone() }).write(out);
     }
     let header = LaneHeader {
         key_phase: false,

@@ -77,6 +77,52 @@ pub fn kill(seed: u64) -> Result<Report, Fault> {
     finish(world)
 }
 
+/// One side gives the other up during a cut, while the other, which waits for nothing, keeps its session; then they
+/// speak again. What was numbered in the ended session must not be taken for what is numbered in the next.
+///
+/// # Errors
+///
+/// A breach, or messages after the cut that are not delivered.
+pub fn give_up(seed: u64) -> Result<Report, Fault> {
+    let (give_up, loss) = (ms(6_000), [0, 0, 100_000][(seed % 3) as usize]);
+    let link = LinkConfig { loss, delay: ms(5), ..LinkConfig::default() };
+    let limits = Limits { give_up, ..Limits::default() };
+    let (mut world, mut plan) = pair(seed, &link, &limits)?;
+    let acknowledged = Service::Acknowledged;
+    for way in [(0, 1), (1, 0)] {
+        plan_messages(&mut world, &mut plan, way, acknowledged, 20, (Duration::ZERO, ms(500)));
+    }
+    let cut = ms(4_000);
+    world.run_until_settled(ms(500), cut)?;
+    expect_all_delivered(&world)?;
+    let healed = cut + ms(7_000) + up_to(ms(8_000), &mut plan);
+    let partitions = vec![(cut, healed)];
+    for (from, to) in [(0, 1), (1, 0)] {
+        let config = LinkConfig { partitions: partitions.clone(), ..link.clone() };
+        world.at(cut, Action::SetLink { from, to, config });
+    }
+    plan_messages(&mut world, &mut plan, (0, 1), acknowledged, 3, (cut, ms(100)));
+    world.run_until(healed)?;
+    let ended = |seen: &Seen| *seen == Seen::SessionEnded(EndCause::GaveUp);
+    let at = world.first_seen(cut, 0, 1, ended);
+    expect(&world, at.is_some(), || format!("nobody was given up: {:?}", world.seen))?;
+    let first_late = world.ledger.entries().len();
+    for way in [(0, 1), (1, 0)] {
+        plan_messages(&mut world, &mut plan, way, acknowledged, 40, (healed, ms(500)));
+    }
+    // What the other side sends in its old session before it learns of the new one ends as unknown.
+    world.run_until_settled(healed + ms(500), healed + ms(30_000))?;
+    let late = &world.ledger.entries()[first_late..];
+    let right = late.iter().all(|entry| {
+        let unknown = entry.from == 1 && entry.outcome == Some(Outcome::Unknown);
+        unknown || entry.outcome == Some(Outcome::Delivered)
+    });
+    expect(&world, right, || format!("after the cut: {late:?} {}", world.describe()))?;
+    let violations = [0, 1].map(|node| world.counters(node).map_or(0, |c| c.violations));
+    expect(&world, violations == [0, 0], || format!("violations: {violations:?}"))?;
+    finish(world)
+}
+
 /// Both nodes dial each other at once, again and again, and send meanwhile.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ const CUT: LinkConfig = LinkConfig {
     duplicate: 0,
     copy_delay: Duration::ZERO,
     corrupt: 0,
+    truncate: 0,
     reorder: 0,
     reorder_delay: Duration::ZERO,
     delay: Duration::ZERO,

@@ -1,0 +1,213 @@
+//! Owns the half-open answers to the hellos of others, and what decides whether one more is given: load, proof of address,
+//! each source's share.
+//!
+//! What always holds: at most `half_open_max` answers, none older than [`AGE_MAX`]; each belongs to one address, and its
+//! REPLY goes there alone, so that a FINISH from there proves it; hellos from unproven addresses cost at most
+//! `hellos_per_second` public-key operations each second.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::handshake::{HalfOpen, Hello};
+use crate::time::Instant;
+
+/// A half-open answer is forgotten after this.
+pub(super) const AGE_MAX: Duration = Duration::from_secs(10);
+/// One that is older than this makes room for another when the table is full: an honest round trip is over by then.
+const AGE_MIN: Duration = Duration::from_secs(1);
+/// Times that one hello is answered. A dialler repeats it 8 times in the default dial timeout, and links may double it.
+const REPLIES_MAX: u32 = 32;
+/// Under load one proven address holds at most one in this many places of the table.
+const SOURCE_SHARE: usize = 8;
+
+/// One half-open answer.
+pub(super) struct Answer {
+    pub(super) half_open: HalfOpen,
+    /// Where the hello came from and the REPLY went.
+    pub(super) from: SocketAddr,
+    pub(super) since: Instant,
+    /// The dialler was not admitted: this is told each time it finishes again.
+    pub(super) refusal: Option<Vec<u8>>,
+    /// How often the hello was answered.
+    replies: u32,
+    /// The hello carried a cookie: it came from where it says.
+    is_proven: bool,
+}
+
+impl Answer {
+    /// Whether its REPLY went out more than once, so that the FINISH measures no round trip.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.replies > 1
+    }
+}
+
+/// Why a hello is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// The table is full of answers given less than [`AGE_MIN`] ago.
+    Full,
+    /// Its address holds its share of the table.
+    Source,
+}
+
+/// All half-open answers of an endpoint.
+pub(super) struct Answers {
+    /// Oldest first.
+    table: VecDeque<Answer>,
+    places_max: usize,
+    unproven: Allowance,
+}
+
+impl Answers {
+    pub(super) fn new(places_max: usize, hellos_per_second: u32) -> Self {
+        Self { table: VecDeque::new(), places_max, unproven: Allowance::new(hellos_per_second) }
+    }
+
+    /// Whether a hello must prove its address before anything is done for it.
+    pub(super) fn is_under_load(&self, now: Instant) -> bool {
+        self.table.len() * 2 >= self.places_max || !self.unproven.has_any(now)
+    }
+
+    /// Answers a hello again that was answered already. `None` when it was not; `Some(false)` when that was often enough.
+    pub(super) fn repeat(
+        &mut self,
+        from: SocketAddr,
+        hello: &Hello,
+        out: &mut Vec<u8>,
+    ) -> Option<bool> {
+        let is_same = |answer: &&mut Answer| {
+            let half_open = &answer.half_open;
+            half_open.dial_id() == hello.dial_id()
+                && answer.from == from
+                && half_open.answers(hello)
+        };
+        let answer = self.table.iter_mut().find(is_same)?;
+        answer.replies = answer.replies.saturating_add(1);
+        let allowed = answer.replies <= REPLIES_MAX;
+        if allowed {
+            answer.half_open.reply(out);
+        }
+        Some(allowed)
+    }
+
+    /// Makes sure of a place for one more answer, before any work is done for it. Returns the index of the answer that made
+    /// room, if one had to.
+    pub(super) fn make_room(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        is_proven: bool,
+    ) -> Result<Option<u32>, NoRoom> {
+        if is_proven {
+            let share = (self.places_max / SOURCE_SHARE).max(1);
+            let is_its = |answer: &&Answer| answer.is_proven && answer.from.ip() == source;
+            if self.table.iter().filter(is_its).count() >= share {
+                return Err(NoRoom::Source);
+            }
+        } else {
+            self.unproven.take(now);
+        }
+        if self.table.len() < self.places_max {
+            return Ok(None);
+        }
+        match self.table.front() {
+            Some(oldest) if oldest.since + AGE_MIN <= now => {
+                let oldest = self.table.pop_front();
+                Ok(oldest.map(|oldest| oldest.half_open.local_index()))
+            }
+            _ => Err(NoRoom::Full),
+        }
+    }
+
+    /// Keeps an answer that was just given.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        half_open: HalfOpen,
+        is_proven: bool,
+    ) {
+        let answer = Answer { half_open, from, since: now, refusal: None, replies: 1, is_proven };
+        self.table.push_back(answer);
+    }
+
+    /// The answer whose REPLY told this index.
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Answer> {
+        self.table.iter_mut().find(|answer| answer.half_open.local_index() == index)
+    }
+
+    /// Forgets one.
+    pub(super) fn forget(&mut self, index: u32) {
+        self.table.retain(|answer| answer.half_open.local_index() != index);
+    }
+
+    /// Forgets one that is too old, if there is any; returns its index.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<u32> {
+        self.table
+            .pop_front_if(|oldest| oldest.since + AGE_MAX <= now)
+            .map(|oldest| oldest.half_open.local_index())
+    }
+
+    /// When the oldest is to be forgotten.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.table.front().map(|answer| answer.since + AGE_MAX)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// So many a second, and as many at once: a token bucket that is one point in time.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    interval: Duration,
+    /// When all of it will be there again, as seen from the last one taken.
+    full_at: Instant,
+}
+
+impl Allowance {
+    fn new(per_second: u32) -> Self {
+        let interval = Duration::from_secs(1) / per_second.max(1);
+        Self { interval, full_at: Instant::default() }
+    }
+
+    /// Whether one may be taken now.
+    fn has_any(&self, now: Instant) -> bool {
+        self.full_at.saturating_duration_since(now) + self.interval <= Duration::from_secs(1)
+    }
+
+    fn take(&mut self, now: Instant) {
+        self.full_at = self.full_at.max(now) + self.interval;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: an allowance gives its number at once and each second, whatever the clock does.
+    use super::*;
+
+    fn taken(allowance: &mut Allowance, now: Instant) -> u32 {
+        let mut count = 0;
+        while allowance.has_any(now) {
+            allowance.take(now);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn an_allowance_fills_in_a_second_and_no_further() {
+        let mut allowance = Allowance::new(50);
+        let at = |millis: u64| Instant::from_nanos(5_000_000_000 + millis * 1_000_000);
+        assert_eq!(taken(&mut allowance, at(0)), 50);
+        assert_eq!(taken(&mut allowance, at(0)), 0);
+        assert_eq!(taken(&mut allowance, at(19)), 0);
+        assert_eq!(taken(&mut allowance, at(100)), 5);
+        assert_eq!(taken(&mut allowance, at(3_600_000)), 50);
+        assert_eq!(taken(&mut allowance, at(0)), 0, "a clock that went back gives nothing");
+        assert_eq!(taken(&mut Allowance::new(0), at(0)), 1, "zero is taken as one");
+    }
+}
