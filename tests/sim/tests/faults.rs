@@ -53,6 +53,12 @@ fn close() {
     check(("faults", "close"), scenario::close, 50);
 }
 
+/// A session given up on one side only: blocks of two sessions met, and what was never sent was settled.
+#[test]
+fn give_up() {
+    check(("faults", "give_up"), scenario::give_up, 50);
+}
+
 #[test]
 fn rekey() {
     check(("faults", "rekey"), scenario::rekey, 20);

@@ -3,7 +3,7 @@
 //! Owns no sums of its own but those of starts that were killed. Every message offered has one end or
 //! is pending; every datagram received was taken or counted as dropped for one reason.
 
-use cubed_transport::{Counters, Tally};
+use cubed_transport::{Counters, SendError, Tally};
 
 use super::World;
 use crate::ledger::NodeIndex;
@@ -110,6 +110,10 @@ impl World {
     pub(super) fn kill(&mut self, node: NodeIndex) {
         if let Some(start) = self.nodes[node].start.take() {
             self.killed.add(&start);
+            // What its application had not handed over yet is gone with it.
+            for (token, _) in start.waiting.into_values().flatten() {
+                self.ledger.rejected(token, SendError::Closing);
+            }
         }
     }
 }
