@@ -33,7 +33,7 @@ impl Peer {
         }
     }
 
-    /// Marks a sign of life.
+    /// Marks a sign of life under the keys that we send on.
     #[inline]
     pub(super) fn on_heard(&mut self, common: &mut Common, now: Instant) {
         if let Some(change) = self.presence.on_heard(now) {
@@ -68,7 +68,9 @@ impl Peer {
     /// Whether a word of the peer is due, and since when none came.
     fn silent_since(&mut self, now: Instant) -> Option<Instant> {
         let session = self.session.as_ref()?;
-        let is_owed = session.is_awaiting() || self.requests_pending > 0;
+        // The peer answers our greeting as soon as it has these keys; if it never does, they are ours alone.
+        let is_ungreeted = session.current.greeting_due().is_some();
+        let is_owed = session.is_awaiting() || is_ungreeted || self.requests_pending > 0;
         self.presence.silent_since(now, is_owed)
     }
 

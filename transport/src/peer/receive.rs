@@ -73,7 +73,7 @@ impl Peer {
         };
         let taken = session.handle_payload(&mut rx, &mut self.flows, now, header, payload);
         let ack_delay = session.path.ack_delay();
-        let (association, _) = session
+        let (association, is_current) = session
             .association(header.association)
             .expect("frames change no association of the session");
         association.last_received = now;
@@ -84,10 +84,12 @@ impl Peer {
                 if taken.chosen && session.peer_sends_on != header.association {
                     session.on_peer_moved(common, now, header.association);
                 }
-                self.on_heard(common, now);
+                // Under other keys the peer speaks without hearing us.
+                if is_current {
+                    self.on_heard(common, now);
+                }
                 self.on_answered(common, header.association);
-                if taken.progress && self.was_full {
-                    self.was_full = false;
+                if taken.progress && std::mem::take(&mut self.was_full) {
                     common.ends.events.push_back(Event::Writable { peer: self.id });
                 }
                 if let Some(close) = taken.close {
