@@ -151,8 +151,8 @@ impl Endpoint {
         };
         let peer = &mut self.peers[index as usize];
         let received = peer.handle_datagram(&mut self.common, app, now, from, &header, datagram);
-        if received == Received::Taken {
-            self.common.counters.datagrams_taken += 1;
+        self.common.counters.datagrams_taken += u64::from(received == Received::Taken);
+        if received != Received::Dropped {
             self.make_ready(index);
         }
         if !self.common.retired.is_empty() || !self.common.adopted.is_empty() {

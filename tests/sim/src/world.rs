@@ -64,6 +64,10 @@ pub struct World {
     /// Every lane datagram sealed: its sender, which start of it, and the header less its flags, which is key and number.
     sealed: HashSet<(NodeIndex, u32, [u8; LANE_HEADER_BYTES])>,
     rules: Vec<Rule>,
+    /// Datagrams to addresses of no node.
+    strays: Vec<(SocketAddr, Vec<u8>)>,
+    /// All datagrams sent, with their sender, once that is asked for.
+    captured: Option<Vec<(NodeIndex, Vec<u8>)>>,
     /// The sums of starts that were killed.
     killed: sums::Totals,
 }
@@ -92,6 +96,8 @@ impl World {
             run: Vec::new(),
             sealed: HashSet::new(),
             rules: Vec::new(),
+            strays: Vec::new(),
+            captured: None,
             killed: sums::Totals::default(),
         }
     }

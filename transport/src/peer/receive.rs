@@ -25,6 +25,8 @@ use crate::varint::Reader;
 pub(crate) enum Received {
     /// It was dropped and counted.
     Dropped,
+    /// It was dropped and counted, but there may be something to send for it.
+    Alarming,
     /// It was taken; there may be something to send.
     Taken,
 }
@@ -58,8 +60,7 @@ impl Peer {
             Ok(payload) => payload,
             Err(error) => {
                 let is_attacked = space.is_attacked();
-                drop_unopened(common, error);
-                return self.on_unopened(now, is_attacked);
+                return self.on_unopened(common, now, error, is_attacked);
             }
         };
         let mut rx = Receiving {
@@ -106,12 +107,19 @@ impl Peer {
 
     /// Asks for fresh keys while somebody wears out these.
     #[cold]
-    fn on_unopened(&mut self, now: Instant, is_attacked: bool) -> Received {
+    fn on_unopened(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        error: OpenError,
+        is_attacked: bool,
+    ) -> Received {
+        let dropped = drop_unopened(common, error);
         if is_attacked && self.dialling.is_none() && self.redial_at.is_none() {
             self.want_fresh_keys(now);
-            return Received::Taken;
+            return Received::Alarming;
         }
-        Received::Dropped
+        dropped
     }
 
     fn on_fault(&mut self, common: &mut Common, fault: Fault) -> Received {

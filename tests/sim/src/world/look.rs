@@ -1,6 +1,7 @@
 //! What a script may ask a world: time, counters, and what nodes saw. Changes nothing.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cubed_transport::identity::PublicKey;
@@ -30,6 +31,16 @@ impl World {
     /// The counters of a running node.
     pub fn counters(&self, node: NodeIndex) -> Option<Counters> {
         self.nodes[node].start.as_ref().map(|start| start.endpoint.counters())
+    }
+
+    /// Handshakes begun with a running node and not finished.
+    pub fn half_open(&self, node: NodeIndex) -> Option<usize> {
+        self.nodes[node].start.as_ref().map(|start| start.endpoint.half_open())
+    }
+
+    /// The address of a node.
+    pub fn address(&self, node: NodeIndex) -> SocketAddr {
+        self.nodes[node].address
     }
 
     /// How often a running node's application was asked to bind a flow.

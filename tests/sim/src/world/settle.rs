@@ -46,8 +46,9 @@ impl World {
                 let sent = self.running(node).addresses.sent(transmit.to, datagram);
                 sent.map_err(|what| self.fault(format!("node {node}: {what}")))?;
                 let to = self.nodes.iter().find(|other| other.address == transmit.to);
-                if let Some(to) = to.map(|other| other.index) {
-                    self.carry(node, to, datagram);
+                match to.map(|other| other.index) {
+                    Some(to) => self.carry(node, to, datagram),
+                    None => self.strays.push((transmit.to, datagram.to_vec())),
                 }
             }
         }
@@ -76,6 +77,9 @@ impl World {
         let Some(link) = self.links.get_mut(&(from, to)) else {
             return;
         };
+        if let Some(captured) = &mut self.captured {
+            captured.push((from, datagram.to_vec()));
+        }
         self.trace.datagram(self.now.saturating_duration_since(BEGUN), from, to, datagram.len());
         let mut fate = link.decide(BEGUN, self.now, datagram.len(), &mut self.chance);
         if !self.rules.is_empty() {

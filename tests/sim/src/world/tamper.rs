@@ -3,9 +3,10 @@
 //! Owns rules: which datagrams, counted as they are sent, and what is done to them. A [`Rule`] sees what a
 //! stranger on the path sees: sender, receiver, byte 0, length.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::World;
+use super::{Happening, World};
 use crate::ledger::NodeIndex;
 use crate::link::Fate;
 
@@ -66,6 +67,27 @@ impl World {
     /// Takes all rules away.
     pub fn tamper_no_more(&mut self) {
         self.rules.clear();
+    }
+
+    /// Makes a datagram arrive now, from any address.
+    pub fn inject_from(&mut self, from: SocketAddr, to: NodeIndex, datagram: &[u8]) {
+        let datagram = datagram.to_vec();
+        self.agenda.put(self.now, Happening::Arrival { from, to, datagram });
+    }
+
+    /// What nodes sent to addresses of no node since this was last asked.
+    pub fn take_strays(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::mem::take(&mut self.strays)
+    }
+
+    /// Keeps a copy of every datagram from here on.
+    pub fn capture(&mut self) {
+        self.captured.get_or_insert_default();
+    }
+
+    /// The copies, with their senders.
+    pub fn captured(&self) -> &[(NodeIndex, Vec<u8>)] {
+        self.captured.as_deref().unwrap_or_default()
     }
 
     /// How many datagrams each rule has met.
