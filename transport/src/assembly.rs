@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::endpoint::{ReplyTo, Service};
 use crate::indices::IndexHasher;
-use crate::message::Target;
+use crate::message::{Sequence, Target};
 
 /// Short bodies kept for reuse, so that a message split over two blocks costs no allocation.
 const SPARE_BODIES_MAX: usize = 16;
@@ -23,6 +23,7 @@ const SPARE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct PartMeta {
     pub(crate) target: Target,
     pub(crate) request: Option<ReplyTo>,
+    pub(crate) sequence: Option<Sequence>,
     pub(crate) service: Service,
 }
 
@@ -161,6 +162,19 @@ impl Assembly {
         }
     }
 
+    /// Forgets the message that began in `origin`, if it is here in part; returns what its first part told, if that came.
+    pub(crate) fn forget(
+        &mut self,
+        left: &mut usize,
+        origin: u64,
+    ) -> Option<(Option<PartMeta>, usize)> {
+        let partial = self.partial.get(&origin)?;
+        let (meta, total) = (partial.meta, partial.total);
+        let body = self.remove(left, origin)?;
+        self.recycle(left, body);
+        Some((meta, total))
+    }
+
     /// Forgets the message with the smallest origin, to make room for newer ones; `false` when there is none.
     pub(crate) fn evict_oldest(&mut self, left: &mut usize) -> bool {
         let Some(&oldest) = self.partial.keys().min() else {
@@ -222,7 +236,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn meta() -> PartMeta {
-        PartMeta { target: Target::Flow(1), request: None, service: Service::Acknowledged }
+        let (target, service) = (Target::Flow(1), Service::Acknowledged);
+        PartMeta { target, request: None, sequence: None, service }
     }
 
     proptest! {

@@ -53,6 +53,37 @@ impl BlockWindow {
         self.insert_out_of_order(number)
     }
 
+    /// Records `count` blocks from `first` as if they had arrived; returns the last that had not, or `None` when all had.
+    /// The caller has made sure that none lies beyond the window.
+    pub(crate) fn insert_all(&mut self, first: u64, count: u64) -> Option<u64> {
+        let mut last_new = None;
+        let mut number = first.max(self.floor);
+        while number < first + count {
+            // A word of bits at a time: a frame may name the whole window.
+            let upto = (number - number % 64 + 64).min(first + count);
+            if !self.has_all(number, upto) {
+                for number in number..upto {
+                    if self.insert(number) == Arrival::New {
+                        last_new = Some(number);
+                    }
+                }
+            }
+            number = upto;
+        }
+        last_new
+    }
+
+    /// Whether all blocks of one word, at or above what was the floor, have arrived.
+    fn has_all(&self, from: u64, upto: u64) -> bool {
+        if upto <= self.floor {
+            return true;
+        }
+        let Some(bits) = &self.bits else { return false };
+        let from = from.max(self.floor);
+        let mask = (u64::MAX >> (64 - (upto - from))) << (from % 64);
+        bits[((from % BLOCK_WINDOW) / 64) as usize] & mask == mask
+    }
+
     fn insert_out_of_order(&mut self, number: u64) -> Arrival {
         if number < self.floor {
             return Arrival::Duplicate;
@@ -102,6 +133,19 @@ mod tests {
                 prop_assert_eq!(window.insert(number), expected);
                 prop_assert!((0..window.floor()).all(|n| seen.contains(&n)));
                 prop_assert!(!seen.contains(&window.floor()));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_as_good_as_single_blocks(steps in proptest::collection::vec((0u64..400, 0u64..200), 1..60)) {
+            let (mut runs, mut singles) = (BlockWindow::new(), BlockWindow::new());
+            for (step, count) in steps {
+                let first = (runs.floor() + step).saturating_sub(50);
+                let new = (first..first + count).filter(|&n| singles.insert(n) == Arrival::New);
+                prop_assert_eq!(runs.insert_all(first, count), new.last());
+                prop_assert_eq!((runs.floor(), runs.above), (singles.floor(), singles.above));
             }
         }
     }

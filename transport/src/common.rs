@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     RefusalLimit,
     /// The peer made us hold too much; its session ends.
     OverMemory(&'static str),
+    /// No room for the sequences that it gives up: dropped, not acknowledged.
+    OrderLimit,
     /// Lane data before the greeting: dropped, not acknowledged.
     BeforeGreeting,
 }

@@ -45,6 +45,14 @@ counters! {
     acknowledged_accepted,
     /// Acknowledged messages refused, here, to their sender.
     acknowledged_refused,
+    /// Unsent values of latest-value flows that a newer one replaced.
+    values_superseded,
+    /// Values refused here because a newer one had been taken.
+    values_refused_old,
+    /// Ordered messages that came before their turn and were held.
+    ordered_held,
+    /// SKIP frames taken.
+    skips_received,
     /// Best-effort messages taken by `send`.
     best_effort_offered,
     /// Best-effort messages put into a datagram.
@@ -125,6 +133,8 @@ counters! {
     dropped_refusal_limit,
     /// Sessions closed because the peer made this node hold more than `peer_bytes_max` allows.
     peers_over_memory,
+    /// Dropped datagrams: more sequences given up ahead of their turn than are remembered.
+    dropped_order_limit,
     /// Dropped handshake datagrams: not sealed for this node, corrupted, or of no dial of ours.
     dropped_handshake,
     /// Dropped handshake datagrams: this endpoint has ended all sessions for good.

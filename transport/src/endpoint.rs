@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod handshakes;
 mod life;
+mod options;
 mod restarts;
 mod strangers;
 #[cfg(feature = "testing")]
@@ -38,9 +39,10 @@ use crate::time::Instant;
 pub use config::{Config, ConfigError};
 use handshakes::Handshakes;
 pub use life::{PeerMemory, PeerPresence, PeerState};
+pub use options::{Priority, SendOptions, Service};
 pub use types::{
     Application, Binding, Body, DialFailure, Disposition, DownCause, EndCause, Event, FlowId,
-    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
+    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Tally, Token, Transmit,
 };
 
 /// Who holds an association index.

@@ -31,6 +31,16 @@ pub(crate) struct OutFlow {
     pub(crate) message_bytes_max: u64,
     /// The receiver takes no messages on this flow, and why.
     pub(crate) refusal: Option<Refusal>,
+    /// Sequence of its next ordered message.
+    pub(crate) next_sequence: u64,
+    /// Class in which its last ordered message waits or waited.
+    pub(crate) order_class: u8,
+    /// Ordered messages that wait for a session, or for room in it.
+    pub(crate) ordered_waiting: u32,
+    /// Lowest class in which one of them waits.
+    pub(crate) waiting_class: u8,
+    /// Stamp of the newest value offered.
+    pub(crate) stamp: u64,
 }
 
 impl OutFlow {
@@ -45,13 +55,19 @@ impl OutFlow {
             wanted: 0,
             message_bytes_max: u64::MAX,
             refusal: None,
+            next_sequence: 0,
+            order_class: 0,
+            ordered_waiting: 0,
+            waiting_class: 0,
+            stamp: 0,
         }
     }
 
     /// Forgets what only one session knew.
     pub(crate) fn reset(&mut self) {
         let name = std::mem::take(&mut self.name);
-        *self = Self { name, ..Self::new("") };
+        let (ordered_waiting, waiting_class) = (self.ordered_waiting, self.waiting_class);
+        *self = Self { name, ordered_waiting, waiting_class, ..Self::new("") };
     }
 }
 
@@ -82,12 +98,12 @@ impl OutCredit {
         true
     }
 
-    /// Undoes [`OutCredit::take`] for a message that then found no room.
+    /// Undoes [`OutCredit::take`] for a message that then found no room, or that the receiver will never see.
     #[inline]
     pub(crate) fn untake(&mut self, flow: &mut OutFlow, charge: u64) {
-        flow.used -= charge;
+        flow.used = flow.used.saturating_sub(charge);
         if flow.limit.is_none() {
-            self.unbound_used -= charge;
+            self.unbound_used = self.unbound_used.saturating_sub(charge);
         }
     }
 
@@ -161,6 +177,11 @@ impl InFlow {
     pub(crate) fn receive(&mut self, charge: u64) -> bool {
         self.received += charge;
         self.received <= self.granted.max(UNBOUND_CREDIT_BYTES)
+    }
+
+    /// A message that had begun to arrive was given up by its sender: it counts as never seen, there and here.
+    pub(crate) fn unreceive(&mut self, charge: u64) {
+        self.received -= charge;
     }
 
     /// Gives charge back; returns whether a new grant became due just now.

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Refusal;
+use crate::limits::ALIASES_MAX;
 use crate::varint::{self, Reader};
 
 /// One byte of padding.
@@ -19,6 +20,8 @@ pub(crate) const SETTLED: u8 = 0x03;
 pub(crate) const CREDIT: u8 = 0x04;
 /// A flow waits for credit.
 pub(crate) const BLOCKED: u8 = 0x05;
+/// Blocks given up: they count as arrived.
+pub(crate) const SKIP: u8 = 0x07;
 /// A control record: type, length, postcard body.
 pub(crate) const RECORD: u8 = 0x06;
 /// Messages to the datagram's end, kept by nobody.
@@ -173,8 +176,89 @@ pub(crate) fn read_blocked(reader: &mut Reader<'_>) -> Option<(u32, u64)> {
     Some((u32::try_from(reader.varint()?).ok()?, reader.varint()?))
 }
 
-/// One refused message: its block, its place among those that end there, the reason.
-pub(crate) type RefusedMessage = (u64, u16, Refusal);
+/// Sequences of ordered messages that will not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) alias: u32,
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+}
+
+/// What a SKIP frame says: `count` blocks from `first` were given up, in a message that began `back` blocks before them; and
+/// these sequences with them. Without blocks, only sequences that were never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SkipHead {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    pub(crate) back: u64,
+}
+
+/// Most runs of sequences in one SKIP.
+const SKIP_RUNS_MAX: u64 = 64;
+
+/// Appends SKIP.
+pub(crate) fn write_skip(first: u64, count: u64, back: u64, runs: &[Run], out: &mut Vec<u8>) {
+    out.push(SKIP);
+    for field in [first, count, back, runs.len() as u64] {
+        varint::write(field, out);
+    }
+    for run in runs {
+        varint::write(run.alias.into(), out);
+        varint::write(run.first, out);
+        varint::write(run.count, out);
+    }
+}
+
+/// Reads SKIP, its sequences into `runs` (cleared first).
+pub(crate) fn read_skip(reader: &mut Reader<'_>, runs: &mut Vec<Run>) -> Option<SkipHead> {
+    runs.clear();
+    let (first, count, back) = (reader.varint()?, reader.varint()?, reader.varint()?);
+    let length = reader.varint()?;
+    let is_empty = count == 0 && (first, back) != (0, 0);
+    if length > SKIP_RUNS_MAX || back > first || is_empty || (count == 0 && length == 0) {
+        return None;
+    }
+    for _ in 0..length {
+        let alias = u32::try_from(reader.varint()?).ok()?;
+        let (first, count) = (reader.varint()?, reader.varint()?);
+        if alias as usize >= ALIASES_MAX || count == 0 || first + count > varint::VALUE_MAX {
+            return None;
+        }
+        runs.push(Run { alias, first, count });
+    }
+    Some(SkipHead { first, count, back })
+}
+
+/// Why messages that end in a block are not called delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The receiver did not take one of them.
+    Refused(Refusal),
+    /// The sender gave the block up before it arrived: none of them was delivered.
+    Skipped,
+}
+
+impl Reason {
+    const SKIPPED: u8 = 8;
+    const CODE_MAX: u8 = Self::SKIPPED;
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Skipped => Self::SKIPPED,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        if code == Self::SKIPPED {
+            return Some(Self::Skipped);
+        }
+        Refusal::from_code(code).map(Self::Refused)
+    }
+}
+
+/// One refused message: its block, its place among those that end there, the reason. A block skipped stands here once.
+pub(crate) type RefusedMessage = (u64, u16, Reason);
 
 /// Appends SETTLED within `room` bytes: all blocks below `floor` are settled but the given refusals (ascending). Each
 /// refusing reason of a block is one entry: the block's distance from the floor, the reason, a bitmap of the messages'
@@ -217,8 +301,11 @@ pub(crate) fn write_settled(
 
 /// The entries of one block: each reason that occurs, ascending, with the bitmap of its messages.
 fn block_entries(block: &[RefusedMessage]) -> impl Iterator<Item = (u8, Vec<u8>)> + '_ {
-    (1..=Refusal::CODE_MAX).filter_map(move |code| {
+    (1..=Reason::CODE_MAX).filter_map(move |code| {
         let places = || block.iter().filter(|refusal| refusal.2.code() == code).map(|r| r.1);
+        if code == Reason::SKIPPED {
+            return places().next().map(|_| (code, Vec::new()));
+        }
         let bytes = usize::from(places().max()?) / 8 + 1;
         let mut bitmap = vec![0; bytes];
         places().for_each(|place| bitmap[usize::from(place / 8)] |= 1 << (place % 8));
@@ -238,19 +325,23 @@ pub(crate) fn read_settled(
     for _ in 0..entries {
         let block = floor.checked_sub(reader.varint()?)?;
         let code = reader.u8()?;
-        let reason = Refusal::from_code(code)?;
+        let reason = Reason::from_code(code)?;
         let length = usize::try_from(reader.varint()?).ok()?;
         if length > PLACES_MAX / 8 {
             return None;
         }
         let bitmap = reader.bytes(length)?;
-        let is_shortest = bitmap.last().is_some_and(|&byte| byte != 0);
+        let is_skip = reason == Reason::Skipped;
+        let is_shortest = bitmap.last().map_or(is_skip, |&byte| byte != 0 && !is_skip);
         if block == floor || last >= Some((block, code)) || !is_shortest {
             return None;
         }
         last = Some((block, code));
         let places = (0..length * 8).filter(|place| bitmap[place / 8] & (1 << (place % 8)) != 0);
         refusals.extend(places.map(|place| (block, place as u16, reason)));
+        if is_skip {
+            refusals.push((block, 0, reason));
+        }
     }
     refusals.sort_unstable_by_key(|refusal| (refusal.0, refusal.1));
     let is_once = refusals.windows(2).all(|pair| (pair[0].0, pair[0].1) != (pair[1].0, pair[1].1));
@@ -304,8 +395,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn settled_comes_back(floor in 10u64..50, picks in proptest::collection::btree_map((0u64..50, 0u16..470), 1u8..7, 0..400), room in 40usize..1400) {
-            let refusals: Vec<_> = picks.into_iter().map(|((b, i), code)| (b, i, Refusal::from_code(code).unwrap())).collect();
+        fn settled_comes_back(floor in 10u64..50, picks in proptest::collection::btree_map((0u64..50, 0u16..470), 1u8..8, 0..400), room in 40usize..1400) {
+            let mut refusals: Vec<_> = picks.into_iter().map(|((b, i), code)| (b, i, Reason::from_code(code).unwrap())).collect();
+            let skipped: Vec<u64> = refusals.iter().filter(|r| r.1 % 7 == 0).map(|r| r.0).collect();
+            refusals.retain(|r| !skipped.contains(&r.0));
+            refusals.extend(skipped.into_iter().map(|block| (block, 0, Reason::Skipped)));
+            refusals.sort_by_key(|r| (r.0, r.1));
+            refusals.dedup();
+            prop_assume!(!refusals.is_empty());
             let mut bytes = Vec::new();
             let told = write_settled(floor, &refusals, room, &mut bytes);
             prop_assert!(bytes.len() <= room);
@@ -328,6 +425,12 @@ mod tests {
                 prop_assert_eq!(&again[1..], &bytes[..again.len() - 1]);
             }
             let _ = read_settled(&mut Reader::new(&bytes), &mut Vec::new());
+            let (mut reader, mut runs) = (Reader::new(&bytes), Vec::new());
+            if let Some(SkipHead { first, count, back }) = read_skip(&mut reader, &mut runs) {
+                let mut again = Vec::new();
+                write_skip(first, count, back, &runs, &mut again);
+                prop_assert_eq!(&again[1..], &bytes[..bytes.len() - reader.remaining()]);
+            }
             let mut reader = Reader::new(&bytes);
             match Record::read(&mut reader) {
                 None | Some(Record::Skipped) => {}

@@ -6,6 +6,8 @@
 
 mod best_effort;
 mod bindings;
+mod fitting;
+mod ordered;
 
 use crate::assembly::{Assembled, Assembly, PartError, PartMeta};
 use crate::best_effort::BestEffortQueue;
@@ -16,10 +18,11 @@ use crate::endpoint::{
     ReplyTo, Service,
 };
 use crate::flows::{InFlow, charge};
-use crate::frame::RefusedMessage;
+use crate::frame::{Reason, RefusedMessage};
 use crate::identity::PublicKey;
-use crate::limits::{BLOCK_WINDOW, REFUSALS_PER_BLOCK_MAX, REFUSALS_TOLD_MAX};
+use crate::limits::{BLOCK_WINDOW, REFUSALS_TOLD_MAX};
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
+use crate::order::Orders;
 use crate::ranges::Ack;
 use crate::room::Room;
 use crate::send_log::SendLog;
@@ -55,6 +58,7 @@ pub(crate) struct Lane {
     assembly: Assembly,
     best_effort_assembly: Assembly,
     in_flows: Vec<Option<InFlow>>,
+    orders: Orders,
     /// Aliases whose grant is to be told.
     pub(crate) grants_due: Vec<u32>,
     /// Refusals that the sender may not know, ascending.
@@ -79,6 +83,7 @@ impl Lane {
             assembly: Assembly::new(BLOCK_WINDOW as usize),
             best_effort_assembly: Assembly::new(BEST_EFFORT_PARTS_MAX),
             in_flows: Vec::new(),
+            orders: Orders::default(),
             grants_due: Vec::new(),
             refusals: Vec::new(),
             refusals_told: Vec::new(),
@@ -87,9 +92,10 @@ impl Lane {
         }
     }
 
-    /// All blocks below this one have arrived.
+    /// All blocks below this one have arrived, and their messages been handed over.
     pub(crate) fn settled_floor(&self) -> u64 {
-        self.window.floor()
+        let floor = self.window.floor();
+        self.orders.first_block().map_or(floor, |block| block.min(floor))
     }
 
     /// Refusals that the sender may not know.
@@ -109,7 +115,7 @@ impl Lane {
     /// Whether a refusal below the floor is to be told.
     pub(crate) fn has_refusals_to_tell(&self) -> bool {
         self.refusals_due
-            && self.refusals.first().is_some_and(|first| first.0 < self.window.floor())
+            && self.refusals.first().is_some_and(|first| first.0 < self.settled_floor())
     }
 
     /// Packets that told refusals were acknowledged: what they told is known now.
@@ -218,7 +224,7 @@ impl Lane {
             is_plain.then_some((flow, binding))
         }) else {
             let target = Target::Flow(u32::try_from(alias).map_err(|_| MALFORMED)?);
-            let head = Head { target, name: None, request: None, total: bytes };
+            let head = Head { target, name: None, request: None, sequence: None, total: bytes };
             return self.receive_whole(rx, generation, &head, body, Some(end));
         };
         let charge = charge(bytes);
@@ -244,7 +250,7 @@ impl Lane {
             }
             Err(refusal) => {
                 rx.common.counters.acknowledged_refused += 1;
-                self.refuse(rx.room, end, refusal);
+                self.refuse(rx.room, end, Reason::Refused(refusal));
                 self.consume(alias as u32, charge);
             }
         }
@@ -273,7 +279,13 @@ impl Lane {
         }
         let binding = flow.binding;
         let request = head.request.map(|request| reply_to(rx, request));
-        self.hand_over(rx, alias, binding, Body::Borrowed(body), request, end);
+        let body = Body::Borrowed(body);
+        if let Some(sequence) = head.sequence {
+            let end = end.ok_or(MALFORMED)?;
+            return self.receive_sequenced(rx, generation, alias, sequence, body, end);
+        }
+        let service = if end.is_some() { Service::Acknowledged } else { Service::BestEffort };
+        self.hand_over(rx, alias, binding, body, request, end, service);
         Ok(())
     }
 
@@ -347,15 +359,22 @@ impl Lane {
             Target::Reply(request) => answer(rx, request, Body::Assembled(&mut body)),
             Target::Flow(alias) => {
                 let binding = self.in_flow(rx, generation, alias, None)?.binding;
-                let end = (meta.service == Service::Acknowledged).then_some(end);
-                self.hand_over(rx, alias, binding, Body::Assembled(&mut body), meta.request, end);
+                let whole = Body::Assembled(&mut body);
+                let is_kept = meta.service != Service::BestEffort;
+                if let (Some(sequence), true) = (meta.sequence, is_kept) {
+                    self.receive_sequenced(rx, generation, alias, sequence, whole, end)?;
+                } else {
+                    let (request, end) = (meta.request, is_kept.then_some(end));
+                    self.hand_over(rx, alias, binding, whole, request, end, meta.service);
+                }
             }
         }
         self.assembly.recycle(&mut rx.room.parts, body);
         Ok(())
     }
 
-    /// Gives a whole message to the application, and settles what it answers.
+    /// Gives a whole message to the application, and settles what it answers; tells whether it was taken.
+    #[expect(clippy::too_many_arguments, reason = "the facts of one message")]
     fn hand_over<A: Application>(
         &mut self,
         rx: &mut Receiving<'_, A>,
@@ -364,9 +383,9 @@ impl Lane {
         body: Body<'_>,
         request: Option<ReplyTo>,
         end: Option<(u64, u16)>,
-    ) {
+        service: Service,
+    ) -> bool {
         let bytes = body.as_slice().len() as u64;
-        let service = if end.is_some() { Service::Acknowledged } else { Service::BestEffort };
         let answer = match binding {
             Ok(binding) if bytes > binding.message_bytes_max => Err(Refusal::TooLarge),
             Ok(binding) => rx.app.deliver(Incoming {
@@ -387,80 +406,29 @@ impl Lane {
                 Ok(_) => counters.best_effort_accepted += 1,
                 Err(_) => counters.best_effort_refused += 1,
             }
-            return;
+            return answer.is_ok();
         };
         match answer {
             Ok(Disposition::Held) => {
                 counters.acknowledged_accepted += 1;
-                return;
+                return true;
             }
             Ok(Disposition::Consumed) => counters.acknowledged_accepted += 1,
             Err(refusal) => {
                 counters.acknowledged_refused += 1;
-                self.refuse(rx.room, end, refusal);
+                self.refuse(rx.room, end, Reason::Refused(refusal));
             }
         }
         self.consume(alias, charge(bytes));
+        answer.is_ok()
     }
 
     #[cold]
-    fn refuse(&mut self, room: &mut Room, (block, index): (u64, u16), refusal: Refusal) {
+    fn refuse(&mut self, room: &mut Room, (block, index): (u64, u16), reason: Reason) {
         room.refusals = room.refusals.saturating_sub(1);
         let place = self.refusals.partition_point(|other| (other.0, other.1) < (block, index));
-        self.refusals.insert(place, (block, index, refusal));
+        self.refusals.insert(place, (block, index, reason));
         self.refusals_due = true;
-    }
-
-    /// Whether there is room for what a block may make us hold, asked only when that is short.
-    #[cold]
-    fn check_room(&self, room: &Room, number: u64, content: &[u8]) -> Result<(), Fault> {
-        // Refusals leave when the sender acknowledges them, and can be told once the floor has passed them: the block at
-        // the floor is always taken, unless there are some to be acknowledged first.
-        let floor = self.window.floor();
-        let is_needed =
-            number == floor && self.refusals.first().is_none_or(|first| first.0 >= floor);
-        if room.refusals < REFUSALS_PER_BLOCK_MAX && !is_needed {
-            return Err(Fault::RefusalLimit);
-        }
-        if self.parts_fit(room.parts, number, content) { Ok(()) } else { Err(Fault::AssemblyLimit) }
-    }
-
-    /// Whether the parts in a block would find room, asked only when room is short: a block is taken whole or not at all.
-    fn parts_fit(&self, left: usize, number: u64, content: &[u8]) -> bool {
-        let mut reader = Reader::new(content);
-        while let Some(flags) = reader.u8() {
-            let (origin, total) = match form(flags) {
-                FORM_WHOLE => {
-                    let Some(head) = Head::read(flags, &mut reader) else {
-                        return true;
-                    };
-                    if usize::try_from(head.total).ok().and_then(|n| reader.bytes(n)).is_none() {
-                        return true;
-                    }
-                    continue;
-                }
-                FORM_FIRST => match Head::read(flags, &mut reader) {
-                    Some(head) => (number, head.total),
-                    None => return true,
-                },
-                FORM_CONTINUE => match Continue::read(flags, &mut reader) {
-                    Some(part) => {
-                        let left = (part.total - part.offset).min(reader.remaining() as u64);
-                        let _ = reader.bytes(left as usize);
-                        (number.wrapping_sub(part.origin), part.total)
-                    }
-                    None => return true,
-                },
-                _ => return true,
-            };
-            if !self.assembly.fits(left, origin, total) {
-                return false;
-            }
-            if form(flags) == FORM_FIRST {
-                return true;
-            }
-        }
-        true
     }
 }
 
@@ -480,7 +448,7 @@ fn reply_to<A>(rx: &Receiving<'_, A>, request: u64) -> ReplyTo {
 
 fn meta_of<A>(rx: &Receiving<'_, A>, head: &Head<'_>, service: Service) -> PartMeta {
     let request = head.request.map(|request| reply_to(rx, request));
-    PartMeta { target: head.target, request, service }
+    PartMeta { target: head.target, request, sequence: head.sequence, service }
 }
 
 /// Hands the answer to a request of ours to the application.

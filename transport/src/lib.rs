@@ -62,10 +62,12 @@ mod best_effort;
 mod block_window;
 mod flows;
 mod frame;
+mod order;
 mod requests;
 mod room;
 mod send_log;
 mod sent;
+mod values;
 
 mod assembly;
 mod association;
@@ -92,5 +94,6 @@ mod vectors;
 pub use endpoint::{
     Application, Binding, Body, Config, ConfigError, Counters, DialFailure, Disposition, DownCause,
     EndCause, Endpoint, Event, FlowId, Incoming, LimitError, Limits, Outcome, PeerId, PeerMemory,
-    PeerPresence, PeerState, Refusal, ReplyTo, SendError, Service, Tally, Token, Transmit,
+    PeerPresence, PeerState, Priority, Refusal, ReplyTo, SendError, SendOptions, Service, Tally,
+    Token, Transmit,
 };

@@ -20,10 +20,14 @@ pub(crate) const NAMED: u8 = 1 << 2;
 pub(crate) const REQUEST: u8 = 1 << 3;
 /// An answer: the request's number stands in the alias's place.
 pub(crate) const REPLY: u8 = 1 << 4;
-const KNOWN: u8 = FORM_MASK | NAMED | REQUEST | REPLY;
+/// A sequence follows: the message's place in its flow.
+pub(crate) const SEQUENCE: u8 = 1 << 5;
+/// The sequence is the stamp of a value, of which the latest counts; else it is a place in an order.
+pub(crate) const LATEST: u8 = 1 << 6;
+const KNOWN: u8 = FORM_MASK | NAMED | REQUEST | REPLY | SEQUENCE | LATEST;
 
-/// Longest head without its name: flags, alias, name length, request and length.
-pub(crate) const HEAD_BYTES_MAX: usize = 1 + 8 + 2 + 8 + 8;
+/// Longest head without its name: flags, alias, name length, request, sequence and length.
+pub(crate) const HEAD_BYTES_MAX: usize = 1 + 8 + 2 + 8 + 8 + 8;
 /// Longest head of a later part: flags, origin, offset, total.
 pub(crate) const CONTINUE_BYTES_MAX: usize = 1 + 8 + 8 + 8;
 
@@ -36,6 +40,15 @@ pub(crate) enum Target {
     Reply(u64),
 }
 
+/// A message's number within its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequence {
+    /// Handed over after all smaller ones.
+    Ordered(u64),
+    /// Taken only while no larger one was.
+    Latest(u64),
+}
+
 /// Head of a whole message or of its first part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head<'a> {
@@ -45,6 +58,8 @@ pub(crate) struct Head<'a> {
     pub(crate) name: Option<&'a str>,
     /// Number under which an answer is expected.
     pub(crate) request: Option<u64>,
+    /// Place in the flow's order, or stamp.
+    pub(crate) sequence: Option<Sequence>,
     /// Length of the whole body.
     pub(crate) total: u64,
 }
@@ -58,13 +73,16 @@ impl<'a> Head<'a> {
             Target::Reply(request) => varint::size(request),
         };
         let name = self.name.map_or(0, |name| varint::size(name.len() as u64) + name.len());
-        1 + target + name + self.request.map_or(0, varint::size) + varint::size(self.total)
+        let sequence = self.sequence.map_or(0, |sequence| varint::size(number_of(sequence)));
+        let request = self.request.map_or(0, varint::size);
+        1 + target + name + request + sequence + varint::size(self.total)
     }
 
     /// Appends the head in the given form ([`FORM_WHOLE`] or [`FORM_FIRST`]).
     #[inline]
     pub(crate) fn write(&self, form: u8, out: &mut Vec<u8>) {
-        if let (Target::Flow(alias), None, None) = (self.target, self.name, self.request)
+        if let (Target::Flow(alias), None, None, None) =
+            (self.target, self.name, self.request, self.sequence)
             && alias < 64
         {
             // The common case: flags, one-byte alias, length, in appends of fixed size that need no call.
@@ -91,6 +109,11 @@ impl<'a> Head<'a> {
         };
         flags |= if self.name.is_some() { NAMED } else { 0 };
         flags |= if self.request.is_some() { REQUEST } else { 0 };
+        flags |= match self.sequence {
+            None => 0,
+            Some(Sequence::Ordered(_)) => SEQUENCE,
+            Some(Sequence::Latest(_)) => SEQUENCE | LATEST,
+        };
         out.push(flags);
         varint::write(target, out);
         if let Some(name) = self.name {
@@ -99,6 +122,9 @@ impl<'a> Head<'a> {
         }
         if let Some(request) = self.request {
             varint::write(request, out);
+        }
+        if let Some(sequence) = self.sequence {
+            varint::write(number_of(sequence), out);
         }
         varint::write(self.total, out);
     }
@@ -110,13 +136,19 @@ impl<'a> Head<'a> {
         if flags & !FORM_MASK == 0 {
             let alias = u32::try_from(target).ok()?;
             let total = reader.varint()?;
-            return Some(Self { target: Target::Flow(alias), name: None, request: None, total });
+            let target = Target::Flow(alias);
+            return Some(Self { target, name: None, request: None, sequence: None, total });
         }
         Self::read_all(flags, target, reader)
     }
 
     fn read_all(flags: u8, target: u64, reader: &mut Reader<'a>) -> Option<Self> {
-        if flags & !KNOWN != 0 || (flags & REPLY != 0 && flags & (NAMED | REQUEST) != 0) {
+        let excluded = |flag, others| flags & flag != 0 && flags & others != 0;
+        if flags & !KNOWN != 0
+            || excluded(REPLY, NAMED | REQUEST | SEQUENCE)
+            || excluded(SEQUENCE, REQUEST)
+            || flags & (SEQUENCE | LATEST) == LATEST
+        {
             return None;
         }
         let name = if flags & NAMED == 0 {
@@ -129,12 +161,17 @@ impl<'a> Head<'a> {
             Some(std::str::from_utf8(reader.bytes(length)?).ok()?)
         };
         let request = if flags & REQUEST == 0 { None } else { Some(reader.varint()?) };
+        let sequence = match flags & (SEQUENCE | LATEST) {
+            0 => None,
+            SEQUENCE => Some(Sequence::Ordered(reader.varint()?)),
+            _ => Some(Sequence::Latest(reader.varint()?)),
+        };
         let target = if flags & REPLY == 0 {
             Target::Flow(u32::try_from(target).ok()?)
         } else {
             Target::Reply(target)
         };
-        Some(Self { target, name, request, total: reader.varint()? })
+        Some(Self { target, name, request, sequence, total: reader.varint()? })
     }
 }
 
@@ -152,10 +189,20 @@ pub(crate) struct Continue {
 impl Continue {
     /// Appends flags and fields.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        Self::write_origin(self.origin, out);
+        Self::write_place(self.offset, self.total, out);
+    }
+
+    /// Appends flags and origin, which are known only when the block is numbered.
+    pub(crate) fn write_origin(origin: u64, out: &mut Vec<u8>) {
         out.push(FORM_CONTINUE);
-        varint::write(self.origin, out);
-        varint::write(self.offset, out);
-        varint::write(self.total, out);
+        varint::write(origin, out);
+    }
+
+    /// Appends the fields behind the origin.
+    pub(crate) fn write_place(offset: u64, total: u64, out: &mut Vec<u8>) {
+        varint::write(offset, out);
+        varint::write(total, out);
     }
 
     /// Reads what follows the flags byte; `None` when malformed or when the part lies outside the body.
@@ -166,6 +213,11 @@ impl Continue {
         let (origin, offset, total) = (reader.varint()?, reader.varint()?, reader.varint()?);
         (offset > 0 && offset < total).then_some(Self { origin, offset, total })
     }
+}
+
+fn number_of(sequence: Sequence) -> u64 {
+    let (Sequence::Ordered(number) | Sequence::Latest(number)) = sequence;
+    number
 }
 
 /// The form bits of a flags byte.
@@ -180,25 +232,40 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn heads() -> impl Strategy<Value = (Target, Option<String>, Option<u64>, u64)> {
+    type Parts = (Target, Option<String>, Option<u64>, Option<Sequence>, u64);
+
+    fn heads() -> impl Strategy<Value = Parts> {
+        let sequence = prop_oneof![
+            (0u64..1 << 62).prop_map(Sequence::Ordered),
+            (0u64..1 << 62).prop_map(Sequence::Latest),
+        ];
+        let sequenced = (
+            any::<u32>().prop_map(Target::Flow),
+            proptest::option::of("[a-z.]{1,40}"),
+            Just(None),
+            sequence.prop_map(Some),
+            0u64..1 << 62,
+        );
         let flow = (
             any::<u32>().prop_map(Target::Flow),
             proptest::option::of("[a-z.]{1,40}"),
             proptest::option::of(0u64..1 << 62),
+            Just(None),
             0u64..1 << 62,
         );
         let reply = (0u64..1 << 62).prop_map(Target::Reply);
         prop_oneof![
             flow,
-            (reply, Just(None), Just(None), 0u64..1 << 62),
-            (0u32..64).prop_map(|alias| (Target::Flow(alias), None, None, 64)),
+            sequenced,
+            (reply, Just(None), Just(None), Just(None), 0u64..1 << 62),
+            (0u32..64).prop_map(|alias| (Target::Flow(alias), None, None, None, 64)),
         ]
     }
 
     proptest! {
         #[test]
-        fn heads_come_back((target, name, request, total) in heads()) {
-            let head = Head { target, name: name.as_deref(), request, total };
+        fn heads_come_back((target, name, request, sequence, total) in heads()) {
+            let head = Head { target, name: name.as_deref(), request, sequence, total };
             let mut bytes = Vec::new();
             head.write(FORM_WHOLE, &mut bytes);
             prop_assert_eq!(bytes.len(), head.size());

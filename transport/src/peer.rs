@@ -6,8 +6,9 @@
 mod life;
 mod receive;
 mod send;
+mod waiting;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use bytes::Bytes;
 
 use crate::association::Association;
 use crate::common::{Common, Ends};
-use crate::endpoint::{DownCause, EndCause, Event, Limits, Outcome, PeerId};
+use crate::endpoint::{DownCause, EndCause, Event, Limits, Outcome, PeerId, SendOptions};
 use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::handshake::Dial;
@@ -26,9 +27,11 @@ use crate::room::Room;
 use crate::send_log::Waiter;
 use crate::session::{Session, write_association_datagram, write_close};
 use crate::time::Instant;
+use crate::values::Values;
 
 pub(crate) use receive::Received;
 pub(crate) use send::Source;
+use waiting::Waiting;
 
 /// Associations that may wait for their greeting at once; more push out the oldest.
 const PENDING_MAX: usize = 4;
@@ -53,6 +56,7 @@ pub(crate) struct Dialling {
 pub(crate) struct WaitingMessage {
     pub(crate) alias: u32,
     pub(crate) body: Bytes,
+    pub(crate) options: SendOptions,
     pub(crate) request: Option<u64>,
     pub(crate) waiter: Option<Waiter>,
 }
@@ -75,8 +79,9 @@ pub(crate) struct Peer {
     pub(crate) sessions: u32,
     /// The incarnation that this peer is told, once it is no longer that of our process: see [`Peer::end_session`].
     incarnation: Option<[u8; 16]>,
-    pub(crate) waiting: VecDeque<WaitingMessage>,
-    pub(crate) waiting_bytes: usize,
+    pub(crate) waiting: Waiting,
+    /// Values that no newer one replaced, until they can be sent.
+    pub(crate) values: Values,
     pub(crate) requests_pending: u32,
     /// A message found no room: tell when there is some.
     pub(crate) was_full: bool,
@@ -118,8 +123,8 @@ impl Peer {
             session: None,
             sessions: 0,
             incarnation: None,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting: Waiting::default(),
+            values: Values::default(),
             requests_pending: 0,
             was_full: false,
             room: Room::new(limits),
@@ -149,7 +154,8 @@ impl Peer {
 
     /// Acknowledged messages that have not ended.
     pub(crate) fn pending(&self) -> u64 {
-        self.waiting.len() as u64 + self.session.as_ref().map_or(0, |session| session.pending())
+        let waiting = (self.waiting.len() + self.values.len()) as u64;
+        waiting + self.session.as_ref().map_or(0, |session| session.pending())
     }
 
     /// Best-effort messages that have not left.
@@ -191,6 +197,9 @@ impl Peer {
         if self.closing.is_none() && self.session.as_deref().is_some_and(is_ignored) {
             self.over_memory(common, "it acknowledges nothing");
         }
+        if !self.values.is_empty() && !self.values.is_starved {
+            self.log_values(common, now);
+        }
         let session = self.session.as_mut()?;
         if let Some(close) = self.closing.take() {
             let address = session.address();
@@ -212,6 +221,11 @@ impl Peer {
             let bytes = write_association_datagram(&mut session.current, common, now, out)?;
             return Some((session.current.address, bytes));
         }
+        session.expire(common, now);
+        if session.has_ended() {
+            self.tell_ended(common);
+        }
+        let session = self.session.as_mut()?;
         let segment = session.fill_run(common, &self.flows, now, out)?;
         let address = session.address();
         session.current.sent_tags.on_run(out, segment);
@@ -275,7 +289,16 @@ impl Peer {
             Some(_) => None,
             None => self.wanted_since.map(|since| since + limits.give_up),
         };
-        [life, session, greetings, expiry, dial, wanted, self.dial_at(limits.dial_timeout)]
+        let waiting = [self.waiting.next_deadline(), self.values.next_deadline()];
+        let values = match &self.session {
+            Some(session) if !self.values.is_empty() && !self.values.is_starved => {
+                session.path.next_release(now)
+            }
+            _ => None,
+        };
+        let waiting = waiting.into_iter().chain([values]).flatten().min();
+        let dial_at = self.dial_at(limits.dial_timeout);
+        [life, session, greetings, expiry, dial, wanted, waiting, dial_at]
             .into_iter()
             .flatten()
             .min()
@@ -294,6 +317,10 @@ impl Peer {
         if let Some(session) = &mut self.session {
             session.handle_timeout(common, now);
         }
+        self.expire_waiting(common, now);
+        if self.session.as_ref().is_some_and(|session| session.has_ended()) {
+            self.tell_ended(common);
+        }
         self.check_life(common, now);
         let gave_up = self.wanted_since.is_some_and(|since| since + common.limits.give_up <= now);
         if self.session.is_none() && gave_up {
@@ -303,14 +330,13 @@ impl Peer {
 
     /// Messages that wait for a session end without one.
     pub(crate) fn abandon_waiting(&mut self, common: &mut Common, outcome: Outcome) {
-        common.count(outcome, self.waiting.len() as u64);
-        for message in self.waiting.drain(..) {
-            if let Some(waiter) = message.waiter {
-                let ended = common.ends.tell(waiter, outcome, self.id.0);
-                self.requests_pending -= u32::from(ended);
+        for message in self.waiting.take_all() {
+            if let Some(flow) = self.flows.get_mut(message.alias as usize) {
+                flow.ordered_waiting = 0;
             }
+            self.end_waiting(common, message.waiter, outcome);
         }
-        self.waiting_bytes = 0;
+        self.abandon_values(common, outcome);
         self.wanted_since = None;
         self.redial_at = None;
         self.retire_dial(common);
@@ -353,6 +379,7 @@ impl Peer {
             let pending = self.greeting_pending.drain(..);
             common.retired.extend(pending.map(|association| association.local_index()));
         }
+        self.abandon_values(common, outcome);
         // Requests delivered and not answered.
         let Ends { requests, ended_requests, .. } = &mut common.ends;
         requests.take_all(self.id.0, |waiting| ended_requests.push_back((waiting.token, outcome)));

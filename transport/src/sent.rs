@@ -28,6 +28,8 @@ pub(crate) mod control {
     pub(crate) const REFUSALS: u8 = 1 << 2;
     /// BLOCKED frames.
     pub(crate) const BLOCKED: u8 = 1 << 3;
+    /// SKIP frames.
+    pub(crate) const SKIP: u8 = 1 << 4;
 }
 
 /// Skipped numbers remembered: the newest, which a receiver that acknowledges blindly comes to.

@@ -116,6 +116,36 @@ impl Session {
         self.path.bytes_in_flight > 0 || self.lanes.iter().any(|lane| lane.log.pending() > 0)
     }
 
+    /// Whether messages ended here, without an answer of the receiver.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.log.has_ended())
+    }
+
+    /// Tells of messages that ended here, and takes back their credit. Returns how many requests thereby ended.
+    #[cold]
+    pub(crate) fn tell_ended(
+        &mut self,
+        common: &mut Common,
+        flows: &mut [OutFlow],
+        peer: u32,
+    ) -> u32 {
+        let mut requests_ended = 0;
+        for lane in &mut self.lanes {
+            let ended = lane.log.take_ended();
+            common.count(Outcome::Expired, ended.expired);
+            for waiter in ended.waiters {
+                requests_ended += u32::from(common.ends.tell(waiter, Outcome::Expired, peer));
+            }
+            for (alias, charge) in ended.returned {
+                if let Some(flow) = flows.get_mut(alias as usize) {
+                    self.credit.untake(flow, charge);
+                }
+            }
+        }
+        requests_ended
+    }
+
     /// The session is over: every unsettled message ends with `outcome`, and the flows forget what it knew.
     /// Returns how many requests thereby ended.
     pub(crate) fn end(
@@ -125,7 +155,7 @@ impl Session {
         outcome: Outcome,
         peer: u32,
     ) -> u32 {
-        let mut requests_ended = 0;
+        let mut requests_ended = self.tell_ended(common, flows, peer);
         for lane in &mut self.lanes {
             let Common { pool, ends, .. } = &mut *common;
             let pending = lane.log.abandon(pool, outcome, |waiter, outcome| {

@@ -3,13 +3,14 @@
 
 use crate::endpoint::Refusal;
 use crate::flows::OutFlow;
-use crate::frame::{self, Bind, Close, Credit, Greeting, Record};
+use crate::frame::{self, Bind, Close, Credit, Greeting, Reason, Record, Run};
 use crate::header::LaneHeader;
 use crate::keys::{AssociationSecret, Role, Suite};
 use crate::limits::{HEADER_BYTES, Limits};
+use crate::message::{FORM_WHOLE, Head, Sequence, Target};
 use crate::ranges::{RangeSet, encode_ack};
 use crate::restarted::Notice;
-use crate::send_log::{Route, SendLog, Waiter};
+use crate::send_log::{Asked, Route, SendLog};
 use crate::slots::SlotPool;
 use crate::space::{KeyLimits, PacketSpace};
 
@@ -45,9 +46,33 @@ fn ack() -> Vec<u8> {
 
 fn settled() -> Vec<u8> {
     let refusals =
-        [(4, 0, Refusal::NoSuchFlow), (4, 9, Refusal::NoSuchFlow), (7, 1, Refusal::Denied)];
+        [(4, 0, Refusal::NoSuchFlow), (4, 9, Refusal::NoSuchFlow), (7, 1, Refusal::Denied)]
+            .map(|(block, place, refusal)| (block, place, Reason::Refused(refusal)));
     let mut out = Vec::new();
     frame::write_settled(10, &refusals, 1_000, &mut out);
+    out
+}
+
+fn skipped() -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::write_settled(10, &[(4, 0, Reason::Skipped)], 1_000, &mut out);
+    out
+}
+
+fn skip() -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::write_skip(7, 2, 1, &[Run { alias: 3, first: 5, count: 2 }], &mut out);
+    out
+}
+
+fn sequences() -> Vec<u8> {
+    let mut out = Vec::new();
+    for sequence in [Sequence::Ordered(5), Sequence::Latest(9)] {
+        let (target, sequence) = (Target::Flow(0), Some(sequence));
+        let head = Head { target, name: None, request: None, sequence, total: 1 };
+        head.write(FORM_WHOLE, &mut out);
+        out.push(b'a');
+    }
     out
 }
 
@@ -69,17 +94,17 @@ fn blocks() -> Vec<Vec<u8>> {
     let mut log = SendLog::new(400, 1 << 20);
     let mut flow = OutFlow::new("orders.new");
     let mut push = |request, body: &[u8]| {
-        let waiter = None::<Waiter>;
-        assert!(log.push(&mut pool, &mut Route::Flow(&mut flow, 0), request, body, waiter));
+        let asked = Asked { request, ..Asked::default() };
+        assert!(log.push(&mut pool, &mut Route::Flow(&mut flow, 0), asked, body));
     };
     push(None, b"first");
     push(Some(7), b"?");
     push(None, &[0x55; 400]);
     let mut blocks = Vec::new();
     let mut pool = SlotPool::new(400);
-    while let Some(number) = log.peek(&mut pool) {
+    while let Some((pick, _)) = log.peek(&mut pool) {
         let mut out = Vec::new();
-        log.write(number, &mut out);
+        log.write(pick, &mut out);
         blocks.push(out);
     }
     blocks
@@ -123,6 +148,9 @@ fn vectors_stand_in_the_protocol_page() {
         ("BIND", record(&Record::Bind(bind))),
         ("ACK", ack()),
         ("SETTLED", settled()),
+        ("SKIPPED", skipped()),
+        ("SKIP", skip()),
+        ("sequences", sequences()),
         ("CREDIT", credit()),
         ("BLOCKED", blocked()),
         ("BLOCK 0", blocks.next().expect("two blocks")),

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::{Outcome, SendError, Service, Token};
 
+use crate::script::Asked;
+
 /// A node of a world, by order of creation.
 pub type NodeIndex = usize;
 
@@ -59,7 +61,7 @@ impl Kind {
         match service {
             _ if is_request => Self::Request,
             Service::BestEffort => Self::BestEffort,
-            Service::Acknowledged => Self::Acknowledged,
+            Service::Acknowledged | Service::Ordered | Service::LatestValue => Self::Acknowledged,
         }
     }
 }
@@ -83,6 +85,8 @@ pub struct Entry {
     pub taken_by_start: Option<u32>,
     /// Why the endpoint did not take it, for good.
     pub rejected: Option<SendError>,
+    /// What was asked beside its delivery.
+    pub asked: Option<Asked>,
 }
 
 impl Entry {
@@ -94,8 +98,8 @@ impl Entry {
         kind: Kind,
         bytes: usize,
     ) -> Self {
-        let (outcome, taken_by_start, rejected) = (None, None, None);
-        Self { from, to, flow, kind, bytes, outcome, taken_by_start, rejected }
+        let (outcome, taken_by_start, rejected, asked) = (None, None, None, None);
+        Self { from, to, flow, kind, bytes, outcome, taken_by_start, rejected, asked }
     }
 }
 
@@ -115,6 +119,8 @@ pub struct Ledger {
     entries: Vec<Entry>,
     classes: BTreeMap<Class, Count>,
     class_of: Vec<Class>,
+    /// The last entry that arrived in order, by sender, receiver, flow and service.
+    last_in_order: BTreeMap<(NodeIndex, NodeIndex, &'static str, bool), usize>,
 }
 
 /// How the messages of a world ended.
@@ -193,6 +199,35 @@ impl Ledger {
             ));
         }
         Ok(())
+    }
+
+    /// An ordered message, or a value, arrived: none that was sent after it may have arrived before.
+    ///
+    /// # Errors
+    ///
+    /// One had.
+    pub fn in_order(
+        &mut self,
+        from: NodeIndex,
+        to: NodeIndex,
+        flow: &'static str,
+        service: Service,
+        body: &[u8],
+    ) -> Result<(), String> {
+        let is_value = service == Service::LatestValue;
+        if service != Service::Ordered && !is_value {
+            return Ok(());
+        }
+        let class = (from, to, flow, Kind::Acknowledged, Digest::of(body));
+        let number = self.classes.get(&class).and_then(|count| count.entries.first());
+        let number = *number.ok_or("ordered, and sent by nobody")?;
+        let last = self.last_in_order.insert((from, to, flow, is_value), number);
+        match last {
+            Some(last) if last > number => {
+                Err(format!("out of order: {service:?} entry {number} on {flow} after {last}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The sender was told how one ended.

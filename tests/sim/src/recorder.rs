@@ -128,7 +128,9 @@ impl Application for Recorder {
         let (peer, session, alias) = (message.peer, message.session, message.alias);
         match message.service {
             Service::BestEffort => self.best_effort += 1,
-            Service::Acknowledged => self.acknowledged += 1,
+            Service::Acknowledged | Service::Ordered | Service::LatestValue => {
+                self.acknowledged += 1;
+            }
         }
         let held = setup.hold.map(|after| Held { after, peer, session, alias, charge });
         self.arrivals.push(Arrival {

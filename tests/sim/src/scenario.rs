@@ -19,12 +19,14 @@ pub use chaos::chaos;
 pub use keys::{rekey, restart_noticed};
 pub use outages::{close, give_up, kill, partition, replay, restart, simultaneous_dial};
 pub use presence::{black_hole, cable, churn, process};
+pub use services::services;
 pub use traffic::{clean, corruption, exactly_once, mesh, refusals};
 
 mod chaos;
 mod keys;
 mod outages;
 mod presence;
+mod services;
 mod traffic;
 
 /// A scenario: a seed in, a report or the first breach out.
@@ -49,6 +51,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("process", process),
     ("give_up", give_up),
     ("chaos", chaos),
+    ("services", services),
 ];
 
 /// What a world came to.

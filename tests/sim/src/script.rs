@@ -4,10 +4,19 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use cubed_transport::{DownCause, EndCause, Service};
+use cubed_transport::{DownCause, EndCause, SendOptions, Service};
 
 use crate::ledger::NodeIndex;
 use crate::link::LinkConfig;
+
+/// What is asked of a message, with its deadline counted from its sending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// All but the deadline.
+    pub options: SendOptions,
+    /// When it is given up.
+    pub deadline: Option<Duration>,
+}
 
 /// Something a script does.
 #[derive(Clone, Debug)]
@@ -37,6 +46,19 @@ pub enum Action {
         bytes: usize,
         /// Best effort or acknowledged.
         service: Service,
+    },
+    /// Send a message of which more is asked.
+    Offer {
+        /// Sender.
+        from: NodeIndex,
+        /// Receiver.
+        to: NodeIndex,
+        /// Flow at the receiver.
+        flow: &'static str,
+        /// Length of the body; at least 8 if it is ordered, so that bodies differ.
+        bytes: usize,
+        /// What is asked.
+        asked: Asked,
     },
     /// Send a request.
     Request {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
-use cubed_transport::{SendError, Service, Token};
+use cubed_transport::{SendError, SendOptions, Service, Token};
 
 use crate::agenda::Agenda;
 use crate::ledger::{Entry, Kind, Ledger, NodeIndex};
@@ -301,6 +301,11 @@ impl World {
                 }
                 self.settle(from)
             }
+            Action::Offer { from, to, flow, bytes, asked } => {
+                let entry = Entry::new(from, to, flow, Kind::Acknowledged, bytes);
+                self.submit(Entry { asked: Some(asked), ..entry }, None)?;
+                self.settle(from)
+            }
             Action::Request { from, to, flow, bytes, deadline } => {
                 let deadline = self.local(from) + deadline;
                 self.submit(Entry::new(from, to, flow, Kind::Request, bytes), Some(deadline))?;
@@ -414,6 +419,14 @@ impl World {
                 endpoint.request(now, flow, body.into(), token, deadline.unwrap_or(now))
             }
             (Kind::BestEffort, _) => endpoint.send(now, flow, &body, Service::BestEffort, None),
+            (Kind::Acknowledged, _) if entry.asked.is_some() => {
+                let options = entry.asked.map(|asked| SendOptions {
+                    deadline: asked.deadline.map(|after| now + after),
+                    ..asked.options
+                });
+                let options = options.unwrap_or_default();
+                endpoint.send_owned_with(now, flow, body.into(), &options, Some(token))
+            }
             // Both ways in are used, by turns.
             (Kind::Acknowledged, _) if token.0.is_multiple_of(2) => {
                 endpoint.send_owned(now, flow, body.into(), acknowledged, Some(token))

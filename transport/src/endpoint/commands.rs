@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{
-    Counters, Endpoint, FlowId, Outcome, PeerId, PeerMemory, ReplyTo, SendError, Service, Tally,
-    Token,
+    Counters, Endpoint, FlowId, Outcome, PeerId, PeerMemory, ReplyTo, SendError, SendOptions,
+    Service, Tally, Token,
 };
 use crate::flows::OutFlow;
 use crate::frame::Close;
@@ -177,13 +177,15 @@ impl Endpoint {
             return Err(SendError::Closing);
         }
         let peer = self.peers.get_mut(flow.peer.0 as usize).ok_or(SendError::UnknownPeer)?;
+        let waiter = token.map(Waiter::Message);
         let sent = match service {
-            Service::Acknowledged => {
-                let waiter = token.map(Waiter::Message);
-                peer.send(&mut self.common, now, flow.alias, body, None, waiter)
-            }
+            Service::Acknowledged => peer.send(&mut self.common, now, flow.alias, body, waiter),
             Service::BestEffort => {
                 peer.send_best_effort(&mut self.common, now, flow.alias, body.as_slice())
+            }
+            Service::Ordered | Service::LatestValue => {
+                let options = SendOptions::new(service);
+                peer.send_with(&mut self.common, now, flow.alias, body, &options, None, waiter)
             }
         };
         if let Err(error) = &sent {
@@ -202,6 +204,60 @@ impl Endpoint {
             SendError::TooManyRequests => counters.rejected_requests += 1,
             _ => {}
         }
+    }
+
+    /// [`Endpoint::send`] with all that may be asked of a message.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was taken then.
+    pub fn send_with(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        body: &[u8],
+        options: &SendOptions,
+        token: Option<Token>,
+    ) -> Result<(), SendError> {
+        self.send_source_with(now, flow, Source::Borrowed(body), options, token)
+    }
+
+    /// [`Endpoint::send_with`] without copying a large body.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was taken then.
+    pub fn send_owned_with(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        body: Bytes,
+        options: &SendOptions,
+        token: Option<Token>,
+    ) -> Result<(), SendError> {
+        self.send_source_with(now, flow, Source::Owned(body), options, token)
+    }
+
+    fn send_source_with(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        body: Source<'_>,
+        options: &SendOptions,
+        token: Option<Token>,
+    ) -> Result<(), SendError> {
+        if options.is_plain() || options.service == Service::BestEffort {
+            return self.send_source(now, flow, body, options.service, token);
+        }
+        if self.is_closing {
+            return Err(SendError::Closing);
+        }
+        let peer = self.peers.get_mut(flow.peer.0 as usize).ok_or(SendError::UnknownPeer)?;
+        let waiter = token.map(Waiter::Message);
+        let sent = peer.send_with(&mut self.common, now, flow.alias, body, options, None, waiter);
+        if let Err(error) = &sent {
+            self.count_rejected(*error);
+        }
+        self.make_ready(flow.peer.0);
+        sent
     }
 
     /// Asks, and expects an answer before `deadline`. Ends in exactly one [`Application::reply`](crate::Application::reply) for `token`, unless cancelled.
@@ -227,7 +283,11 @@ impl Endpoint {
         let number = self.common.ends.requests.begin(token, flow.peer.0, deadline);
         let waiter = Some(Waiter::Request(number));
         let body = Source::Owned(body);
-        let sent = peer.send(&mut self.common, now, flow.alias, body, Some(number), waiter);
+        let deadline = Some(coarse(now, deadline));
+        let options = SendOptions { deadline, ..SendOptions::default() };
+        let number = Some(number);
+        let sent =
+            peer.send_with(&mut self.common, now, flow.alias, body, &options, number, waiter);
         if sent.is_err() {
             self.common.ends.requests.cancel(token);
         } else {
@@ -326,4 +386,13 @@ impl Endpoint {
     pub fn requests_waiting(&self) -> usize {
         self.common.ends.requests.len()
     }
+}
+
+/// A deadline for what only must not be sent late: rounded up by at most an eighth of the time left, so that requests made
+/// at about the same time share blocks.
+fn coarse(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now).as_nanos() as u64;
+    let step = (left / 8).max(1).next_power_of_two() / 2;
+    let nanos = deadline.as_nanos();
+    Instant::from_nanos(nanos.checked_next_multiple_of(step.max(1)).unwrap_or(nanos))
 }

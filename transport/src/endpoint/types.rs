@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Service;
 use crate::identity::{Fingerprint, PublicKey};
 
 /// A peer of this endpoint; stable for the endpoint's life.
@@ -36,15 +37,6 @@ pub struct ReplyTo {
     pub request: u64,
 }
 
-/// What is promised for a message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Service {
-    /// Sent once, kept by nobody.
-    BestEffort,
-    /// Delivered exactly once within a session, with an outcome.
-    Acknowledged,
-}
-
 /// How one acknowledged message ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -52,7 +44,7 @@ pub enum Outcome {
     Delivered,
     /// Refused by the receiver.
     Refused(Refusal),
-    /// Its deadline passed.
+    /// Given up before it was delivered: past its deadline, out of repetitions, or replaced by a newer value.
     Expired,
     /// The peer did not answer for `give_up`.
     PeerLost,
@@ -65,7 +57,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Delivered => f.write_str("delivered"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
-            Self::Expired => f.write_str("expired before an answer came"),
+            Self::Expired => f.write_str("expired: given up before it was delivered"),
             Self::PeerLost => f.write_str("peer lost: no word from it until the node gave up"),
             Self::Unknown => {
                 f.write_str("unknown: the session ended before the peer told; it may have arrived")
@@ -89,12 +81,11 @@ pub enum Refusal {
     NotAServer,
     /// The receiver is shutting down.
     Closing,
+    /// The receiver has a newer value of the flow.
+    Superseded,
 }
 
 impl Refusal {
-    /// Largest code.
-    pub(crate) const CODE_MAX: u8 = 6;
-
     /// The code on the wire; never zero.
     pub const fn code(self) -> u8 {
         match self {
@@ -104,6 +95,7 @@ impl Refusal {
             Self::QueueFull => 4,
             Self::NotAServer => 5,
             Self::Closing => 6,
+            Self::Superseded => 7,
         }
     }
 
@@ -116,6 +108,7 @@ impl Refusal {
             4 => Self::QueueFull,
             5 => Self::NotAServer,
             6 => Self::Closing,
+            7 => Self::Superseded,
             _ => return None,
         })
     }
@@ -132,6 +125,7 @@ impl fmt::Display for Refusal {
             Self::QueueFull => "the flow's queue is full: read it faster or give it more room",
             Self::NotAServer => "the flow takes no requests: register a handler that answers",
             Self::Closing => "the peer is shutting down",
+            Self::Superseded => "the peer has a newer value of the flow",
         })
     }
 }

@@ -19,7 +19,7 @@ fn block(number: u64, content: &[u8]) -> Vec<u8> {
 }
 
 fn head(alias: u32, name: Option<&str>, total: u64) -> Head<'_> {
-    Head { target: Target::Flow(alias), name, request: None, total }
+    Head { target: Target::Flow(alias), name, request: None, sequence: None, total }
 }
 
 fn first(total: u64, body: &[u8]) -> Vec<u8> {

@@ -29,7 +29,7 @@ impl Lane {
                 FORM_FIRST => {
                     let head = Head::read(flags, &mut reader).ok_or(MALFORMED)?;
                     let number = reader.varint().ok_or(MALFORMED)?;
-                    let Target::Flow(alias) = head.target else {
+                    let (Target::Flow(alias), None) = (head.target, head.sequence) else {
                         return Err(MALFORMED);
                     };
                     self.in_flow(rx, generation, alias, head.name)?;

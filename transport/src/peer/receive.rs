@@ -90,8 +90,8 @@ impl Peer {
                     self.on_heard(common, now);
                 }
                 self.on_answered(common, header.association);
-                if taken.progress && std::mem::take(&mut self.was_full) {
-                    common.ends.events.push_back(Event::Writable { peer: self.id });
+                if taken.progress {
+                    self.on_progress(common);
                 }
                 if let Some(close) = taken.close {
                     self.on_close(common, now, close);
@@ -122,9 +122,20 @@ impl Peer {
         dropped
     }
 
+    /// There may be room again, and messages may have ended here.
+    #[inline]
+    fn on_progress(&mut self, common: &mut Common) {
+        self.values.is_starved = false;
+        self.tell_ended(common);
+        if self.was_full {
+            self.tell_writable(common);
+        }
+    }
+
     fn on_fault(&mut self, common: &mut Common, fault: Fault) -> Received {
         match fault {
             Fault::BlockWindow => common.counters.dropped_block_window += 1,
+            Fault::OrderLimit => common.counters.dropped_order_limit += 1,
             Fault::AssemblyLimit => common.counters.dropped_assembly_limit += 1,
             Fault::RefusalLimit => common.counters.dropped_refusal_limit += 1,
             Fault::OverMemory(reason) => {

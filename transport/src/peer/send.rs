@@ -7,13 +7,16 @@ use bytes::Bytes;
 use super::{Peer, WaitingMessage};
 use crate::best_effort::Offer;
 use crate::common::Common;
-use crate::endpoint::{ReplyTo, SendError};
-use crate::flows::charge;
+use crate::endpoint::{Priority, ReplyTo, SendError, SendOptions, Service};
+use crate::flows::{OutFlow, charge};
 use crate::limits::OWNED_BODY_BYTES_MIN;
-use crate::message::{Head, Target};
-use crate::send_log::{Route, Waiter};
+use crate::message::{Head, Sequence, Target};
+use crate::send_log::{Asked, Route, Waiter};
 use crate::session::Session;
 use crate::time::Instant;
+use crate::values::Value;
+
+const NORMAL_CLASS: usize = Priority::Normal as usize;
 
 /// A body as the caller has it.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ impl Source<'_> {
 }
 
 impl Peer {
-    /// Takes one acknowledged message to the flow with this alias.
+    /// Takes one acknowledged message to the flow with this alias, with nothing asked beside.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -48,17 +51,15 @@ impl Peer {
         now: Instant,
         alias: u32,
         body: Source<'_>,
-        request: Option<u64>,
         waiter: Option<Waiter>,
     ) -> Result<(), SendError> {
-        let Some(session) = &mut self.session else {
-            return self.queue(common, now, alias, body, request, waiter);
+        let is_plain = self.waiting.is_empty();
+        let Some(session) = self.session.as_mut().filter(|_| is_plain) else {
+            let options = SendOptions::default();
+            return self.send_with(common, now, alias, body, &options, None, waiter);
         };
-        if !self.waiting.is_empty() {
-            return self.queue(common, now, alias, body, request, waiter);
-        }
         let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
-        let sent = log_message(session, common, flow, alias, body, request, waiter);
+        let sent = log_message(session, common, flow, alias, body, waiter);
         match sent {
             Ok(()) => {
                 common.counters.acknowledged_offered += 1;
@@ -71,13 +72,48 @@ impl Peer {
         }
     }
 
-    /// Keeps a message until there is a session.
+    /// Takes one message of any service but best effort, or a request.
+    #[expect(clippy::too_many_arguments, reason = "one message with all that may be asked of it")]
+    pub(crate) fn send_with(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        alias: u32,
+        body: Source<'_>,
+        options: &SendOptions,
+        request: Option<u64>,
+        waiter: Option<Waiter>,
+    ) -> Result<(), SendError> {
+        let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
+        if options.service == Service::LatestValue {
+            return self.send_value(common, now, alias, body, options, waiter);
+        }
+        let mut class = options.class();
+        if options.service == Service::Ordered && flow.ordered_waiting > 0 {
+            class = class.max(usize::from(flow.waiting_class));
+        }
+        let Some(session) = self.session.as_mut().filter(|_| !self.waiting.precedes(class)) else {
+            return self.queue(common, now, alias, body, options, class, request, waiter);
+        };
+        let logging = Logging { options, request, waiter };
+        let sent = log_with(session, common, flow, alias, body, logging);
+        match sent {
+            Ok(()) => common.counters.acknowledged_offered += 1,
+            Err(error) => self.was_full |= error == SendError::Full,
+        }
+        sent
+    }
+
+    /// Keeps a message until there is a session, and room in it.
+    #[expect(clippy::too_many_arguments, reason = "one message with all that may be asked of it")]
     fn queue(
         &mut self,
         common: &mut Common,
         now: Instant,
         alias: u32,
         body: Source<'_>,
+        options: &SendOptions,
+        class: usize,
         request: Option<u64>,
         waiter: Option<Waiter>,
     ) -> Result<(), SendError> {
@@ -88,17 +124,75 @@ impl Peer {
         }
         let queue_bytes_max = common.limits.queue_bytes_max;
         let cost = charge(bytes as u64) as usize;
-        if self.waiting_bytes + cost > queue_bytes_max && !self.waiting.is_empty() {
+        if self.waiting.bytes() + cost > queue_bytes_max && !self.waiting.is_empty() {
             self.was_full = true;
             return Err(SendError::Full);
         }
-        self.waiting_bytes += cost;
-        self.waiting.push_back(WaitingMessage { alias, body: body.into_bytes(), request, waiter });
+        if options.service == Service::Ordered
+            && let Some(flow) = self.flows.get_mut(alias as usize)
+        {
+            flow.ordered_waiting += 1;
+            flow.waiting_class = class as u8;
+        }
+        let (body, options) = (body.into_bytes(), *options);
+        self.waiting.push(class, WaitingMessage { alias, body, options, request, waiter });
         common.counters.acknowledged_offered += 1;
         if self.session.is_none() {
             self.want_session(now);
         }
         Ok(())
+    }
+
+    /// Keeps a value until it can be sent, or a newer one comes.
+    fn send_value(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        alias: u32,
+        body: Source<'_>,
+        options: &SendOptions,
+        waiter: Option<Waiter>,
+    ) -> Result<(), SendError> {
+        let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
+        let mut bytes_max = common.limits.message_bytes_max;
+        if let Some(session) = &self.session {
+            bytes_max = session.message_bytes_max.min(flow.message_bytes_max);
+        } else if self.address.is_none() {
+            return Err(SendError::NoAddress);
+        }
+        if let Some(refusal) = flow.refusal {
+            return Err(SendError::Refused(refusal));
+        }
+        check_length(body.as_slice().len(), bytes_max)?;
+        flow.stamp += 1;
+        let (stamp, options) = (flow.stamp, *options);
+        self.put_value(common, alias, Value { body: body.into_bytes(), options, stamp, waiter });
+        if self.session.is_none() {
+            self.want_session(now);
+        }
+        Ok(())
+    }
+
+    /// Writes a value into the session's log.
+    pub(super) fn log_value(
+        &mut self,
+        common: &mut Common,
+        alias: u32,
+        value: &Value,
+    ) -> Result<(), SendError> {
+        let session = self.session.as_mut().ok_or(SendError::NotConnected)?;
+        let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
+        let cost = take_credit(session, flow, alias, value.body.len())?;
+        let log = &mut session.lanes[0].log;
+        let sequence = Some(Sequence::Latest(value.stamp));
+        let asked = Asked { request: None, sequence, waiter: value.waiter };
+        let (class, terms) = (value.options.class(), value.options.terms());
+        let route = &mut Route::Flow(flow, alias);
+        if log.push_with(&mut common.pool, class, terms, route, asked, &value.body) {
+            return Ok(());
+        }
+        session.credit.untake(flow, cost);
+        Err(SendError::Full)
     }
 
     /// Something waits for a session: dial now unless a dial is under way.
@@ -114,31 +208,33 @@ impl Peer {
         let Some(session) = &mut self.session else {
             return;
         };
-        while let Some(message) = self.waiting.front() {
+        while let Some((class, message)) = self.waiting.first() {
             let Some(flow) = self.flows.get_mut(message.alias as usize) else {
                 break;
             };
             let body = Source::Owned(message.body.clone());
-            let (alias, request, waiter) = (message.alias, message.request, message.waiter);
-            match log_message(session, common, flow, alias, body, request, waiter) {
-                Err(SendError::Full) => break,
-                Ok(()) => {}
-                Err(error) => {
-                    // The peer's own limit was learnt only now.
-                    let outcome = error.as_outcome();
-                    common.count(outcome, 1);
-                    if let Some(waiter) = waiter {
-                        let ended = common.ends.tell(waiter, outcome, self.id.0);
-                        self.requests_pending -= u32::from(ended);
-                    }
+            let WaitingMessage { alias, options, request, waiter, .. } = *message;
+            let logging = Logging { options: &options, request, waiter };
+            let logged = log_with(session, common, flow, alias, body, logging);
+            if logged == Err(SendError::Full) {
+                break;
+            }
+            if options.service == Service::Ordered {
+                flow.ordered_waiting = flow.ordered_waiting.saturating_sub(1);
+            }
+            if let Err(error) = logged {
+                // The peer's own limit was learnt only now.
+                let outcome = error.as_outcome();
+                common.count(outcome, 1);
+                if let Some(waiter) = waiter {
+                    let ended = common.ends.tell(waiter, outcome, self.id.0);
+                    self.requests_pending -= u32::from(ended);
                 }
             }
-            self.waiting_bytes -= charge(message.body.len() as u64) as usize;
-            self.waiting.pop_front();
+            self.waiting.pop(class);
         }
-        if self.was_full && self.waiting.is_empty() {
-            self.was_full = false;
-            common.ends.events.push_back(crate::endpoint::Event::Writable { peer: self.id });
+        if self.waiting.is_empty() {
+            self.tell_writable(common);
         }
     }
 
@@ -164,7 +260,8 @@ impl Peer {
         // The lane of the peer's shard that shook hands; placement over shards comes with several of them.
         let lane = &mut session.lanes[0];
         let name = (!flow.bound).then_some(&*flow.name);
-        let head = Head { target: Target::Flow(alias), name, request: None, total };
+        let target = Target::Flow(alias);
+        let head = Head { target, name, request: None, sequence: None, total };
         match lane.best_effort.push(&mut common.pool, &head, body) {
             Offer::Taken => {
                 common.counters.best_effort_offered += 1;
@@ -195,15 +292,16 @@ impl Peer {
         };
         check_length(body.as_slice().len(), session.message_bytes_max)?;
         let lane = &mut session.lanes[0];
-        let mut route = Route::Reply(to.request);
+        let (mut route, asked) = (Route::Reply(to.request), Asked::default());
         let taken = match body {
             Source::Owned(body) if body.len() >= OWNED_BODY_BYTES_MIN => {
-                lane.log.push_owned(&mut route, None, body, None)
+                lane.log.push_owned(NORMAL_CLASS, &mut route, asked, body)
             }
             Source::Borrowed(body) if body.len() >= OWNED_BODY_BYTES_MIN => {
-                lane.log.push_owned(&mut route, None, Bytes::copy_from_slice(body), None)
+                let body = Bytes::copy_from_slice(body);
+                lane.log.push_owned(NORMAL_CLASS, &mut route, asked, body)
             }
-            body => lane.log.push(&mut common.pool, &mut route, None, body.as_slice(), None),
+            body => lane.log.push(&mut common.pool, &mut route, asked, body.as_slice()),
         };
         if !taken {
             self.was_full = true;
@@ -214,18 +312,22 @@ impl Peer {
     }
 }
 
-/// Writes one message into the log of a session, within credit.
-#[inline]
-fn log_message(
-    session: &mut Session,
-    common: &mut Common,
-    flow: &mut crate::flows::OutFlow,
-    alias: u32,
-    body: Source<'_>,
+/// What is asked of a message about to be logged.
+#[derive(Clone, Copy)]
+struct Logging<'a> {
+    options: &'a SendOptions,
     request: Option<u64>,
     waiter: Option<Waiter>,
-) -> Result<(), SendError> {
-    let bytes = body.as_slice().len();
+}
+
+/// Takes the credit of a message; returns its charge.
+#[inline]
+fn take_credit(
+    session: &mut Session,
+    flow: &mut OutFlow,
+    alias: u32,
+    bytes: usize,
+) -> Result<u64, SendError> {
     let bytes_max = session.message_bytes_max.min(flow.message_bytes_max);
     if bytes as u64 > bytes_max && flow.refusal.is_none() {
         return Err(SendError::TooLarge { bytes: bytes as u64, bytes_max });
@@ -242,25 +344,79 @@ fn log_message(
         }
         return Err(SendError::Full);
     }
-    let lane = &mut session.lanes[0];
+    Ok(cost)
+}
+
+/// Writes one message into the log of a session, within credit.
+#[inline]
+fn log_message(
+    session: &mut Session,
+    common: &mut Common,
+    flow: &mut OutFlow,
+    alias: u32,
+    body: Source<'_>,
+    waiter: Option<Waiter>,
+) -> Result<(), SendError> {
+    let bytes = body.as_slice().len();
+    let cost = take_credit(session, flow, alias, bytes)?;
+    let log = &mut session.lanes[0].log;
+    let asked = Asked { request: None, sequence: None, waiter };
+    let mut route = Route::Flow(flow, alias);
     let taken = if bytes < OWNED_BODY_BYTES_MIN {
-        let mut route = Route::Flow(flow, alias);
-        lane.log.push(&mut common.pool, &mut route, request, body.as_slice(), waiter)
+        log.push(&mut common.pool, &mut route, asked, body.as_slice())
     } else {
         // A body that must be copied is copied only when there is room for it.
-        lane.log.has_room_owned(bytes)
-            && lane.log.push_owned(
-                &mut Route::Flow(flow, alias),
-                request,
-                body.into_bytes(),
-                waiter,
-            )
+        log.has_room_owned(bytes)
+            && log.push_owned(NORMAL_CLASS, &mut route, asked, body.into_bytes())
     };
     if taken {
         return Ok(());
     }
     session.credit.untake(flow, cost);
     Err(SendError::Full)
+}
+
+/// Writes one message of which something is asked into the log of a session, within credit.
+fn log_with(
+    session: &mut Session,
+    common: &mut Common,
+    flow: &mut OutFlow,
+    alias: u32,
+    body: Source<'_>,
+    logging: Logging<'_>,
+) -> Result<(), SendError> {
+    let Logging { options, request, waiter } = logging;
+    let bytes = body.as_slice().len();
+    let cost = take_credit(session, flow, alias, bytes)?;
+    let log = &mut session.lanes[0].log;
+    let is_ordered = options.service == Service::Ordered;
+    let mut class = options.class();
+    if is_ordered && !log.is_sent_up(usize::from(flow.order_class)) {
+        // Order comes before priority: what overtook would only wait at the receiver.
+        class = class.max(usize::from(flow.order_class));
+    }
+    let sequence = is_ordered.then_some(Sequence::Ordered(flow.next_sequence));
+    let asked = Asked { request, sequence, waiter };
+    let mut terms = options.terms();
+    terms.only_unsent = request.is_some() && terms.deadline.is_some();
+    let mut route = Route::Flow(flow, alias);
+    let taken = if !terms.is_plain() {
+        log.has_room(class, bytes.min(OWNED_BODY_BYTES_MIN))
+            && log.push_with(&mut common.pool, class, terms, &mut route, asked, &body.into_bytes())
+    } else if bytes < OWNED_BODY_BYTES_MIN {
+        log.push_stream(&mut common.pool, class, &mut route, asked, body.as_slice())
+    } else {
+        log.has_room_owned(bytes) && log.push_owned(class, &mut route, asked, body.into_bytes())
+    };
+    if !taken {
+        session.credit.untake(flow, cost);
+        return Err(SendError::Full);
+    }
+    if is_ordered {
+        flow.next_sequence += 1;
+        flow.order_class = class as u8;
+    }
+    Ok(())
 }
 
 #[inline]

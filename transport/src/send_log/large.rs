@@ -1,46 +1,61 @@
 //! Owns large bodies in a send log: taken by ownership, cut into blocks only when datagrams are built.
 //!
-//! What always holds: a body is cut from front to back, one part a block; its first and last part may share a block with
-//! other messages, the parts between have blocks of their own and are never copied before they are sealed.
+//! What always holds: a body is cut from front to back, one part a block. Without terms of its own its first and last part
+//! may share a block with other messages; the parts between have blocks of their own and are never copied before they are
+//! sealed.
 
 use bytes::Bytes;
 
-use super::{Block, FRAME_BLOCK, Notify, Payload, Route, SPLIT_ROOM_BYTES_MIN, SendLog, Waiter};
-use crate::message::{Continue, FORM_FIRST, HEAD_BYTES_MAX, Head, Target};
+use super::draft::{Draft, Link, NO_ORIGIN, Payload, prefix_bytes};
+use super::group::{Group, Terms};
+use super::{Asked, Route, SPLIT_ROOM_BYTES_MIN, SendLog, Waiter};
+use crate::message::{Continue, FORM_FIRST, HEAD_BYTES_MAX, Head, Sequence, Target};
 use crate::slots::SlotPool;
 use crate::varint;
 
-/// Where a large body goes; its flow's name is looked up when the first part is cut.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LargeHead {
-    target: Target,
-    request: Option<u64>,
-    pub(super) waiter: Option<Waiter>,
-}
+/// Parts of one body cut in a row before the next large body of its class gets its turn.
+const CUTS_OF_ONE_MAX: u32 = 32;
 
+/// A body to be cut; where it goes is written when its first part is cut.
 #[derive(Debug)]
 pub(super) struct Large {
-    pub(super) head: LargeHead,
+    target: Target,
+    request: Option<u64>,
+    sequence: Option<Sequence>,
+    pub(super) waiter: Option<Waiter>,
     name: Option<Box<str>>,
-    body: Bytes,
+    pub(super) body: Bytes,
     /// Bytes already in blocks; zero until its first part is cut.
     cut: usize,
-    /// Block of its first part.
-    origin: u64,
+    pub(super) group: u32,
 }
 
 impl SendLog {
     /// Takes a large body by ownership, to be cut when datagrams are built; `false` when too much waits already.
     pub(crate) fn push_owned(
         &mut self,
+        class: usize,
         route: &mut Route<'_>,
-        request: Option<u64>,
+        asked: Asked,
         body: Bytes,
-        waiter: Option<Waiter>,
     ) -> bool {
         if !self.has_room_owned(body.len()) {
             return false;
         }
+        let group = self.add_group(Group::new(Terms::default(), class));
+        self.push_large(class, route, asked, body, group);
+        true
+    }
+
+    /// Queues a body whose group exists.
+    pub(super) fn push_large(
+        &mut self,
+        class: usize,
+        route: &mut Route<'_>,
+        asked: Asked,
+        body: Bytes,
+        group: u32,
+    ) {
         let (target, name) = match route {
             Route::Flow(flow, alias) => {
                 (Target::Flow(*alias), (!flow.bound).then(|| flow.name.clone()))
@@ -49,134 +64,191 @@ impl SendLog {
         };
         self.large_bytes += body.len();
         self.pending += 1;
-        let head = LargeHead { target, request, waiter };
-        self.large.push_back(Large { head, name, body, cut: 0, origin: 0 });
-        true
+        let Asked { request, sequence, waiter } = asked;
+        let large = Large { target, request, sequence, waiter, name, body, cut: 0, group };
+        self.classes[class].large.push_back(large);
     }
 
     /// Whether a large body may be taken: always one, and as many more as the log holds bytes.
     pub(crate) fn has_room_owned(&self, body_bytes: usize) -> bool {
-        self.large.is_empty() || self.large_bytes + body_bytes <= self.bytes_max
+        self.large_bytes == 0 || self.large_bytes + body_bytes <= self.bytes_max
     }
 
-    /// Cuts one more block from the oldest large body; `false` when there is none or no room for it.
-    pub(super) fn cut_large(&mut self, pool: &mut SlotPool) -> bool {
+    /// Cuts one more block from a large body; `false` when there is none or no room for it.
+    pub(super) fn cut_large(&mut self, class: usize, pool: &mut SlotPool) -> bool {
         // A quarter of the log stays for short messages, so that a large body never starves them.
         if self.held_bytes + 2 * self.block_bytes > self.bytes_max - self.bytes_max / 4 {
             return false;
         }
-        let Some(large) = self.large.front() else {
-            return false;
-        };
-        if large.cut == 0 {
-            return self.cut_first(pool);
+        while let Some(mut large) = self.classes[class].large.pop_front() {
+            let Some(group) = self.groups.get_mut(&large.group) else {
+                debug_assert!(false, "a body without its group");
+                continue;
+            };
+            if large.cut > 0 && group.origin == NO_ORIGIN {
+                // Its first part waits among the drafts: later ones name its number.
+                self.classes[class].large.push_front(large);
+                return false;
+            }
+            if group.is_at_burst() {
+                group.parked = Some(large);
+                self.parked += 1;
+                continue;
+            }
+            let is_own = !group.terms.is_plain();
+            let has_cut = if large.cut > 0 {
+                self.cut_next(class, &mut large, is_own, pool)
+            } else if is_own {
+                self.cut_first_alone(class, &mut large, pool);
+                true
+            } else {
+                self.cut_first(class, &mut large, pool)
+            };
+            self.put_back(class, large, has_cut, pool);
+            return true;
         }
-        let number = self.open_number();
-        let part = Continue {
-            origin: number - large.origin,
-            offset: large.cut as u64,
-            total: large.body.len() as u64,
-        };
-        let mut head = Vec::with_capacity(40);
-        head.push(FRAME_BLOCK);
-        varint::write(number, &mut head);
-        part.write(&mut head);
-        let (room, left) = (self.block_bytes - head.len(), large.body.len() - large.cut);
-        if left < room && self.open.is_empty() {
-            return self.cut_last(pool);
+        false
+    }
+
+    /// After a part: the body waits for its next, behind others when it had its share, or is done.
+    fn put_back(&mut self, class: usize, large: Large, has_cut: bool, pool: &mut SlotPool) {
+        let is_done = large.cut == large.body.len();
+        let state = &mut self.classes[class];
+        state.cuts = state.cuts.wrapping_add(u32::from(has_cut));
+        if let Some(group) = self.groups.get_mut(&large.group) {
+            group.drafts += u32::from(has_cut);
+            group.is_cut = is_done;
         }
-        if !self.open.is_empty() {
-            // Short messages came meanwhile: their block goes first, numbers run on.
-            self.close();
+        if !is_done {
+            if has_cut && state.cuts.is_multiple_of(CUTS_OF_ONE_MAX) {
+                state.large.push_back(large);
+            } else {
+                state.large.push_front(large);
+            }
+            return;
+        }
+        self.large_bytes -= large.body.len();
+        // The next large body begins in the same block, else the block goes as it is.
+        if self.classes[class].open.exists && self.classes[class].open.ends_group() {
+            let is_plain = |large: &Large| {
+                large.cut == 0
+                    && self.groups.get(&large.group).is_some_and(|group| group.terms.is_plain())
+            };
+            let next = self.classes[class].large.front().is_some_and(is_plain);
+            if next && let Some(mut next) = self.classes[class].large.pop_front() {
+                let has_cut = self.cut_first(class, &mut next, pool);
+                self.put_back(class, next, has_cut, pool);
+            } else {
+                self.close(class, Link::None);
+            }
+        }
+    }
+
+    /// A part after the first.
+    fn cut_next(
+        &mut self,
+        class: usize,
+        large: &mut Large,
+        is_own: bool,
+        pool: &mut SlotPool,
+    ) -> bool {
+        let link = Link::Group(large.group);
+        let (offset, total) = (large.cut as u64, large.body.len() as u64);
+        let mut head = [0; 16];
+        let mut head_bytes = varint::put(offset, &mut head);
+        head_bytes += varint::put(total, &mut head[head_bytes..]);
+        let room = self.block_bytes - prefix_bytes(self.next_number(), link) - head_bytes;
+        let left = large.body.len() - large.cut;
+        if left < room && !is_own && !self.classes[class].open.exists {
+            // Its last part: later messages may join it.
+            self.open_block(class, pool, link);
+            let open = &mut self.classes[class].open;
+            Continue::write_place(offset, total, &mut open.bytes);
+            open.bytes.extend_from_slice(&large.body[large.cut..]);
+            open.end_message(large.waiter);
+            large.cut = large.body.len();
             return true;
         }
         let taken = room.min(left);
-        let large = &mut self.large[0];
         let body = large.body.slice(large.cut..large.cut + taken);
         large.cut += taken;
-        let mut fixed = [0; 40];
-        fixed[..head.len()].copy_from_slice(&head);
-        let done = large.cut == large.body.len();
-        let waiter = large.head.waiter;
-        let payload = Payload::Slice { head: fixed, head_bytes: head.len() as u8, body };
+        let is_last = taken == left;
         self.held_bytes += self.block_bytes;
-        if done {
-            self.finish_large();
-            if let Some(waiter) = waiter {
-                self.notify.push_back(Notify { block: number, index: 0, waiter });
-            }
-        }
-        self.blocks.push_back(Block {
-            payload,
+        let waiters = if is_last { large.waiter.map(|waiter| (0, waiter)) } else { None };
+        self.classes[class].drafts.push_front(Draft {
+            payload: Payload::Slice { head, head_bytes: head_bytes as u8, body },
             names: Vec::new(),
-            ends: u16::from(done),
-            sent: false,
+            ends: u16::from(is_last),
+            continues: link,
+            begins: Link::None,
+            waiters: waiters.into_iter().collect(),
+            group: if is_own { large.group } else { 0 },
+            full_bytes: if taken == room { self.block_bytes as u16 } else { 0 },
         });
-        self.cuts_in_a_row += 1;
         true
     }
 
-    /// Writes the first part of a large body into the open block, or into a new one.
-    fn cut_first(&mut self, pool: &mut SlotPool) -> bool {
-        let large = &self.large[0];
-        let (head, total) = (large.head, large.body.len() as u64);
+    /// Writes the first part of a large body into the open block, or into a new one; `false` when the open block had to go
+    /// first.
+    fn cut_first(&mut self, class: usize, large: &mut Large, pool: &mut SlotPool) -> bool {
         let needed = HEAD_BYTES_MAX + large.name.as_ref().map_or(0, |name| name.len());
-        if !self.open.is_empty()
-            && self.block_bytes - self.open.len() < needed + SPLIT_ROOM_BYTES_MIN
-        {
-            self.pad_and_close();
-            return true;
+        let open = &self.classes[class].open;
+        if open.exists && open.limit - open.bytes.len() < needed + SPLIT_ROOM_BYTES_MIN {
+            self.pad_and_close(class);
+            return false;
         }
-        if self.open.is_empty() {
-            self.open_block(pool);
+        if !open.exists {
+            self.open_block(class, pool, Link::None);
         }
-        let number = self.open_number();
-        let large = &mut self.large[0];
-        let name = large.name.as_deref();
-        let written = Head { target: head.target, name, request: head.request, total };
-        written.write(FORM_FIRST, &mut self.open);
-        let taken = (self.block_bytes - self.open.len()).min(large.body.len() - 1);
-        self.open.extend_from_slice(&large.body[..taken]);
-        large.cut = taken;
-        large.origin = number;
-        if let (Some(_), Target::Flow(alias)) = (name, head.target) {
-            self.open_names.push(alias);
+        let open = &mut self.classes[class].open;
+        large.write_first(&mut open.bytes, open.limit);
+        if let (Some(_), Target::Flow(alias)) = (&large.name, large.target) {
+            open.names.push(alias);
         }
-        self.close();
+        self.close(class, Link::Group(large.group));
         true
     }
 
-    /// Writes the last part of a large body into a new open block, where later messages may join it.
-    fn cut_last(&mut self, pool: &mut SlotPool) -> bool {
-        let large = &self.large[0];
-        let (body, cut, origin, waiter) =
-            (large.body.clone(), large.cut, large.origin, large.head.waiter);
-        self.finish_large();
-        self.open_block(pool);
-        let part = Continue {
-            origin: self.open_number() - origin,
-            offset: cut as u64,
-            total: body.len() as u64,
+    /// Writes the first part of a body with terms of its own into a block of its own.
+    fn cut_first_alone(&mut self, class: usize, large: &mut Large, pool: &mut SlotPool) {
+        self.held_bytes += self.block_bytes;
+        let mut bytes = pool.take();
+        large.write_first(
+            &mut bytes,
+            self.block_bytes - prefix_bytes(self.next_number(), Link::None),
+        );
+        let names = match (&large.name, large.target) {
+            (Some(_), Target::Flow(alias)) => vec![alias],
+            _ => Vec::new(),
         };
-        part.write(&mut self.open);
-        self.open.extend_from_slice(&body[cut..]);
-        self.end_message(waiter);
-        self.cut_next_or_close(pool)
+        self.classes[class].drafts.push_front(Draft {
+            payload: Payload::Slot(bytes),
+            names,
+            ends: 0,
+            continues: Link::None,
+            begins: Link::Group(large.group),
+            waiters: Vec::new(),
+            group: large.group,
+            full_bytes: self.block_bytes as u16,
+        });
     }
+}
 
-    /// After a last part: the next large body begins in the same block, else the block goes as it is.
-    fn cut_next_or_close(&mut self, pool: &mut SlotPool) -> bool {
-        if self.large.is_empty() {
-            self.close();
-        } else {
-            return self.cut_first(pool);
-        }
-        true
+impl Large {
+    /// Appends the head and as much of the body as there is room for, but not all of it.
+    fn write_first(&mut self, out: &mut Vec<u8>, limit: usize) {
+        let Self { target, request, sequence, .. } = *self;
+        let (name, total) = (self.name.as_deref(), self.body.len() as u64);
+        Head { target, name, request, sequence, total }.write(FORM_FIRST, out);
+        let taken = (limit - out.len()).min(self.body.len() - 1);
+        out.extend_from_slice(&self.body[..taken]);
+        self.cut = taken;
     }
+}
 
-    fn finish_large(&mut self) {
-        if let Some(large) = self.large.pop_front() {
-            self.large_bytes -= large.body.len();
-        }
+impl super::Open {
+    /// Whether it begins with the end of a large body, and nothing was added since.
+    fn ends_group(&self) -> bool {
+        matches!(self.continues, Link::Group(_)) && self.ends == 1
     }
 }

@@ -78,6 +78,12 @@ impl Session {
                     let (alias, wanted) = frame::read_blocked(&mut reader).ok_or(MALFORMED)?;
                     self.lanes[lane].handle_blocked(alias, wanted)?;
                 }
+                frame::SKIP => {
+                    taken.eliciting = true;
+                    let mut runs = Vec::new();
+                    let skip = frame::read_skip(&mut reader, &mut runs).ok_or(MALFORMED)?;
+                    self.lanes[lane].handle_skip(rx, skip, &runs)?;
+                }
                 frame::RECORD => match Record::read(&mut reader).ok_or(MALFORMED)? {
                     Record::Greeting(_) => taken.eliciting = true,
                     Record::Close(close) => taken.close = Some(close),
@@ -119,7 +125,7 @@ impl Session {
         let space = &mut association.spaces[found];
         let in_flight = space.sent.bytes_in_flight();
         let limited_by_window = path.bytes_in_flight * 2 > path.cubic.window();
-        let mut told_refusals = false;
+        let (mut told_refusals, mut told_skips) = (false, false);
         let summary = space
             .sent
             .on_ack(ack, |packet| {
@@ -128,11 +134,15 @@ impl Session {
                 }
                 greeted |= packet.control & control::GREETING != 0;
                 told_refusals |= packet.control & control::REFUSALS != 0;
+                told_skips |= packet.control & control::SKIP != 0;
             })
             .map_err(|_| LIE)?;
         path.bytes_in_flight -= in_flight - space.sent.bytes_in_flight();
         if told_refusals && is_current {
             lane.on_refusals_acknowledged(rx.room, ack);
+        }
+        if told_skips && is_current {
+            lane.log.on_skips_acked(ack);
         }
         if greeted {
             association.on_greeting_acknowledged();
@@ -179,6 +189,7 @@ impl Session {
         let settled = settled.ok_or(Fault::Violation("settled what was never sent"))?;
         rx.common.tally.delivered += settled.delivered;
         rx.common.tally.refused += settled.refused;
+        rx.common.tally.expired += settled.expired;
         Ok(())
     }
 
@@ -216,13 +227,13 @@ impl Session {
         else {
             return;
         };
-        let before = space.sent.bytes_in_flight();
+        let (before, pool) = (space.sent.bytes_in_flight(), &mut common.pool);
         let (mut lost, mut controls) = (0, 0);
         let newest = space.sent.detect_losses(now, &path.rtt, |packet| {
             lost += 1;
             controls |= packet.control;
             if packet.block != NO_BLOCK {
-                lane.log.on_lost(packet.block);
+                lane.log.on_lost(packet.block, pool);
             }
         });
         let Some(newest) = newest else { return };
@@ -230,6 +241,9 @@ impl Session {
         path.bytes_in_flight -= before - space.sent.bytes_in_flight();
         path.cubic.on_lost(now, newest);
         lane.refusals_due |= controls & control::REFUSALS != 0;
+        if controls & control::SKIP != 0 {
+            lane.log.tell_skips_again();
+        }
         if controls & control::CREDIT != 0 {
             lane.tell_grants_again();
         }

@@ -79,6 +79,7 @@ impl Session {
         for lane in &mut self.lanes {
             lane.refusals_due = !lane.refusals().is_empty();
             lane.refusals_told.clear();
+            lane.log.tell_skips_again();
         }
         // So that the peer sees soon that its old keys are not used any more, also when there is nothing to send.
         self.ping();
@@ -102,7 +103,7 @@ impl Session {
 
     /// Forgets keys; dropping them overwrites their secrets.
     fn erase(&mut self, common: &mut Common, index: usize) {
-        self.give_up_flight(index);
+        self.give_up_flight(common, index);
         let old = self.previous.swap_remove(index);
         common.erase(old.local_index());
     }
@@ -157,7 +158,7 @@ impl Session {
             }
             let old = &self.previous[index];
             if self.flight_ends_at(old).is_some_and(|at| at <= now) {
-                self.give_up_flight(index);
+                self.give_up_flight(common, index);
             }
             let old = &self.previous[index];
             if self.erased_at(old, dial_timeout).is_some_and(|at| at <= now) {
@@ -180,7 +181,7 @@ impl Session {
         others.any(|other| other.last_received > old.last_received)
     }
 
-    fn give_up_flight(&mut self, index: usize) {
+    fn give_up_flight(&mut self, common: &mut Common, index: usize) {
         let Self { previous, lanes, path, blocked, .. } = self;
         for space in &mut previous[index].spaces {
             path.bytes_in_flight -= space.sent.bytes_in_flight();
@@ -190,11 +191,14 @@ impl Session {
             space.sent.give_up(|packet| {
                 controls |= packet.control;
                 if packet.block != NO_BLOCK {
-                    lane.log.on_lost(packet.block);
+                    lane.log.on_lost(packet.block, &mut common.pool);
                 }
             });
             if controls & control::CREDIT != 0 {
                 lane.tell_grants_again();
+            }
+            if controls & control::SKIP != 0 {
+                lane.log.tell_skips_again();
             }
             if controls & control::BLOCKED != 0 {
                 blocked.tell_all();

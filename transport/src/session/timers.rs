@@ -36,6 +36,9 @@ impl Session {
             consider(space.sent.loss_time());
         }
         consider(self.probe_at());
+        for lane in &self.lanes {
+            consider(lane.log.next_deadline());
+        }
         let waits = |lane: &Lane| lane.log.has_unsent() || !lane.best_effort.is_empty();
         if !self.current.is_used_up() && self.lanes.iter().any(waits) {
             consider(self.path.next_release(now));
@@ -65,8 +68,19 @@ impl Session {
         if !self.previous.is_empty() {
             self.close_old(common, now);
         }
+        self.expire(common, now);
         if self.probe_at().is_some_and(|time| time <= now) {
             self.on_probe_timeout(common);
+        }
+    }
+
+    /// Gives up messages past their deadline.
+    #[inline]
+    pub(crate) fn expire(&mut self, common: &mut Common, now: Instant) {
+        for lane in &mut self.lanes {
+            if lane.log.next_deadline().is_some_and(|deadline| deadline <= now) {
+                lane.log.expire(now, &mut common.pool);
+            }
         }
     }
 

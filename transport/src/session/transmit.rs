@@ -11,6 +11,7 @@ use crate::frame::{self, CREDIT_BYTES_MAX, Close, Greeting, Record};
 use crate::header::LaneHeader;
 use crate::lane::Lane;
 use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
+use crate::send_log::Pick;
 use crate::sent::{NO_BLOCK, control};
 use crate::space::PacketSpace;
 use crate::time::Instant;
@@ -21,7 +22,7 @@ const CONTROL_ROOM_MIN: usize = 48;
 /// What the next datagram of a run carries.
 #[derive(Clone, Copy)]
 enum Next {
-    Block(u64, usize),
+    Block(Pick, usize),
     BestEffort(usize),
 }
 
@@ -133,8 +134,9 @@ impl Session {
             controls = write_controls(lane, space, flows, blocked, now, room, packet_number, out);
         }
         let block = match next {
-            Next::Block(number, _) => {
-                counters.blocks_resent += u64::from(lane.log.write(number, out));
+            Next::Block(pick, _) => {
+                let (number, is_again) = lane.log.write(pick, out);
+                counters.blocks_resent += u64::from(is_again);
                 number
             }
             Next::BestEffort(_) => {
@@ -184,6 +186,7 @@ impl Session {
             || blocked.is_due()
             || lane.probes > 0
             || lane.settled_due
+            || lane.log.has_skips_due()
             || lane.has_refusals_to_tell();
         if !is_due || allowed < HEADER_BYTES + TAG_BYTES + 2 * CONTROL_ROOM_MIN {
             return None;
@@ -233,8 +236,8 @@ fn next_of(lane: &mut Lane, common: &mut Common) -> Option<Next> {
     {
         return Some(Next::BestEffort(bytes));
     }
-    let number = lane.log.peek(&mut common.pool)?;
-    Some(Next::Block(number, lane.log.payload_bytes(number)?))
+    let (pick, bytes) = lane.log.peek(&mut common.pool)?;
+    Some(Next::Block(pick, bytes))
 }
 
 /// Appends whatever control frames wait, within `room` bytes.
@@ -265,6 +268,11 @@ fn write_controls(
             credit.write(out);
             controls.bits |= control::CREDIT;
         }
+    }
+    if lane.log.has_skips_due()
+        && lane.log.write_skips(packet_number, limit.saturating_sub(out.len()), out)
+    {
+        controls.bits |= control::SKIP;
     }
     if blocked.is_due() && blocked.write(flows, limit, out) {
         controls.bits |= control::BLOCKED;

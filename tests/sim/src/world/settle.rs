@@ -173,6 +173,9 @@ impl World {
             self.ledger
                 .arrived(from, node, arrival.flow, kind, &arrival.body)
                 .map_err(|what| self.fault(what))?;
+            self.ledger
+                .in_order(from, node, arrival.flow, arrival.service, &arrival.body)
+                .map_err(|what| self.fault(what))?;
             let now = self.now;
             let start = self.running(node);
             if let Some(to) = arrival.request {

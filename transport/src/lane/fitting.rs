@@ -1,0 +1,64 @@
+//! Owns whether a block may be taken while its peer's room is short.
+//!
+//! What always holds: a block is taken whole or not at all; the block at the floor is taken when nothing else would free room.
+
+use super::Lane;
+use crate::common::Fault;
+use crate::limits::REFUSALS_PER_BLOCK_MAX;
+use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, form};
+use crate::room::Room;
+use crate::varint::Reader;
+
+impl Lane {
+    /// Whether there is room for what a block may make us hold, asked only when that is short.
+    #[cold]
+    pub(super) fn check_room(&self, room: &Room, number: u64, content: &[u8]) -> Result<(), Fault> {
+        // Refusals leave when the sender acknowledges them, and can be told once the floor has passed them: the block at
+        // the floor is always taken, unless there are some to be acknowledged first.
+        let floor = self.window.floor();
+        let is_needed = number == floor
+            && self.refusals.first().is_none_or(|first| first.0 >= self.settled_floor());
+        if room.refusals < REFUSALS_PER_BLOCK_MAX && !is_needed {
+            return Err(Fault::RefusalLimit);
+        }
+        if self.parts_fit(room.parts, number, content) { Ok(()) } else { Err(Fault::AssemblyLimit) }
+    }
+
+    /// Whether the parts in a block would find room, asked only when room is short: a block is taken whole or not at all.
+    fn parts_fit(&self, left: usize, number: u64, content: &[u8]) -> bool {
+        let mut reader = Reader::new(content);
+        while let Some(flags) = reader.u8() {
+            let (origin, total) = match form(flags) {
+                FORM_WHOLE => {
+                    let Some(head) = Head::read(flags, &mut reader) else {
+                        return true;
+                    };
+                    if usize::try_from(head.total).ok().and_then(|n| reader.bytes(n)).is_none() {
+                        return true;
+                    }
+                    continue;
+                }
+                FORM_FIRST => match Head::read(flags, &mut reader) {
+                    Some(head) => (number, head.total),
+                    None => return true,
+                },
+                FORM_CONTINUE => match Continue::read(flags, &mut reader) {
+                    Some(part) => {
+                        let left = (part.total - part.offset).min(reader.remaining() as u64);
+                        let _ = reader.bytes(left as usize);
+                        (number.wrapping_sub(part.origin), part.total)
+                    }
+                    None => return true,
+                },
+                _ => return true,
+            };
+            if !self.assembly.fits(left, origin, total) {
+                return false;
+            }
+            if form(flags) == FORM_FIRST {
+                return true;
+            }
+        }
+        true
+    }
+}

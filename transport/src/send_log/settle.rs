@@ -1,0 +1,166 @@
+//! Owns what acknowledgements, losses and settlements do to a send log.
+//!
+//! What always holds: a block leaves the log when it is settled; a message ends once, by the settlement of the block that it
+//! ends in, or before if it cannot have been delivered.
+
+use super::draft::{Class, release};
+use super::{SendLog, Waiter};
+use crate::endpoint::Outcome;
+use crate::frame::{Reason, RefusedMessage};
+use crate::slots::SlotPool;
+
+/// What one SETTLED record settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settlement {
+    pub(crate) delivered: u64,
+    pub(crate) refused: u64,
+    pub(crate) expired: u64,
+}
+
+impl SendLog {
+    /// A datagram with block `number` was acknowledged: its payload is released. `bound` hears of names that arrived.
+    #[inline]
+    pub(crate) fn on_acked(
+        &mut self,
+        number: u64,
+        pool: &mut SlotPool,
+        mut bound: impl FnMut(u32),
+    ) {
+        if number < self.base {
+            return;
+        }
+        let index = (number - self.base) as usize;
+        if let Some(block) = self.blocks.get_mut(index)
+            && release(&mut block.payload, &mut self.held_bytes, self.block_bytes, pool)
+        {
+            block.names.drain(..).for_each(&mut bound);
+            if block.group != 0 {
+                let group = block.group;
+                self.on_group_acked(group);
+            }
+        }
+    }
+
+    /// A datagram with block `number` was lost: it will be sent again unless another copy arrived, or its terms forbid it.
+    pub(crate) fn on_lost(&mut self, number: u64, pool: &mut SlotPool) {
+        let Some(block) = self.block(number).filter(|block| !block.is_released()) else {
+            return;
+        };
+        let (group, sends) = (block.group, block.sends);
+        if group != 0 && !self.may_repeat(group, sends) {
+            self.give_up(group, pool);
+        } else if !self.lost.contains(&number) {
+            self.lost.push_back(number);
+        }
+    }
+
+    /// Offers the oldest unacknowledged block that may be sent again, as a probe; `false` when there is none.
+    pub(crate) fn probe(&mut self) -> bool {
+        let may = |block: &&super::Block| {
+            !block.is_released() && (block.group == 0 || self.may_repeat(block.group, block.sends))
+        };
+        let Some(index) = self.blocks.iter().position(|block| may(&block)) else {
+            return false;
+        };
+        let number = self.base + index as u64;
+        if !self.lost.contains(&number) {
+            self.lost.push_back(number);
+        }
+        true
+    }
+
+    /// All blocks below `floor` are settled, except the refusals given in ascending order. `None` when the receiver claims
+    /// what was never sent.
+    pub(crate) fn on_settled(
+        &mut self,
+        floor: u64,
+        refusals: &[RefusedMessage],
+        pool: &mut SlotPool,
+        mut bound: impl FnMut(u32),
+        mut on_outcome: impl FnMut(Waiter, Outcome),
+    ) -> Option<Settlement> {
+        if floor > self.next_number() {
+            return None;
+        }
+        let mut settlement = Settlement::default();
+        if floor <= self.settled {
+            return Some(settlement);
+        }
+        let start = refusals.partition_point(|r| r.0 < self.settled);
+        let end = refusals.partition_point(|r| r.0 < floor);
+        let refusals = &refusals[start..end];
+        let is_skip = |r: &&RefusedMessage| r.2 == Reason::Skipped;
+        let skips = refusals.iter().filter(is_skip).count();
+        settlement.refused = (refusals.len() - skips) as u64;
+        for skip in refusals.iter().filter(is_skip) {
+            let group = self.block(skip.0)?.group;
+            let group = self.groups.get_mut(&group).filter(|group| group.is_given_up)?;
+            group.is_undelivered = true;
+        }
+        let (mut ends, mut expired) = (0, Vec::new());
+        while self.base < floor
+            && let Some(mut block) = self.blocks.pop_front()
+        {
+            let number = self.base;
+            self.base += 1;
+            ends += u64::from(block.ends);
+            let was_held =
+                release(&mut block.payload, &mut self.held_bytes, self.block_bytes, pool);
+            if was_held {
+                block.names.drain(..).for_each(&mut bound);
+            }
+            if block.group != 0 && self.settle_group(block.group, was_held) {
+                settlement.expired += u64::from(block.ends);
+                expired.push(number);
+            }
+        }
+        settlement.delivered = ends.checked_sub(settlement.refused + settlement.expired)?;
+        self.pending -= ends;
+        self.settled = floor;
+        while let Some(notify) = self.notify.front()
+            && notify.block < floor
+        {
+            let refused = refusals.iter().find(|r| (r.0, r.1) == (notify.block, notify.index));
+            let outcome = match refused {
+                _ if expired.contains(&notify.block) => Outcome::Expired,
+                Some((_, _, Reason::Refused(refusal))) => Outcome::Refused(*refusal),
+                _ => Outcome::Delivered,
+            };
+            on_outcome(notify.waiter, outcome);
+            self.notify.pop_front();
+        }
+        Some(settlement)
+    }
+
+    /// One block of a group is settled; returns whether what ends in it was not delivered.
+    #[cold]
+    fn settle_group(&mut self, id: u32, was_held: bool) -> bool {
+        let Some(group) = self.groups.get_mut(&id) else { return false };
+        group.unsettled -= 1;
+        let is_undelivered = group.is_given_up && group.is_undelivered;
+        if was_held {
+            self.on_group_acked(id);
+        }
+        self.forget_if_over(id);
+        is_undelivered
+    }
+
+    /// The session ended: tells every waiter, releases everything, returns how many messages had not been settled.
+    pub(crate) fn abandon(
+        &mut self,
+        pool: &mut SlotPool,
+        outcome: Outcome,
+        mut on_outcome: impl FnMut(Waiter, Outcome),
+    ) -> u64 {
+        self.notify.drain(..).for_each(|notify| on_outcome(notify.waiter, outcome));
+        self.take_unsent_waiters(|waiter| on_outcome(waiter, outcome));
+        let payloads = self.blocks.drain(..).map(|block| block.payload);
+        let drafts = self.classes.iter_mut().flat_map(|class: &mut Class| class.drafts.drain(..));
+        for mut payload in payloads.chain(drafts.map(|draft| draft.payload)) {
+            release(&mut payload, &mut self.held_bytes, self.block_bytes, pool);
+        }
+        let pending = self.pending;
+        *self = Self::new(self.block_bytes, self.bytes_max);
+        pending
+    }
+}

@@ -1,0 +1,155 @@
+//! Owns the SKIP frames of a send log: what was given up after it had been sent, until the receiver has been told.
+//!
+//! What always holds: a SKIP is told until a datagram that carried it is acknowledged; told twice it does no harm.
+
+use std::collections::VecDeque;
+
+use crate::frame::Run;
+use crate::ranges::Ack;
+
+/// What one SKIP frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Skip {
+    id: u64,
+    pub(super) group: u32,
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) back: u64,
+    pub(super) runs: Vec<Run>,
+}
+
+/// SKIP frames that are not acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Skips {
+    due: VecDeque<Skip>,
+    told: VecDeque<Skip>,
+    /// Packets, and which SKIP each told.
+    packets: Vec<(u64, u64)>,
+    next: u64,
+}
+
+impl Skips {
+    pub(super) fn push(&mut self, group: u32, first: u64, count: u64, back: u64, runs: Vec<Run>) {
+        // Sequences that were never sent need no block: they join the frame that waits already.
+        if count == 0
+            && let Some(last) = self.due.back_mut().filter(|last| last.count == 0)
+            && merge(&mut last.runs, &runs)
+        {
+            return;
+        }
+        let id = self.next;
+        self.next += 1;
+        self.due.push_back(Skip { id, group, first, count, back, runs });
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.due.len() + self.told.len()
+    }
+
+    /// Writes the frames that fit `room`; returns whether there were any.
+    pub(super) fn write(&mut self, packet: u64, room: usize, out: &mut Vec<u8>) -> bool {
+        let limit = out.len() + room;
+        let mut any = false;
+        while let Some(skip) = self.due.front() {
+            let start = out.len();
+            crate::frame::write_skip(skip.first, skip.count, skip.back, &skip.runs, out);
+            if out.len() > limit {
+                out.truncate(start);
+                break;
+            }
+            any = true;
+            self.packets.push((packet, skip.id));
+            self.told.extend(self.due.pop_front());
+        }
+        any
+    }
+
+    /// Packets that told some were acknowledged; `on_known` hears the group of each SKIP that is known now.
+    pub(super) fn on_acked(&mut self, ack: &Ack<'_>, mut on_known: impl FnMut(u32)) {
+        let is_known = |packet: u64| ack.ranges().any(|(low, high)| (low..=high).contains(&packet));
+        let known: Vec<u64> =
+            self.packets.iter().filter(|told| is_known(told.0)).map(|told| told.1).collect();
+        self.packets.retain(|told| !known.contains(&told.1));
+        self.told.retain(|skip| {
+            let is_known = known.contains(&skip.id);
+            if is_known {
+                on_known(skip.group);
+            }
+            !is_known
+        });
+    }
+
+    /// Some packet that told one was lost, or its keys are gone: all are told again.
+    pub(super) fn tell_again(&mut self) {
+        self.packets.clear();
+        self.told.append(&mut self.due);
+        std::mem::swap(&mut self.due, &mut self.told);
+    }
+}
+
+/// Adds runs to runs as long as they fit one frame.
+fn merge(runs: &mut Vec<Run>, more: &[Run]) -> bool {
+    for run in more {
+        let is_before = |r: &Run| r.alias == run.alias && r.first + r.count == run.first;
+        match runs.iter().position(is_before) {
+            Some(before) => runs[before].count += run.count,
+            None if runs.len() < super::group::RUNS_MAX && more.len() == 1 => runs.push(*run),
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: told until acknowledged, by whichever datagram; sequences without blocks share a frame.
+    use super::*;
+    use crate::ranges::{RangeSet, decode_ack, encode_ack};
+    use crate::varint::Reader;
+
+    fn acked(skips: &mut Skips, packet: u64) -> Vec<u32> {
+        let mut ranges = RangeSet::new(4);
+        ranges.insert(packet);
+        let mut bytes = Vec::new();
+        encode_ack(&ranges, 0, 4, &mut bytes);
+        let ack = decode_ack(&mut Reader::new(&bytes)).unwrap();
+        let mut groups = Vec::new();
+        skips.on_acked(&ack, |group| groups.push(group));
+        groups
+    }
+
+    #[test]
+    fn told_until_acknowledged() {
+        let mut skips = Skips::default();
+        skips.push(7, 10, 2, 0, Vec::new());
+        skips.push(8, 20, 1, 0, Vec::new());
+        let mut out = Vec::new();
+        assert!(skips.write(1, 5, &mut out));
+        assert!(skips.is_due() && skips.write(2, 100, &mut out));
+        assert!(!skips.write(3, 100, &mut out));
+        skips.tell_again();
+        assert!(skips.write(4, 100, &mut out));
+        assert_eq!(acked(&mut skips, 1), [0u32; 0], "what was told before is told again");
+        assert_eq!(acked(&mut skips, 4), [7, 8]);
+        assert_eq!(skips.len(), 0);
+    }
+
+    #[test]
+    fn sequences_without_blocks_share_a_frame() {
+        let mut skips = Skips::default();
+        for first in 0..100 {
+            skips.push(0, 0, 0, 0, vec![Run { alias: 3, first, count: 1 }]);
+        }
+        assert_eq!(skips.due.len(), 1);
+        assert_eq!(skips.due[0].runs, [Run { alias: 3, first: 0, count: 100 }]);
+        for first in 0..40 {
+            skips.push(0, 0, 0, 0, vec![Run { alias: 3, first: 200 + 2 * first, count: 1 }]);
+        }
+        assert_eq!(skips.due.len(), 3);
+        assert!(skips.due.iter().all(|skip| skip.runs.len() <= super::super::group::RUNS_MAX));
+    }
+}

@@ -1,0 +1,131 @@
+//! Owns the unsent values of one peer's latest-value flows: at most one for each flow, the newest.
+//!
+//! What always holds: a value here has taken no credit and stands in no block; it is logged only when it can be sent, so
+//! that a newer one may take its place until then.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::endpoint::SendOptions;
+use crate::send_log::Waiter;
+use crate::time::Instant;
+
+/// Classes of priority.
+const CLASSES: usize = 3;
+
+/// A value that waits.
+#[derive(Debug)]
+pub(crate) struct Value {
+    pub(crate) body: Bytes,
+    pub(crate) options: SendOptions,
+    /// Larger than that of every older value of the flow.
+    pub(crate) stamp: u64,
+    pub(crate) waiter: Option<Waiter>,
+}
+
+/// Values that wait, by flow.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    slots: BTreeMap<u32, Value>,
+    /// Flows with a value, by class, in the order in which they got one. May name a flow whose value is gone.
+    queues: [VecDeque<u32>; CLASSES],
+    /// None of them found credit when last tried.
+    pub(crate) is_starved: bool,
+}
+
+impl Values {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes a value; returns the older one that it replaces.
+    pub(crate) fn put(&mut self, alias: u32, value: Value) -> Option<Value> {
+        self.is_starved = false;
+        let class = value.options.class();
+        let older = self.slots.insert(alias, value);
+        if older.as_ref().is_none_or(|older| older.options.class() != class) {
+            self.queues.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
+            self.queues[class].push_back(alias);
+        }
+        older
+    }
+
+    /// Flows with a value of this class, as many as there are now.
+    pub(crate) fn waiting(&self, class: usize) -> usize {
+        self.queues[class].len()
+    }
+
+    /// The first flow of a class, with its value; put back by [`Values::put_back`] if it cannot be logged.
+    pub(crate) fn take(&mut self, class: usize) -> Option<(u32, Value)> {
+        let alias = self.queues[class].pop_front()?;
+        self.slots.remove(&alias).map(|value| (alias, value))
+    }
+
+    pub(crate) fn put_back(&mut self, alias: u32, value: Value) {
+        self.queues[value.options.class()].push_back(alias);
+        self.slots.insert(alias, value);
+    }
+
+    /// When the first of them is past its deadline.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.slots.values().filter_map(|value| value.options.deadline).min()
+    }
+
+    /// Takes out what is past its deadline, or everything.
+    pub(crate) fn expire(&mut self, now: Option<Instant>, mut on_value: impl FnMut(Value)) {
+        let is_over = |value: &Value| match (now, value.options.deadline) {
+            (None, _) => true,
+            (Some(now), Some(deadline)) => deadline <= now,
+            (Some(_), None) => false,
+        };
+        let over: Vec<u32> = self
+            .slots
+            .iter()
+            .filter(|(_, value)| is_over(value))
+            .map(|(alias, _)| *alias)
+            .collect();
+        for alias in over {
+            self.queues.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
+            self.slots.remove(&alias).into_iter().for_each(&mut on_value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: one value for each flow, the newest, each taken out once.
+    use super::*;
+    use crate::endpoint::Priority;
+
+    fn value(byte: u8, priority: Priority, deadline: Option<u64>) -> Value {
+        let deadline = deadline.map(Instant::from_nanos);
+        let options = SendOptions { deadline, priority, ..SendOptions::default() };
+        Value { body: vec![byte].into(), options, stamp: byte.into(), waiter: None }
+    }
+
+    #[test]
+    fn the_newest_of_each_flow_waits() {
+        let mut values = Values::default();
+        assert!(values.put(1, value(1, Priority::Normal, None)).is_none());
+        assert!(values.put(2, value(2, Priority::Normal, Some(50))).is_none());
+        assert_eq!(values.put(1, value(3, Priority::Normal, None)).unwrap().body[0], 1);
+        assert_eq!(values.put(1, value(4, Priority::High, None)).unwrap().body[0], 3);
+        assert_eq!((values.len(), values.waiting(0), values.waiting(1)), (2, 1, 1));
+        assert_eq!(values.next_deadline(), Some(Instant::from_nanos(50)));
+        let (alias, taken) = values.take(0).unwrap();
+        assert_eq!((alias, taken.body[0]), (1, 4));
+        values.put_back(1, taken);
+        let mut over = 0;
+        values.expire(Some(Instant::from_nanos(49)), |_| over += 1);
+        assert_eq!(over, 0);
+        values.expire(Some(Instant::from_nanos(50)), |_| over += 1);
+        values.expire(None, |_| over += 1);
+        assert_eq!((over, values.is_empty(), values.waiting(0) + values.waiting(1)), (2, true, 0));
+    }
+}
