@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use cubed_runtime::{Sleep, Timers};
 use cubed_transport::time::Instant;
-use cubed_transport::{FlowId, SendError, Service, Token};
+use cubed_transport::{FlowId, SendError, SendOptions, Service, Token};
 
 use crate::shared::{Payload, Shared, State};
 use crate::waits::End;
@@ -19,6 +19,8 @@ use crate::waits::End;
 pub(crate) enum Kind {
     BestEffort,
     Acknowledged,
+    /// With an outcome, and all that is asked.
+    Asked(SendOptions),
     /// Answered before this instant, or given up.
     Request(Instant),
 }
@@ -127,6 +129,9 @@ impl<'a> Attempt<'a> {
                 let body = payload.to_bytes();
                 shared.request_now(&mut state, flow, body, token, deadline)
             }
+            Kind::Asked(options) => {
+                shared.send_with_now(&mut state, flow, &payload, options, Some(token))
+            }
             _ => shared.send_now(&mut state, flow, payload, Service::Acknowledged, Some(token)),
         };
         if let Err(error) = sent {
@@ -146,7 +151,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, offered: bool) -> Step {
-        let ends_itself = offered && matches!(self.kind, Kind::Request(_));
+        let ends_itself = offered && matches!(self.kind, Kind::Request(_) | Kind::Asked(_));
         match &mut self.sleep {
             Some(sleep) if !ends_itself => match Pin::new(sleep).poll(context) {
                 Poll::Ready(()) => Step::Done(Err(Failure::Deadline { offered })),

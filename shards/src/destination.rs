@@ -17,13 +17,15 @@ use cubed_transport::{FlowId, Outcome, PeerId, SendError, Service, Token};
 
 use crate::attempt::{Attempt, Failure, Kind};
 use crate::error::{ConnectError, RequestError, Stopped, WaitError};
+use crate::outgoing::Outgoing;
 use crate::shared::{Payload, Shared};
 use crate::waits::End;
 
 /// A flow of a peer, for use on the shard that resolved it. Cheap to clone.
 ///
-/// Two services: *best effort* is sent once and kept by nobody; *acknowledged* is repeated until the
-/// peer has it, arrives once, and has an [`Outcome`]. Used inside an inline handler, the
+/// *Best effort* is sent once and kept by nobody; *acknowledged* is repeated until the peer has it, arrives
+/// once, and has an [`Outcome`]. [`Destination::message`] asks for more: order, only the latest value, a
+/// deadline, a limit of repetitions, a priority. Used inside an inline handler, the
 /// `try_` calls go to the shard's outbox (see [`crate::Context`]) and `Ok` means taken there.
 #[derive(Clone)]
 pub struct Destination {
@@ -82,6 +84,16 @@ impl Destination {
     /// As [`Destination::send`], without copying a large body.
     pub fn send_owned(&self, body: impl Into<Bytes>) -> Sending<'static> {
         self.sending(Payload::Owned(body.into()))
+    }
+
+    /// A message of which more is asked than to be delivered: order, a deadline, a priority. See [`Outgoing`].
+    pub fn message<'a>(&self, body: &'a [u8]) -> Outgoing<'a> {
+        Outgoing::new(Rc::clone(&self.shared), self.flow, Payload::Borrowed(body))
+    }
+
+    /// As [`Destination::message`], without copying a large body.
+    pub fn message_owned(&self, body: impl Into<Bytes>) -> Outgoing<'static> {
+        Outgoing::new(Rc::clone(&self.shared), self.flow, Payload::Owned(body.into()))
     }
 
     /// Sends a request and waits for its reply, at most `timeout` from now, time without room or
@@ -377,7 +389,7 @@ fn begin_dial(
     Poll::Ready(Ok(Some(token)))
 }
 
-fn wait_error(failure: Failure) -> WaitError {
+pub(crate) fn wait_error(failure: Failure) -> WaitError {
     match failure {
         Failure::Send(error) => WaitError::Send(error),
         Failure::Deadline { offered } => WaitError::Deadline { offered },

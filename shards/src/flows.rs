@@ -108,7 +108,7 @@ fn run(
     handler(&seen, &mut context);
     let blocked = outbox.borrow_mut().take_blocked();
     match blocked {
-        Some(target) if message.service == Service::Acknowledged => {
+        Some(target) if message.service != Service::BestEffort => {
             let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
             outbox.borrow_mut().withhold(
                 target,

@@ -42,6 +42,8 @@ mod shared;
 
 mod attempt;
 
+mod outgoing;
+
 mod destination;
 
 mod stats;
@@ -74,6 +76,7 @@ pub use flow_builder::FlowBuilder;
 pub use flows::FlowStats;
 pub use message::{Context, Message, Responder};
 pub use node::{Node, Remote};
+pub use outgoing::{Ending, Outgoing, RemoteOutgoing};
 pub use presence::{PresenceEvent, PresenceEvents, PresenceSet};
 pub use queue::{Batch, BatchIter, BatchMessage, Capacity, Queue};
 pub use shard::Shard;
@@ -89,6 +92,6 @@ pub use cubed_transport::identity::{
 };
 pub use cubed_transport::time::Instant;
 pub use cubed_transport::{
-    Counters, DialFailure, DownCause, Limits, Outcome, PeerPresence, PeerState, Refusal, SendError,
-    Service, Tally,
+    Counters, DialFailure, DownCause, Limits, Outcome, PeerPresence, PeerState, Priority, Refusal,
+    SendError, SendOptions, Service, Tally,
 };

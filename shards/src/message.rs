@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
-use cubed_transport::{ReplyTo, SendError, Service};
+use cubed_transport::{ReplyTo, SendError, SendOptions, Service};
 
 use crate::destination::Destination;
 use crate::outbox::Outbox;
@@ -106,7 +106,7 @@ impl Context<'_> {
 
     fn push(&mut self, to: &Destination, service: Service, body: &[u8]) -> Result<(), SendError> {
         to.check_bytes(body.len())?;
-        let target = Target::Flow(to.flow_id(), service);
+        let target = Target::Flow(to.flow_id(), SendOptions::new(service));
         self.outbox.borrow_mut().push(target, body)
     }
 }

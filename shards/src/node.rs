@@ -16,6 +16,7 @@ use cubed_transport::identity::PublicKey;
 
 use crate::builder::NodeBuilder;
 use crate::error::{ConnectError, NodeError, RequestError, ResolveError, Stopped, WaitError};
+use crate::outgoing::RemoteOutgoing;
 use crate::outside::Gate;
 use crate::presence::{PresenceEvents, PresenceSet};
 use crate::shard::Shard;
@@ -291,6 +292,12 @@ impl Remote {
             to.send_owned(body).acknowledged().await
         });
         call.await.unwrap_or(Err(WaitError::Stopped))
+    }
+
+    /// A message of which more is asked than to be delivered; await it for its outcome.
+    pub fn message(&self, body: impl Into<Bytes>) -> RemoteOutgoing {
+        let (gate, flow) = (Arc::clone(&self.gate), self.flow.clone());
+        RemoteOutgoing::new(gate, self.key, flow, body.into())
     }
 
     /// Sends best effort, waiting for room but not for an outcome.

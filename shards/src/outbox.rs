@@ -9,7 +9,7 @@
 //! outbox keeps within `OUTBOX_BYTES_MAX`, and [`SendError::Full`] says so to whoever exceeds it.
 
 use cubed_transport::time::Instant;
-use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Service, Token};
+use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Token};
 
 use crate::limits::{MESSAGE_CHARGE_BYTES, OUTBOX_BYTES_MAX, OUTBOX_STALLED_BYTES_MAX};
 use crate::stalled::{Release, Stalled, Target};
@@ -179,9 +179,7 @@ impl Outbox {
 
     /// Acknowledged messages that wait here, unknown to the endpoint.
     pub(crate) fn acknowledged_waiting(&self) -> u64 {
-        let acknowledged =
-            |entry: &&Entry| matches!(entry.target, Target::Flow(_, Service::Acknowledged));
-        let fresh = self.entries.iter().filter(acknowledged).count() as u64;
+        let fresh = self.entries.iter().filter(|entry| entry.target.has_outcome()).count() as u64;
         fresh + self.stalled.iter().map(Stalled::acknowledged).sum::<u64>()
     }
 
@@ -212,8 +210,8 @@ impl OutboxCounters {
     #[cold]
     fn drop_message(&mut self, target: Target, error: SendError) {
         let counter = match target {
-            Target::Flow(_, service) => {
-                self.acknowledged_dropped += u64::from(service == Service::Acknowledged);
+            Target::Flow(..) => {
+                self.acknowledged_dropped += u64::from(target.has_outcome());
                 &mut self.sends_dropped
             }
             Target::Reply(_) => &mut self.replies_dropped,
@@ -227,7 +225,7 @@ impl OutboxCounters {
 
 /// Best effort is dropped when there is no room, everything else waits.
 fn waits_for_room(target: Target) -> bool {
-    !matches!(target, Target::Flow(_, Service::BestEffort))
+    target.has_outcome() || matches!(target, Target::Reply(_))
 }
 
 /// The messages behind which one to `target` has to wait.
@@ -261,7 +259,7 @@ fn offer(
     body: &[u8],
 ) -> Result<(), SendError> {
     match target {
-        Target::Flow(flow, service) => endpoint.send(now, flow, body, service, None),
+        Target::Flow(flow, options) => endpoint.send_with(now, flow, body, &options, None),
         Target::Reply(to) => endpoint.reply(to, body),
     }
 }

@@ -323,7 +323,7 @@ impl Contents {
     fn push(&mut self, message: Incoming<'_>, charge: u64) {
         self.held_bytes += charge;
         // Best effort was sent without credit, so none goes back.
-        let acknowledged = message.service == Service::Acknowledged;
+        let acknowledged = message.service != Service::BestEffort;
         let credit = self.charge(&message, if acknowledged { charge } else { 0 });
         let reply = match message.request {
             None => NO_REPLY,

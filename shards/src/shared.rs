@@ -17,7 +17,7 @@ use cubed_router::placement::owner_shard;
 use cubed_runtime::{Clock, DriverStats, SocketBuffers, Timers};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
-use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Service, Token, Transmit};
+use cubed_transport::{Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token, Transmit};
 
 use crate::application::Receiver;
 use crate::error::NodeError;
@@ -153,8 +153,43 @@ impl Shared {
     ) -> Result<(), SendError> {
         match self.try_state() {
             Some(mut state) => self.send_now(&mut state, flow, body, service, token),
-            None => self.send_later(flow, body.as_slice(), service, token),
+            None => self.send_later(flow, body.as_slice(), SendOptions::new(service), token),
         }
+    }
+
+    /// [`Shared::send`] with all that may be asked of a message.
+    pub(crate) fn send_with(
+        &self,
+        flow: FlowId,
+        body: &Payload<'_>,
+        options: SendOptions,
+    ) -> Result<(), SendError> {
+        match self.try_state() {
+            Some(mut state) => self.send_with_now(&mut state, flow, body, options, None),
+            None => self.send_later(flow, body.as_slice(), options, None),
+        }
+    }
+
+    /// Hands one message to the endpoint, with all that is asked of it.
+    pub(crate) fn send_with_now(
+        &self,
+        state: &mut State,
+        flow: FlowId,
+        body: &Payload<'_>,
+        options: SendOptions,
+        token: Option<Token>,
+    ) -> Result<(), SendError> {
+        if state.stalled && self.outbox.borrow().precedes(flow) {
+            return Err(SendError::Full);
+        }
+        let now = self.now.get();
+        let sent = match body {
+            Payload::Borrowed(body) => state.endpoint.send_with(now, flow, body, &options, token),
+            Payload::Owned(body) => {
+                state.endpoint.send_owned_with(now, flow, body.clone(), &options, token)
+            }
+        };
+        sent.map_err(|error| note_refused(state, flow, error))
     }
 
     /// Hands one message to the endpoint.
@@ -203,7 +238,7 @@ impl Shared {
         &self,
         flow: FlowId,
         body: &[u8],
-        service: Service,
+        options: SendOptions,
         token: Option<Token>,
     ) -> Result<(), SendError> {
         debug_assert!(token.is_none(), "futures wait for the handler to return");
@@ -212,7 +247,7 @@ impl Shared {
             let bytes = body.len() as u64;
             return Err(SendError::TooLarge { bytes, bytes_max });
         }
-        self.outbox.borrow_mut().push(Target::Flow(flow, service), body)
+        self.outbox.borrow_mut().push(Target::Flow(flow, options), body)
     }
 
     /// Polls a wait. Within an inline handler, where there is no endpoint to ask, it is polled again.

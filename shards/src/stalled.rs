@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use cubed_transport::{FlowId, PeerId, ReplyTo, Service};
+use cubed_transport::{FlowId, PeerId, ReplyTo, SendOptions, Service};
 
 use crate::limits::{MESSAGE_CHARGE_BYTES, STALLED_GAP_BYTES_MAX};
 
@@ -13,7 +13,7 @@ use crate::limits::{MESSAGE_CHARGE_BYTES, STALLED_GAP_BYTES_MAX};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// To a flow of a peer.
-    Flow(FlowId, Service),
+    Flow(FlowId, SendOptions),
     /// Back to who asked.
     Reply(ReplyTo),
 }
@@ -24,6 +24,11 @@ impl Target {
             Self::Flow(flow, _) => flow.peer,
             Self::Reply(to) => to.peer,
         }
+    }
+
+    /// Whether it is a message whose end is told and counted.
+    pub(crate) fn has_outcome(self) -> bool {
+        matches!(self, Self::Flow(_, options) if options.service != Service::BestEffort)
     }
 
     /// Whether the order of these two matters: same flow, or both replies to the same peer.
@@ -118,9 +123,7 @@ impl Stalled {
 
     /// Messages with an outcome among those that wait.
     pub(crate) fn acknowledged(&self) -> u64 {
-        let acknowledged =
-            |target: &Target| matches!(target, Target::Flow(_, Service::Acknowledged));
-        self.messages.iter().filter(|(target, _)| acknowledged(target)).count() as u64
+        self.messages.iter().filter(|(target, _)| target.has_outcome()).count() as u64
     }
 
     /// Keeps back the credit of a message that made one of these.
@@ -145,7 +148,7 @@ mod tests {
 
     fn flow(alias: u32) -> Target {
         let peer = PeerId(1);
-        Target::Flow(FlowId { peer, alias }, Service::Acknowledged)
+        Target::Flow(FlowId { peer, alias }, SendOptions::default())
     }
 
     #[test]
