@@ -7,7 +7,7 @@
 //! need not be.
 //!
 //! ```
-//! use cubed::{Identity, Node, Outcome, Policy, Shard, block_on};
+//! use cubed::{Identity, Node, Outcome, Policy, Priority, Shard, block_on};
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,8 +35,13 @@
 //! assert_eq!(answer, "hello alice");
 //! assert_eq!(block_on(greet.send("no answer needed"))?, Outcome::Delivered);
 //!
+//! // More may be asked of a message: order, only the latest value, an end in time, what goes first.
+//! let soon = greet.message("before others").ordered().priority(Priority::High);
+//! let soon = soon.deadline(Duration::from_secs(5));
+//! assert_eq!(block_on(soon.into_future())?, Outcome::Delivered);
+//!
 //! let report = block_on(alice.drain(Duration::from_secs(5)))?;
-//! assert_eq!((report.offered, report.delivered), (2, 2));
+//! assert_eq!((report.offered, report.delivered), (3, 3));
 //! # Ok(())
 //! # }
 //! ```
@@ -49,6 +54,9 @@
 //! - **Delivery.** An acknowledged message reaches its flow at most once in a session; its [`Outcome`]
 //!   says what is known. After a session ended, unanswered messages are *unknown* and are not sent
 //!   again.
+//! - **Services.** [`Destination::message`] asks for more, each thing by itself: *ordered* within a flow and session,
+//!   *latest value*, deadline, limits of repetitions and of unacknowledged datagrams, priority. A message that ends as
+//!   expired was not delivered.
 //! - **Bounds.** Every queue is bounded. [`SendError::Full`] is back-pressure, to be waited for with
 //!   [`Destination::ready`]; nothing is dropped in silence, and every drop has a counter in
 //!   [`NodeStats`].

@@ -75,34 +75,7 @@ macro_rules! wishes {
 /// A message about to be sent acknowledged, and what is asked of it.
 ///
 /// [`Outgoing::send`] hands it over now; awaiting it waits for room and gives its [`Outcome`].
-///
-/// ```
-/// use cubed::{Identity, Node, Outcome, Policy, Priority, SendError, Shard, block_on};
-/// use std::time::Duration;
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let bob = Node::builder().identity(Identity::generate()?).listen("127.0.0.1:0").policy(Policy::open()).start(
-/// #     async |shard: Shard| shard.flow("orders").handler(|_, _| ()),
-/// # )?;
-/// # let (key, address) = (bob.public_key(), bob.local_addr());
-/// let alice = Node::builder()
-///     .identity(Identity::generate()?)
-///     .listen("127.0.0.1:0")
-///     .peer(key, address)
-///     .start(async move |shard: Shard| {
-///         let orders = shard.resolve(key, "orders").unwrap();
-///         // In order, and without waiting for the outcome:
-///         for number in 0..10u8 {
-///             orders.message(&[number]).ordered().send().unwrap();
-///         }
-///         // With an end in time, before others:
-///         let urgent = orders.message(b"stop").priority(Priority::High).deadline(Duration::from_secs(5));
-///         assert_eq!(urgent.await.unwrap(), Outcome::Delivered);
-///     })?;
-/// # block_on(alice.drain(Duration::from_secs(5)))?;
-/// # Ok(())
-/// # }
-/// ```
+/// The front page of `cubed` shows one in use.
 #[must_use = "nothing is sent until this is sent or awaited"]
 pub struct Outgoing<'a> {
     shared: Rc<Shared>,
