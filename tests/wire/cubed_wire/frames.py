@@ -1,0 +1,183 @@
+"""Frames: the row of them that a sealed datagram carries.
+
+Owns their types, what they hold, which ask for an acknowledgement and which may come before the peer's greeting. What always
+holds: a row is read to its last byte or refused as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable
+
+from . import messages, records, varints
+from .cursor import Cursor, Malformed
+from .ranges import Ack
+from .records import ALIASES_MAX, Close
+from .settled import REASONS, Settled
+
+PADDING, PING, ACK, SETTLED, CREDIT, BLOCKED, RECORD, SKIP, BLOCK, BEST_EFFORT = range(10)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """One zero byte."""
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Asks for an acknowledgement and says nothing else."""
+
+
+@dataclass(frozen=True)
+class Credit:
+    """A grant; `refusal` is zero for none."""
+
+    alias: int
+    limit: int
+    message_bytes_max: int
+    refusal: int = 0
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """More credit is wanted."""
+
+    alias: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """RECORD."""
+
+    record: records.Record
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Blocks given up, of a message that began `distance` blocks before the first, and `runs` of (alias, first sequence, sequences)."""
+
+    first: int
+    blocks: int
+    distance: int
+    runs: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """A numbered stretch of messages."""
+
+    number: int
+    pieces: tuple[messages.Piece, ...]
+
+
+@dataclass(frozen=True)
+class BestEffort:
+    """Messages that are not repeated."""
+
+    pieces: tuple[messages.Piece, ...]
+
+
+Frame = Padding | Ping | Ack | Settled | Credit | Blocked | Told | Skip | Block | BestEffort
+
+
+def encode(frame: Frame) -> bytes:
+    """Its type and fields."""
+    match frame:
+        case Padding():
+            return bytes([PADDING])
+        case Ping():
+            return bytes([PING])
+        case Ack():
+            return bytes([ACK]) + frame.encode()
+        case Settled():
+            return bytes([SETTLED]) + frame.encode()
+        case Credit(alias, limit, longest, refusal):
+            return bytes([CREDIT]) + b"".join(map(varints.write, (alias, limit, longest))) + bytes([refusal])
+        case Blocked(alias, limit):
+            return bytes([BLOCKED]) + varints.write(alias) + varints.write(limit)
+        case Told(record):
+            return bytes([RECORD]) + records.encode(record)
+        case Skip(first, blocks, distance, runs):
+            fields = [first, blocks, distance, len(runs), *(field for run in runs for field in run)]
+            return bytes([SKIP]) + b"".join(map(varints.write, fields))
+        case Block(number, pieces):
+            return bytes([BLOCK]) + varints.write(number) + messages.encode(pieces)
+        case BestEffort(pieces):
+            return bytes([BEST_EFFORT]) + messages.encode(pieces)
+    raise TypeError(frame)
+
+
+def encode_row(row: Iterable[Frame]) -> bytes:
+    """What is sealed behind a lane's header."""
+    return b"".join(map(encode, row))
+
+
+def decode_row(payload: bytes) -> tuple[Frame, ...]:
+    """The reverse of `encode_row`."""
+    cursor, row = Cursor(payload), []
+    while cursor.left():
+        row.append(decode(cursor))
+    return tuple(row)
+
+
+def decode(cursor: Cursor) -> Frame:
+    """The next frame."""
+    kind = cursor.byte()
+    if kind not in _DECODERS:
+        raise Malformed(f"no frame type {kind:#04x}")
+    return _DECODERS[kind](cursor)
+
+
+def _decode_credit(cursor: Cursor) -> Credit:
+    credit = Credit(_alias(cursor), varints.read(cursor), varints.read(cursor), cursor.byte())
+    if credit.refusal and credit.refusal not in REASONS:
+        raise Malformed(f"no refusal {credit.refusal}")
+    return credit
+
+
+def _decode_skip(cursor: Cursor) -> Skip:
+    first, blocks, distance, count = (varints.read(cursor) for _ in range(4))
+    if distance > first:
+        raise Malformed("a message that began before block 0")
+    if blocks == 0 and (first or distance):
+        raise Malformed("no blocks, but a place")
+    # Each run takes three bytes at least, so the datagram's length bounds this loop.
+    runs = tuple((_alias(cursor), varints.read(cursor), varints.read(cursor)) for _ in range(count))
+    return Skip(first, blocks, distance, runs)
+
+
+def _alias(cursor: Cursor) -> int:
+    alias = varints.read(cursor)
+    if alias >= ALIASES_MAX:
+        raise Malformed("an alias of 4,096 or more")
+    return alias
+
+
+_DECODERS = {
+    PADDING: lambda _: Padding(),
+    PING: lambda _: Ping(),
+    ACK: Ack.decode,
+    SETTLED: Settled.decode,
+    CREDIT: _decode_credit,
+    BLOCKED: lambda cursor: Blocked(_alias(cursor), varints.read(cursor)),
+    RECORD: lambda cursor: Told(records.decode(cursor)),
+    SKIP: _decode_skip,
+    BLOCK: lambda cursor: Block(varints.read(cursor), messages.decode(cursor.rest())),
+    BEST_EFFORT: lambda cursor: BestEffort(messages.decode(cursor.rest(), best_effort=True)),
+}
+
+
+def asks(frame: Frame) -> bool:
+    """Whether a datagram with it is to be acknowledged."""
+    match frame:
+        case Ack() | Padding() | Told(Close()):
+            return False
+        case Settled(_, entries):
+            return bool(entries)
+    return True
+
+
+def may_precede_greeting(frame: Frame) -> bool:
+    """Whether a side that has not the peer's greeting accepts it."""
+    return isinstance(frame, Ack | Ping | Padding | Told)
