@@ -99,6 +99,10 @@ counters! {
     dials_failed,
     /// Hellos that public-key work was done for.
     hellos_answered,
+    /// Handshake datagrams of ours that found too many others waiting to leave; they are sent when they are asked for again.
+    handshakes_unsent,
+    /// Half-open handshakes that were never finished.
+    half_open_expired,
     /// Half-open handshakes that made room for a newer one in a full table.
     half_open_evicted,
     /// Cookies asked of diallers under load.
@@ -123,6 +127,8 @@ counters! {
     dropped_restarted,
     /// Dropped datagrams: lane data before the peer's greeting or Finished.
     dropped_before_greeting,
+    /// Dropped datagrams: they came after one that broke the protocol, before the CLOSE for that left.
+    dropped_after_violation,
     /// Dropped datagrams: block beyond the window.
     dropped_block_window,
     /// Blocks received again and ignored.

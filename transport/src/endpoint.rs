@@ -6,6 +6,7 @@
 mod answers;
 mod commands;
 mod config;
+mod departures;
 mod handshakes;
 mod life;
 mod options;

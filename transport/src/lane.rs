@@ -20,7 +20,7 @@ use crate::endpoint::{
 use crate::flows::{InFlow, charge};
 use crate::frame::{Reason, RefusedMessage};
 use crate::identity::PublicKey;
-use crate::limits::{BLOCK_WINDOW, REFUSALS_TOLD_MAX};
+use crate::limits::{BEST_EFFORT_PARTS_MAX, BLOCK_WINDOW, REFUSALS_TOLD_MAX};
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
 use crate::order::Orders;
 use crate::ranges::Ack;
@@ -30,8 +30,6 @@ use crate::varint::Reader;
 
 /// Room for refusals kept after the last was acknowledged.
 const SPARE_REFUSALS_MAX: usize = 1_024;
-/// Best-effort messages assembled from parts at once.
-const BEST_EFFORT_PARTS_MAX: usize = 16;
 
 /// Who sends what is being received, and what may be touched meanwhile.
 pub(crate) struct Receiving<'a, A> {

@@ -52,6 +52,22 @@ pub const HEARTBEAT_JITTER_MAX: Duration = Duration::from_millis(250);
 /// Acknowledgement ranges kept and sent per packet number space.
 pub const ACK_RANGES_MAX: usize = 32;
 
+/// Handshake datagrams that wait to leave as answers to others; the bytes of about 1,000 REPLYs, 1.4 MB.
+pub const HANDSHAKES_WAITING_MAX: usize = 1_024;
+/// A half-open answer is forgotten after this.
+pub const HALF_OPEN_AGE_MAX: Duration = Duration::from_secs(10);
+/// Under load one proven address holds at most one in this many places of the table of half-open answers.
+pub const HALF_OPEN_SOURCES_MIN: usize = 8;
+/// Times that one hello is answered. A dialler repeats it 8 times in the default dial timeout, and links may double it.
+pub const HELLO_REPLIES_MAX: u32 = 32;
+/// Associations of one peer that may wait for their greeting at once; more push out the oldest.
+pub const GREETINGS_PENDING_MAX: usize = 4;
+/// Associations kept beside the one that is sent on. More overlap only when dials pile up; the one that was quiet for longest
+/// then goes early.
+pub const ASSOCIATIONS_KEPT_MAX: usize = 8;
+/// Best-effort messages assembled from parts at once per lane; more push out the oldest.
+pub const BEST_EFFORT_PARTS_MAX: usize = 16;
+
 /// Refusals remembered per session for a sender that does not acknowledge what told them; 1 MiB.
 pub const REFUSALS_MAX: usize = 65_536;
 /// Refusals that one block may cause, at most: messages of three bytes in the longest datagram.

@@ -21,6 +21,7 @@ use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::handshake::Dial;
 use crate::identity::PublicKey;
+use crate::limits::GREETINGS_PENDING_MAX;
 use crate::presence::Presence;
 use crate::restarted::Notice;
 use crate::room::Room;
@@ -33,8 +34,6 @@ pub(crate) use receive::Received;
 pub(crate) use send::Source;
 use waiting::Waiting;
 
-/// Associations that may wait for their greeting at once; more push out the oldest.
-const PENDING_MAX: usize = 4;
 /// A peer that is down, or that messages wait for, is dialled again this often.
 const REDIAL: Duration = Duration::from_secs(1);
 
@@ -170,7 +169,7 @@ impl Peer {
         association.limit_keys(&common.limits, common.key < self.key, random);
         association.incarnation = self.incarnation.unwrap_or(common.greeting.incarnation);
         common.counters.associations_established += 1;
-        if self.greeting_pending.len() == PENDING_MAX {
+        if self.greeting_pending.len() == GREETINGS_PENDING_MAX {
             let oldest = self.greeting_pending.remove(0);
             common.erase(oldest.local_index());
         }
@@ -385,6 +384,7 @@ impl Peer {
         requests.take_all(self.id.0, |waiting| ended_requests.push_back((waiting.token, outcome)));
         self.requests_pending = 0;
         self.closing = None;
+        self.violated = None;
         if self.presence.is_watched() {
             self.on_down(common, now, down_cause(cause));
         }

@@ -23,6 +23,7 @@ use crate::path::Path;
 use crate::time::Instant;
 
 use blocked::BlockedFlows;
+pub(crate) use receive::Taken;
 pub(crate) use transmit::{write_association_datagram, write_close};
 
 /// One session.

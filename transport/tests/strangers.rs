@@ -1,4 +1,4 @@
-//! Goal: peers that nobody named do not fill the table for ever, and those that somebody named are never forgotten.
+//! Goal: peers that nobody named fill neither the table nor the queue of answers, and those that somebody named are never forgotten.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -98,4 +98,31 @@ fn strangers_make_room_for_each_other_and_the_named_stay() {
     let peer = server.find_peer(&last).expect("it was here just now");
     assert_eq!(server.peer_key(peer), Some(last));
     assert!(server.find_peer(&Identity::from_seed(&[2; 32]).public_key()).is_none());
+}
+
+/// A server that answers nothing while it is asked and asked again keeps no more answers than it may, and answers the next.
+#[test]
+fn answers_that_wait_to_leave_are_bounded() {
+    let limits = Limits { half_open_max: 1, ..Limits::default() };
+    let (mut server, mut stranger) = (endpoint(1, limits), endpoint(2, Limits::default()));
+    let now = Instant::from_nanos(1_000_000_000);
+    let from: SocketAddr = "10.0.1.2:7530".parse().unwrap();
+    let peer = stranger.add_peer(server.public_key(), "10.0.0.1:1".parse().ok()).unwrap();
+    stranger.connect(now, peer).unwrap();
+    let mut hello = Vec::new();
+    stranger.poll_transmit(now, &mut hello).expect("a hello");
+    // The first gets a REPLY, which fills the table; from then on each is asked for a cookie.
+    for _ in 0..3_000 {
+        server.handle_datagram(now, from, &mut hello.clone(), &mut Anyone);
+    }
+    assert_eq!(server.counters().handshakes_unsent, 3_000 - 1_024);
+    let mut out = Vec::new();
+    let mut left = 0;
+    while server.poll_transmit(now, &mut out).is_some() {
+        left += 1;
+    }
+    assert_eq!(left, 1_024);
+    server.handle_datagram(now, from, &mut hello, &mut Anyone);
+    assert!(server.poll_transmit(now, &mut out).is_some(), "there is room again");
+    assert_eq!(server.counters().handshakes_unsent, 3_000 - 1_024);
 }

@@ -145,7 +145,7 @@ impl World {
         self.agenda.put(BEGUN + after, Happening::Arrival { from, to, datagram });
     }
 
-    /// Lets time pass until `after` the world's beginning.
+    /// Lets time pass until `after` the world's beginning. A time that is over changes nothing: time does not go back.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl World {
     pub fn run_until(&mut self, after: Duration) -> Result<(), Fault> {
         let until = BEGUN + after;
         while self.step(until)? {}
-        self.now = until;
+        self.now = self.now.max(until);
         Ok(())
     }
 

@@ -75,3 +75,12 @@ fn every_scenario_repeats() {
         check_repeats(*scenario, 3);
     }
 }
+
+#[test]
+fn time_does_not_go_back() {
+    let mut world = cubed_sim::world::World::new(1);
+    let ms = std::time::Duration::from_millis;
+    world.run_until(ms(10)).unwrap();
+    world.run_until(ms(4)).unwrap();
+    assert_eq!(world.age(), ms(10));
+}

@@ -1,7 +1,7 @@
 //! Owns the half-open answers to the hellos of others, and what decides whether one more is given: load, proof of address,
 //! each source's share.
 //!
-//! What always holds: at most `half_open_max` answers, none older than [`AGE_MAX`]; each belongs to one address, and its
+//! What always holds: at most `half_open_max` answers, none older than [`HALF_OPEN_AGE_MAX`]; each belongs to one address, and its
 //! REPLY goes there alone, so that a FINISH from there proves it; hellos from unproven addresses cost at most
 //! `hellos_per_second` public-key operations each second.
 
@@ -10,16 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::handshake::{HalfOpen, Hello};
+use crate::limits::{HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN, HELLO_REPLIES_MAX};
 use crate::time::Instant;
 
-/// A half-open answer is forgotten after this.
-pub(super) const AGE_MAX: Duration = Duration::from_secs(10);
 /// One that is older than this makes room for another when the table is full: an honest round trip is over by then.
 const AGE_MIN: Duration = Duration::from_secs(1);
-/// Times that one hello is answered. A dialler repeats it 8 times in the default dial timeout, and links may double it.
-const REPLIES_MAX: u32 = 32;
-/// Under load one proven address holds at most one in this many places of the table.
-const SOURCE_SHARE: usize = 8;
 
 /// One half-open answer.
 pub(super) struct Answer {
@@ -84,7 +79,7 @@ impl Answers {
         };
         let answer = self.table.iter_mut().find(is_same)?;
         answer.replies = answer.replies.saturating_add(1);
-        let allowed = answer.replies <= REPLIES_MAX;
+        let allowed = answer.replies <= HELLO_REPLIES_MAX;
         if allowed {
             answer.half_open.reply(out);
         }
@@ -100,7 +95,7 @@ impl Answers {
         is_proven: bool,
     ) -> Result<Option<u32>, NoRoom> {
         if is_proven {
-            let share = (self.places_max / SOURCE_SHARE).max(1);
+            let share = (self.places_max / HALF_OPEN_SOURCES_MIN).max(1);
             let is_its = |answer: &&Answer| answer.is_proven && answer.from.ip() == source;
             if self.table.iter().filter(is_its).count() >= share {
                 return Err(NoRoom::Source);
@@ -145,13 +140,13 @@ impl Answers {
     /// Forgets one that is too old, if there is any; returns its index.
     pub(super) fn expire(&mut self, now: Instant) -> Option<u32> {
         self.table
-            .pop_front_if(|oldest| oldest.since + AGE_MAX <= now)
+            .pop_front_if(|oldest| oldest.since + HALF_OPEN_AGE_MAX <= now)
             .map(|oldest| oldest.half_open.local_index())
     }
 
     /// When the oldest is to be forgotten.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.table.front().map(|answer| answer.since + AGE_MAX)
+        self.table.front().map(|answer| answer.since + HALF_OPEN_AGE_MAX)
     }
 
     /// How many there are.

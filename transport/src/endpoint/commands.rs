@@ -379,7 +379,8 @@ impl Endpoint {
 
     /// A snapshot of what was counted.
     pub fn counters(&self) -> Counters {
-        self.common.counters
+        let handshakes_unsent = self.handshakes.out.dropped();
+        Counters { handshakes_unsent, ..self.common.counters }
     }
 
     /// Requests of ours that wait for an answer.

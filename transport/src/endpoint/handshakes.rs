@@ -3,11 +3,11 @@
 //! What always holds: no state and no public-key work for a datagram that was not sealed for this node; half-open answers
 //! are bounded in number and age; bytes sent to an unproven address never exceed what it sent.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::answers::{AGE_MAX, Answers, NoRoom};
+use super::answers::{Answers, NoRoom};
+use super::departures::Departures;
 use super::{Endpoint, Limits, Owner};
 use crate::association::Association;
 use crate::cookie::CookieSecret;
@@ -16,6 +16,7 @@ use crate::frame::Close;
 use crate::handshake::{
     ChannelKeys, Credentials, Dial, HalfOpen, HandshakeError, Header, Hello, Kind, StepError,
 };
+use crate::limits::HALF_OPEN_AGE_MAX;
 use crate::peer::Dialling;
 use crate::session::write_close;
 use crate::time::Instant;
@@ -32,7 +33,7 @@ pub(super) struct Handshakes {
     cookies: CookieSecret,
     pub(super) answers: Answers,
     /// Datagrams ready to leave.
-    pub(super) out: VecDeque<(SocketAddr, Vec<u8>)>,
+    pub(super) out: Departures,
 }
 
 /// Why a handshake datagram was dropped; each has its counter.
@@ -63,7 +64,7 @@ impl Handshakes {
             channels,
             cookies: CookieSecret::from_bytes(cookie_secret),
             answers: Answers::new(limits.half_open_max, limits.hellos_per_second),
-            out: VecDeque::new(),
+            out: Departures::new(limits),
         })
     }
 }
@@ -147,7 +148,7 @@ impl Endpoint {
         half_open.reply(&mut reply);
         self.handshakes.out.push_back((from, reply));
         self.handshakes.answers.push(now, from, half_open, is_proven);
-        self.arm_half_open(now + AGE_MAX);
+        self.arm_half_open(now + HALF_OPEN_AGE_MAX);
         Ok(())
     }
 
@@ -217,7 +218,7 @@ impl Endpoint {
         dialling.resend_at = now + dialling.pause;
         let mut finish = Vec::new();
         dialling.dial.finish(&mut finish);
-        self.handshakes.out.push_back((from, finish));
+        self.handshakes.out.push_own((from, finish));
         let association = Association::new(now, from, established, rtt);
         self.peers[peer_index as usize].add_association(&mut self.common, association);
         self.make_ready(peer_index);
@@ -293,6 +294,7 @@ impl Endpoint {
     pub(super) fn expire_half_open(&mut self, now: Instant) {
         while let Some(index) = self.handshakes.answers.expire(now) {
             self.owners.remove(&index);
+            self.common.counters.half_open_expired += 1;
         }
         if let Some(next) = self.handshakes.answers.next_timeout() {
             self.arm_half_open(next);
@@ -359,7 +361,7 @@ impl Endpoint {
         let end = dialling.begun + dial_timeout;
         dialling.resend_at = (now + self.common.jitter(dialling.pause)).min(end);
         dialling.pause = (2 * dialling.pause).min(HELLO_PAUSE_MAX);
-        self.handshakes.out.push_back((dialling.address, datagram));
+        self.handshakes.out.push_own((dialling.address, datagram));
     }
 
     /// TLS or the keys say that this attempt is over.

@@ -338,3 +338,23 @@ fn answers_to_a_peer_that_acknowledges_nothing_stop_at_the_log() {
     // Without a grant, 64 KiB of credit.
     assert!(sent <= 64, "{sent}");
 }
+
+#[test]
+fn after_a_violation_nothing_more_is_taken() {
+    let mut siege = Siege::new(Limits::default());
+    let mut content = Vec::new();
+    head(0, Some("ok"), 0).write(FORM_WHOLE, &mut content);
+    siege.send(&block(0, &content));
+    assert_eq!(siege.victim.delivered, 1);
+    siege.send(&[0xff]);
+    let before = siege.endpoint.counters();
+    for number in 1..100 {
+        siege.send(&block(number, &content));
+    }
+    let after = siege.endpoint.counters();
+    assert_eq!(siege.victim.delivered, 1, "the session is closing");
+    assert_eq!(after.dropped_after_violation, before.dropped_after_violation + 99);
+    assert_eq!((after.violations, after.datagrams_taken), (1, before.datagrams_taken));
+    siege.turn();
+    assert!(siege.end().unwrap().contains("unknown frame type"), "{:?}", siege.end());
+}

@@ -81,7 +81,9 @@ macro_rules! table {
 }
 
 use super::{
-    ALIASES_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX, HEARTBEAT_INTERVAL_MAX, REFUSALS_MAX,
+    ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BEST_EFFORT_PARTS_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX,
+    GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN, HANDSHAKES_WAITING_MAX,
+    HEARTBEAT_INTERVAL_MAX, HELLO_REPLIES_MAX, REFUSALS_MAX, REFUSED_CREDIT_BYTES,
     SENT_RECORDS_MAX, UNBOUND_CREDIT_BYTES,
 };
 
@@ -113,6 +115,14 @@ table! {
         REFUSALS_MAX: "blocks are dropped until refusals are acknowledged", dropped_refusal_limit;
         SENT_RECORDS_MAX: "a peer that acknowledges nothing ends its session", peers_over_memory;
         HEARTBEAT_INTERVAL_MAX: "a silent watched peer is asked for a sign of life", heartbeats_sent;
+        REFUSED_CREDIT_BYTES: "a flow that is refused has no more outstanding: full", rejected_full;
+        BEST_EFFORT_PARTS_MAX: "the oldest of a lane's best-effort messages in parts is forgotten", best_effort_fragments_dropped;
+        HANDSHAKES_WAITING_MAX: "an answer to a handshake is not sent, and comes when it is asked for again", handshakes_unsent;
+        HALF_OPEN_AGE_MAX: "a handshake that was not finished is forgotten", half_open_expired;
+        HALF_OPEN_SOURCES_MIN: "under load one address holds one in so many half-open handshakes; further hellos are dropped", dropped_half_open_source;
+        HELLO_REPLIES_MAX: "the same hello is answered no more", dropped_handshake_repeated;
+        GREETINGS_PENDING_MAX: "of a peer's handshakes that wait for its greeting the oldest is forgotten", associations_erased;
+        ASSOCIATIONS_KEPT_MAX: "of a peer's older keys those that were quiet for longest are erased", associations_erased;
     }
 }
 

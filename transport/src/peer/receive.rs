@@ -15,7 +15,7 @@ use crate::header::LaneHeader;
 use crate::lane::Receiving;
 use crate::room::Room;
 use crate::sent::control;
-use crate::session::Session;
+use crate::session::{Session, Taken};
 use crate::space::OpenError;
 use crate::time::Instant;
 use crate::varint::Reader;
@@ -46,6 +46,10 @@ impl Peer {
         let Some(session) = &mut self.session else {
             return self.handle_greeting_datagram(common, now, from, header, datagram);
         };
+        if self.violated.is_some() {
+            common.counters.dropped_after_violation += 1;
+            return Received::Dropped;
+        }
         let shards = session.greeting.shards;
         let Some((association, _)) = session.association(header.association) else {
             return self.handle_greeting_datagram(common, now, from, header, datagram);
@@ -89,20 +93,32 @@ impl Peer {
                 if is_current {
                     self.on_heard(common, now);
                 }
-                self.on_answered(common, header.association);
-                if taken.progress {
-                    self.on_progress(common);
-                }
-                if let Some(close) = taken.close {
-                    self.on_close(common, now, close);
-                }
-                Received::Taken
+                self.on_taken(common, now, header.association, taken)
             }
             Err(fault) => {
                 space.on_declined(header);
                 self.on_fault(common, fault)
             }
         }
+    }
+
+    /// What a datagram that was taken means for the peer as a whole.
+    #[inline]
+    fn on_taken(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        association: u32,
+        taken: Taken,
+    ) -> Received {
+        self.on_answered(common, association);
+        if taken.progress {
+            self.on_progress(common);
+        }
+        if let Some(close) = taken.close {
+            self.on_close(common, now, close);
+        }
+        Received::Taken
     }
 
     /// Asks for fresh keys while somebody wears out these.

@@ -10,17 +10,13 @@ use std::time::Duration;
 use super::Session;
 use crate::association::Association;
 use crate::common::Common;
-use crate::limits::{ACK_DELAY_MAX, PROBE_INTERVAL_MAX};
+use crate::limits::{ACK_DELAY_MAX, ASSOCIATIONS_KEPT_MAX, PROBE_INTERVAL_MAX};
 use crate::sent::{NO_BLOCK, SentPackets, control};
 use crate::time::Instant;
 
 /// Two handshakes that finished within this time of each other were dialled at once; both sides then send on the one begun
 /// by the smaller key.
 const OVERLAP: Duration = Duration::from_secs(1);
-
-/// Associations kept beside the current one. More overlap only when dials pile up; the one that was quiet for longest then
-/// goes early.
-const PREVIOUS_MAX: usize = 8;
 
 /// Probe timeouts for which nothing came under old keys before they are erased.
 const QUIET_PROBE_TIMEOUTS: u32 = 3;
@@ -40,7 +36,7 @@ impl Session {
         if is_known {
             self.settle_candidate(common, now, index);
         }
-        if self.previous.len() > PREVIOUS_MAX {
+        if self.previous.len() > ASSOCIATIONS_KEPT_MAX {
             self.erase_quietest(common);
         }
     }
