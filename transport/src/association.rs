@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::handshake::Established;
-use crate::limits::Limits;
+use crate::limits::{Limits, WINDOW_GROWTH_BYTES_MAX};
 use crate::restarted::SentTags;
 use crate::sent::SentPackets;
 use crate::space::{KeyLimits, PacketSpace};
@@ -26,6 +26,8 @@ pub(crate) struct Association {
     /// Round trip that the handshake measured, unless a datagram of it was repeated.
     pub(crate) rtt: Option<Duration>,
     pub(crate) spaces: Vec<PacketSpace>,
+    /// Bytes by which the replay windows of all spaces together may still grow.
+    window_room: usize,
     /// The incarnation that the peer is told under these keys.
     pub(crate) incarnation: [u8; 16],
     /// When the peer last used it.
@@ -55,6 +57,7 @@ impl Association {
             since: now,
             rtt,
             spaces: Vec::new(),
+            window_room: WINDOW_GROWTH_BYTES_MAX,
             incarnation: [0; 16],
             last_received: now,
             is_candidate: false,
@@ -117,6 +120,15 @@ impl Association {
             self.spaces.len() - 1
         });
         &mut self.spaces[index]
+    }
+
+    /// Lets the replay window of a lane grow within the room for all of them.
+    #[cold]
+    pub(crate) fn grow_window(&mut self, remote_shard: u8) {
+        let mut spaces = self.spaces.iter_mut();
+        if let Some(space) = spaces.find(|space| space.remote_shard == remote_shard) {
+            space.grow_window(&mut self.window_room);
+        }
     }
 
     /// Whether fresh keys are due: so much was sent or forged under some key, or all were used for so long.

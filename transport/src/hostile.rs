@@ -20,6 +20,9 @@ use crate::space::{KeyLimits, PacketSpace};
 use crate::time::Instant;
 
 mod attacks;
+mod bystander;
+
+use bystander::{BYSTANDER, Bystander};
 
 /// Where the hostile peer sends from.
 const HOSTILE: ([u8; 4], u16) = ([10, 6, 6, 6], 666);
@@ -28,6 +31,9 @@ const HOSTILE: ([u8; 4], u16) = ([10, 6, 6, 6], 666);
 #[derive(Default)]
 struct Victim {
     delivered: u64,
+    /// An honest peer, whose messages are counted by themselves.
+    bystander: Option<PublicKey>,
+    from_bystander: u64,
     /// Messages are held, as in a queue that nobody reads.
     holds: bool,
 }
@@ -43,7 +49,11 @@ impl Application for Victim {
     fn generation(&self) -> u32 {
         0
     }
-    fn deliver(&mut self, _: Incoming<'_>) -> Result<Disposition, Refusal> {
+    fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
+        if self.bystander.as_ref() == Some(message.sender) {
+            self.from_bystander += 1;
+            return Ok(Disposition::Consumed);
+        }
         self.delivered += 1;
         Ok(if self.holds { Disposition::Held } else { Disposition::Consumed })
     }
@@ -65,6 +75,13 @@ struct Siege {
     /// Whether the attacker acknowledges what it is sent.
     acknowledges: bool,
     memory_high: usize,
+    bystander: Bystander,
+    identity: Identity,
+    shards: u8,
+    /// Added to the packet numbers of what is sent.
+    jump: u64,
+    /// Handshakes so far.
+    dials: u32,
 }
 
 impl Siege {
@@ -88,18 +105,10 @@ impl Siege {
         let mut endpoint = Endpoint::new(config, &identity, entropy).unwrap();
         let mut victim = Victim::default();
         let hostile = Identity::from_seed(&[6; 32]);
-        let credentials = Credentials::new(&hostile).unwrap();
-        let mut dial = Dial::new(&credentials, identity.public_key(), "", 77, [9; 8], 0).unwrap();
-        let from = SocketAddr::from(HOSTILE);
-        let mut out = Vec::new();
-        dial.hello(None, &mut out);
-        endpoint.handle_datagram(now, from, &mut out, &mut victim);
-        let mut reply = Vec::new();
-        endpoint.poll_transmit(now, &mut reply).expect("a reply to a hello");
-        let established = dial.handle_reply(&mut reply).expect("a good reply");
-        let mut finish = Vec::new();
-        dial.finish(&mut finish);
-        endpoint.handle_datagram(now, from, &mut finish, &mut victim);
+        let bystander = Bystander::new(now, identity.public_key());
+        victim.bystander = Some(bystander.key);
+        let established =
+            shake(now, &hostile, identity.public_key(), 0, (&mut endpoint, &mut victim));
         let key = hostile.public_key();
         let mut siege = Self {
             now,
@@ -112,20 +121,42 @@ impl Siege {
             answers: 0,
             acknowledges: true,
             memory_high: 0,
+            bystander,
+            identity: hostile,
+            shards,
+            jump: 0,
+            dials: 1,
         };
+        siege.send(&siege.greeting());
+        siege.turn();
+        assert!(siege.is_connected(), "the siege begins with a session");
+        siege
+    }
+
+    fn greeting(&self) -> Vec<u8> {
         let mut greeting = Vec::new();
         Record::Greeting(Greeting {
             incarnation: [6; 16],
             name: "mallory".into(),
-            shards,
+            shards: self.shards,
             placement_salt: [0; 32],
             message_bytes_max: 64 << 20,
         })
         .write(&mut greeting);
-        siege.send(&greeting);
-        siege.turn();
-        assert!(siege.is_connected(), "the siege begins with a session");
-        siege
+        greeting
+    }
+
+    /// Shakes hands for a further association of the same session, which is used from here on.
+    fn redial(&mut self) {
+        // Whatever waits to leave goes before the REPLY.
+        self.turn();
+        let victim = self.endpoint.public_key();
+        let (endpoint, app) = (&mut self.endpoint, &mut self.victim);
+        self.established = shake(self.now, &self.identity, victim, self.dials, (endpoint, app));
+        self.dials += 1;
+        self.spaces.clear();
+        self.send(&self.greeting());
+        self.turn();
     }
 
     fn is_connected(&self) -> bool {
@@ -161,7 +192,7 @@ impl Siege {
     }
 
     fn send_as(&mut self, shard: u8, frames: &[u8]) {
-        let (now, index) = (self.now, self.established.remote_index);
+        let (now, index, jump) = (self.now, self.established.remote_index, self.jump);
         let space = self.space(shard);
         let packet_number = space.next_number(now, || 1).unwrap();
         let header = LaneHeader {
@@ -170,7 +201,7 @@ impl Siege {
             association: index,
             sender_shard: shard,
             ack_now: true,
-            packet_number,
+            packet_number: packet_number + jump,
         };
         let mut datagram = vec![0; HEADER_BYTES];
         datagram.extend_from_slice(frames);
@@ -184,9 +215,22 @@ impl Siege {
     fn turn(&mut self) {
         let mut run = Vec::new();
         let mut received = Vec::new();
-        while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut run) {
-            received.extend(run.chunks(transmit.segment_bytes).map(<[u8]>::to_vec));
+        self.bystander.begin_turn(self.now);
+        loop {
+            let mut spoke = self.bystander.speak(self.now, &mut self.endpoint, &mut self.victim);
+            while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut run) {
+                if transmit.to == SocketAddr::from(BYSTANDER) {
+                    spoke = true;
+                    self.bystander.hear(self.now, &mut run, transmit.segment_bytes);
+                } else {
+                    received.extend(run.chunks(transmit.segment_bytes).map(<[u8]>::to_vec));
+                }
+            }
+            if !spoke {
+                break;
+            }
         }
+        self.bystander.check(&self.endpoint, &self.victim);
         while let Some(event) = self.endpoint.poll_event() {
             self.events.push(event);
         }
@@ -229,4 +273,28 @@ impl Siege {
             _ => None,
         })
     }
+}
+
+/// A handshake of the hostile peer, its dials told apart by number.
+fn shake(
+    now: Instant,
+    hostile: &Identity,
+    victim: PublicKey,
+    number: u32,
+    (endpoint, app): (&mut Endpoint, &mut Victim),
+) -> Established {
+    let credentials = Credentials::new(hostile).unwrap();
+    let dial_id = [9 + number as u8; 8];
+    let mut dial = Dial::new(&credentials, victim, "", 77 + number, dial_id, 0).unwrap();
+    let from = SocketAddr::from(HOSTILE);
+    let mut out = Vec::new();
+    dial.hello(None, &mut out);
+    endpoint.handle_datagram(now, from, &mut out, app);
+    let mut reply = Vec::new();
+    endpoint.poll_transmit(now, &mut reply).expect("a reply to a hello");
+    let established = dial.handle_reply(&mut reply).expect("a good reply");
+    let mut finish = Vec::new();
+    dial.finish(&mut finish);
+    endpoint.handle_datagram(now, from, &mut finish, app);
+    established
 }

@@ -138,7 +138,8 @@ impl Lane {
         let flows = self.in_flows.iter().flatten();
         memory.flows += self.in_flows.capacity() * size_of::<Option<InFlow>>()
             + self.grants_due.capacity() * size_of::<u32>()
-            + flows.clone().map(|flow| flow.name.len()).sum::<usize>();
+            + flows.clone().map(|flow| flow.name.len()).sum::<usize>()
+            + self.orders.held_bytes();
         memory.queued += flows.map(|flow| flow.received - flow.consumed).sum::<u64>();
         memory.refusals += self.refusals.capacity() * size_of::<RefusedMessage>()
             + self.refusals_told.capacity() * size_of::<(u64, u64)>();

@@ -2,15 +2,18 @@
 //! sequences that will not come, and the newest stamp of a value.
 //!
 //! What always holds: messages leave in the order of their sequences, each once; a message held has been charged to its
-//! flow's credit, which bounds how many there are; sequences known to be gone are bounded by [`GONE_MAX`].
+//! flow's credit, which bounds how many there are; sequences known to be gone are bounded by the
+//! peer's room.
 
 use std::collections::BTreeMap;
 
 use crate::endpoint::ReplyTo;
 use crate::frame::Run;
 
-/// Runs of sequences gone, ahead of what is awaited, on one lane.
-const GONE_MAX: usize = 16_384;
+/// Memory of one flow's order: its entry in a tree that may be half empty.
+pub(crate) const ORDER_BYTES: usize = 2 * size_of::<(u32, Order)>();
+/// Memory of one place ahead of what is awaited.
+const SLOT_BYTES: usize = 2 * size_of::<(u64, Slot)>();
 
 /// A message that waits for its turn.
 #[derive(Debug)]
@@ -104,9 +107,19 @@ impl Orders {
         }
     }
 
-    /// Whether these runs find room.
-    pub(crate) fn has_room(&self, runs: &[Run]) -> bool {
-        self.gone + runs.len() <= GONE_MAX
+    /// Runs of sequences remembered that will not come.
+    pub(crate) fn gone(&self) -> usize {
+        self.gone
+    }
+
+    /// Whether a flow has an order yet.
+    pub(crate) fn knows(&self, alias: u32) -> bool {
+        self.flows.contains_key(&alias)
+    }
+
+    /// Memory held, but for messages that wait.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.flows.len() * ORDER_BYTES + self.gone * SLOT_BYTES
     }
 
     /// Sequences that will not come. The caller then asks [`Orders::take_next`].

@@ -5,7 +5,7 @@
 
 use crate::limits::{
     FLOWS_BYTES_MAX, Limits, PARTS_SLACK_BYTES, PEER_FIXED_BYTES, REFUSALS_MAX,
-    REFUSALS_PER_BLOCK_MAX,
+    REFUSALS_PER_BLOCK_MAX, SEQUENCES_GONE_MAX,
 };
 
 /// What is left of a peer's budgets.
@@ -19,6 +19,8 @@ pub(crate) struct Room {
     pub(crate) flows: usize,
     /// Refusals that may be remembered.
     pub(crate) refusals: usize,
+    /// Runs of sequences given up that may be remembered.
+    pub(crate) gone: usize,
     parts_tight: usize,
 }
 
@@ -34,6 +36,7 @@ impl Room {
             best_effort_parts: assembled / 5 + PARTS_SLACK_BYTES,
             flows: FLOWS_BYTES_MAX,
             refusals: REFUSALS_MAX,
+            gone: SEQUENCES_GONE_MAX,
             parts_tight: parts / 2,
         }
     }

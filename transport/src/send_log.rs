@@ -239,6 +239,11 @@ impl SendLog {
         !self.notify.is_empty() || self.parked > 0
     }
 
+    /// Bytes of payloads kept.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Whether the log is so full that acknowledgements should come at once.
     #[inline]
     pub(crate) fn is_half_full(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::limits::{
     ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, Limits, TAG_BYTES,
 };
 use crate::ranges::{RangeSet, ack_size_max, encode_ack};
-use crate::replay::{ReplayWindow, Verdict};
+use crate::replay::{PACKETS_MAX, ReplayWindow, Verdict};
 use crate::sent::SentPackets;
 use crate::time::Instant;
 
@@ -22,6 +22,9 @@ const SKIP_EVERY: u64 = 2_048;
 
 /// The replay window spans at least what arrives in this time: so much later a datagram may come by another path.
 const RATE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Memory of the ranges to acknowledge.
+pub(crate) const RANGES_BYTES: usize = 2 * ACK_RANGES_MAX * size_of::<u64>();
 
 /// Why a datagram did not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub(crate) struct PacketSpace {
     forged: u64,
     /// When the rate of arrivals was last looked at, and the highest number then.
     rate_mark: (Instant, u64),
+    /// Packets that the replay window should span, when that is more than it does.
+    window_wanted: Option<u64>,
 }
 
 impl PacketSpace {
@@ -96,6 +101,7 @@ impl PacketSpace {
             limits,
             forged: 0,
             rate_mark: (Instant::default(), 0),
+            window_wanted: None,
         }
     }
 
@@ -107,7 +113,7 @@ impl PacketSpace {
 
     /// Memory of the replay window and the ranges to acknowledge.
     pub(crate) fn window_bytes(&self) -> usize {
-        self.replay.packets() as usize / 8 + 2 * ACK_RANGES_MAX * size_of::<u64>()
+        self.replay.packets() as usize / 8 + RANGES_BYTES
     }
 
     /// Opens a datagram in place; the payload is what lies between header and tag.
@@ -228,7 +234,7 @@ impl PacketSpace {
         true
     }
 
-    /// Keeps the replay window at least as long as what arrives in [`RATE_INTERVAL`].
+    /// Asks for a replay window at least as long as what arrives in [`RATE_INTERVAL`].
     #[cold]
     fn on_rate(&mut self, now: Instant) {
         let (then, number) = self.rate_mark;
@@ -236,9 +242,30 @@ impl PacketSpace {
         let elapsed = now.saturating_duration_since(then).max(RATE_INTERVAL);
         let arrived = u128::from(highest - number) * RATE_INTERVAL.as_nanos() / elapsed.as_nanos();
         if arrived > self.replay.packets().into() {
-            self.replay.grow(arrived as u64);
+            self.window_wanted = Some(arrived as u64);
         }
         self.rate_mark = (now, highest);
+    }
+
+    /// Whether so much arrives that the replay window should grow.
+    #[inline]
+    pub(crate) fn wants_window(&self) -> bool {
+        self.window_wanted.is_some()
+    }
+
+    /// Lets the replay window grow as far as wanted and as there is room, which it takes.
+    #[cold]
+    pub(crate) fn grow_window(&mut self, room: &mut usize) {
+        let Some(wanted) = self.window_wanted.take() else { return };
+        let held = self.replay.packets();
+        let mut packets = wanted.min(PACKETS_MAX as u64).next_power_of_two();
+        while packets > held && (packets - held) as usize / 8 > *room {
+            packets /= 2;
+        }
+        if packets > held {
+            *room -= (packets - held) as usize / 8;
+            self.replay.grow(packets);
+        }
     }
 
     /// Number of the next datagram; `None` when the keys are used up.

@@ -1,11 +1,14 @@
 //! Goal: whatever a proven peer sends, it makes us hold at most `peer_bytes_max`; it is closed with a reason, or what is too much
 //! is dropped and counted; others notice nothing.
 
+use std::time::Duration;
+
 use super::Siege;
 use crate::endpoint::{Limits, Service};
-use crate::frame::{self, Bind, Record};
+use crate::frame::{self, Bind, Record, Run};
 use crate::limits::{
-    ALIASES_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX, PEER_FIXED_BYTES, REFUSALS_MAX, SENT_RECORDS_MAX,
+    ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX, KEYS_BYTES_MAX,
+    PEER_FIXED_BYTES, REFUSALS_MAX, SENT_RECORDS_MAX, SEQUENCES_GONE_MAX, WINDOW_GROWTH_BYTES_MAX,
 };
 use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head, Target};
 use crate::varint;
@@ -357,4 +360,91 @@ fn after_a_violation_nothing_more_is_taken() {
     assert_eq!((after.violations, after.datagrams_taken), (1, before.datagrams_taken));
     siege.turn();
     assert!(siege.end().unwrap().contains("unknown frame type"), "{:?}", siege.end());
+}
+
+#[test]
+fn windows_of_all_lanes_under_all_keys_stay_within_the_room() {
+    let limits = small();
+    let mut siege = Siege::with_shards(limits.clone(), 255);
+    // Acknowledged greetings and anything but a greeting would make keys be used, and older ones be erased.
+    siege.acknowledges = false;
+    for dial in 0..=ASSOCIATIONS_KEPT_MAX {
+        let frames = siege.greeting();
+        for step in 0..3 {
+            siege.jump = step * 300_000;
+            for shard in 0..255 {
+                siege.send_as(shard, &frames);
+            }
+            siege.turn();
+            siege.now += Duration::from_millis(10);
+        }
+        siege.jump = 0;
+        if dial < ASSOCIATIONS_KEPT_MAX {
+            siege.redial();
+        }
+    }
+    assert_within(&siege, &limits);
+    let (keys, erased) = (siege.memory().keys, siege.endpoint.counters().associations_erased);
+    assert!(keys > ASSOCIATIONS_KEPT_MAX * WINDOW_GROWTH_BYTES_MAX, "{keys} {erased} erased");
+    assert!(keys <= KEYS_BYTES_MAX, "{keys}");
+    assert!(siege.is_connected(), "{:?}", siege.end());
+}
+
+#[test]
+fn records_of_many_lanes_count_together() {
+    let limits = small();
+    let mut siege = Siege::with_shards(limits.clone(), 255);
+    siege.acknowledges = false;
+    for shard in 0..255 {
+        siege.send_as(shard, &bind(0, "ok".into()));
+        siege.turn();
+    }
+    let mut pings = 0;
+    while siege.is_connected() && pings < 3 * SENT_RECORDS_MAX {
+        for shard in 0..255 {
+            siege.send_as(shard, &[frame::PING]);
+        }
+        pings += 255;
+        siege.turn();
+    }
+    assert!(siege.end().is_some_and(|end| end.contains("acknowledges nothing")), "{pings}");
+    assert_within(&siege, &limits);
+}
+
+#[test]
+fn sequences_given_up_are_bounded_over_all_lanes() {
+    let limits = small();
+    let mut siege = Siege::with_shards(limits.clone(), 255);
+    let gone = |siege: &mut Siege, shard: u8, alias: u32, first: u64| {
+        let run = |n: u64| Run { alias, first: first + 2 * n, count: 1 };
+        let mut frames = Vec::new();
+        frame::write_skip(0, 0, 0, &(0..64).map(run).collect::<Vec<_>>(), &mut frames);
+        siege.send_as(shard, &frames);
+    };
+    for shard in 0..255 {
+        for number in 0..64 {
+            gone(&mut siege, shard, 0, 1 + 128 * number);
+        }
+        siege.turn();
+    }
+    assert_within(&siege, &limits);
+    let dropped = siege.endpoint.counters().dropped_order_limit;
+    assert_eq!(dropped, 255 * 64 - (SEQUENCES_GONE_MAX / 64) as u64);
+    assert!(siege.is_connected(), "{:?}", siege.end());
+    // Sequences that are next are forgotten at once, but that they were is remembered.
+    let mut siege = Siege::with_shards(limits.clone(), 255);
+    'lanes: for shard in 0..255 {
+        for alias in 0..ALIASES_MAX as u32 / 64 {
+            let run = |n: u32| Run { alias: 64 * alias + n, first: 0, count: 1 };
+            let mut frames = Vec::new();
+            frame::write_skip(0, 0, 0, &(0..64).map(run).collect::<Vec<_>>(), &mut frames);
+            siege.send_as(shard, &frames);
+        }
+        siege.turn();
+        if !siege.is_connected() {
+            break 'lanes;
+        }
+    }
+    assert_within(&siege, &limits);
+    assert!(siege.end().is_some_and(|end| end.contains("sequences")), "{:?}", siege.end());
 }

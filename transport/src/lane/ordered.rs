@@ -10,7 +10,8 @@ use crate::flows::charge;
 use crate::frame::{Reason, Run, SkipHead};
 use crate::limits::BLOCK_WINDOW;
 use crate::message::{Sequence, Target};
-use crate::order::{Held, Turn};
+use crate::order::{Held, ORDER_BYTES, Turn};
+use crate::room::Room;
 
 impl Lane {
     /// A whole message with a sequence, charged already.
@@ -77,11 +78,25 @@ impl Lane {
         generation: u32,
         alias: u32,
     ) -> Result<(), Fault> {
-        while let Some(Held { mut body, request, end }) = self.orders.take_next(alias) {
+        loop {
+            let gone = self.orders.gone();
+            let next = self.orders.take_next(alias);
+            rx.room.gone += gone - self.orders.gone();
+            let Some(Held { mut body, request, end }) = next else { return Ok(()) };
             let binding = self.in_flow(rx, generation, alias, None)?.binding;
             let (body, service) = (Body::Assembled(&mut body), Service::Ordered);
             self.hand_over(rx, alias, binding, body, request, Some(end), service);
         }
+    }
+
+    /// Notes a run of sequences that will not come, out of the peer's room.
+    fn skip_run(&mut self, room: &mut Room, run: Run) -> Result<(), Fault> {
+        if !self.orders.knows(run.alias) && !room.take_flow(ORDER_BYTES) {
+            return Err(Fault::OverMemory("sequences of too many flows given up"));
+        }
+        let gone = self.orders.gone();
+        self.orders.skip(run);
+        room.gone -= self.orders.gone() - gone;
         Ok(())
     }
 
@@ -97,7 +112,7 @@ impl Lane {
         if end > self.window.floor() + BLOCK_WINDOW {
             return Err(Fault::Violation("blocks given up that could not have been sent"));
         }
-        if !self.orders.has_room(runs) {
+        if rx.room.gone < runs.len() {
             return Err(Fault::OrderLimit);
         }
         let is_needed = self.refusals.first().is_none_or(|first| first.0 >= self.settled_floor());
@@ -121,7 +136,7 @@ impl Lane {
             return Ok(());
         }
         for run in runs {
-            self.orders.skip(*run);
+            self.skip_run(rx.room, *run)?;
             self.hand_over_waiting(rx, generation, run.alias)?;
         }
         Ok(())

@@ -84,7 +84,7 @@ use super::{
     ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BEST_EFFORT_PARTS_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX,
     GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN, HANDSHAKES_WAITING_MAX,
     HEARTBEAT_INTERVAL_MAX, HELLO_REPLIES_MAX, REFUSALS_MAX, REFUSED_CREDIT_BYTES,
-    SENT_RECORDS_MAX, UNBOUND_CREDIT_BYTES,
+    SENT_RECORDS_MAX, SEQUENCES_GONE_MAX, UNBOUND_CREDIT_BYTES, WINDOW_GROWTH_BYTES_MAX,
 };
 
 table! {
@@ -93,7 +93,7 @@ table! {
         message_bytes_max: "at most 64 Mi", "a longer message is not taken: too large", rejected_too_large;
         log_bytes_max: "at least 16 datagrams", "no message is taken until some are settled: full", rejected_full;
         queue_bytes_max: "any", "no message is taken until there is a session: full", rejected_full;
-        peer_bytes_max: "at least 20 Mi and 5/4 of message_bytes_max", "blocks that would exceed it are dropped and come again; other excess ends the session", peers_over_memory;
+        peer_bytes_max: "at least 30 Mi and 5/4 of message_bytes_max", "blocks that would exceed it are dropped and come again; other excess ends the session", peers_over_memory;
         peers_max: "1 to 16 Mi", "a stranger that was silent for give_up is forgotten; if there is none, the new dialler is dropped", dropped_peers_full;
         half_open_max: "at least 1", "from half of it diallers prove their address; at it one older than a second makes room, else the new one is dropped", dropped_half_open_full;
         hellos_per_second: "at least 1", "diallers prove their address before any work is done for them", cookies_sent;
@@ -113,6 +113,8 @@ table! {
         BLOCK_WINDOW: "a block beyond it is dropped and comes again", dropped_block_window;
         FLOWS_BYTES_MAX: "a peer that binds more ends its session", peers_over_memory;
         REFUSALS_MAX: "blocks are dropped until refusals are acknowledged", dropped_refusal_limit;
+        SEQUENCES_GONE_MAX: "of sequences given up no more are noted until those before them have come", dropped_order_limit;
+        WINDOW_GROWTH_BYTES_MAX: "replay windows grow no further; what comes later than they span is dropped", dropped_too_old;
         SENT_RECORDS_MAX: "a peer that acknowledges nothing ends its session", peers_over_memory;
         HEARTBEAT_INTERVAL_MAX: "a silent watched peer is asked for a sign of life", heartbeats_sent;
         REFUSED_CREDIT_BYTES: "a flow that is refused has no more outstanding: full", rejected_full;

@@ -86,6 +86,9 @@ impl Peer {
         match taken {
             Ok(taken) => {
                 space.on_received(now, header, taken.eliciting, ack_delay);
+                if space.wants_window() {
+                    association.grow_window(header.sender_shard);
+                }
                 if taken.chosen && session.peer_sends_on != header.association {
                     session.on_peer_moved(common, now, header.association);
                 }
