@@ -4,6 +4,7 @@
 //! status is 0 for success, 1 for a fault, 2 for a command line that cannot be read.
 
 mod keys;
+mod peers;
 mod policies;
 
 use std::error::Error;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use peers::Decision;
 
 /// Secure, reliable messaging by public key.
 #[derive(Parser)]
@@ -36,6 +39,46 @@ enum Command {
     /// Work with policies: who may do what.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Work with the keep of a stopped node: whom it knows, who waits, who is accepted.
+    #[command(subcommand)]
+    Peers(PeersCommand),
+}
+
+#[derive(Subcommand)]
+enum PeersCommand {
+    /// Show the keys of a keep; a running node's too.
+    List {
+        #[command(flatten)]
+        keep: KeepArgument,
+    },
+    /// Accept a key, known or not.
+    Accept {
+        #[command(flatten)]
+        keep: KeepArgument,
+        /// The public key.
+        key: String,
+    },
+    /// Reject a key, known or not, until told otherwise.
+    Reject {
+        #[command(flatten)]
+        keep: KeepArgument,
+        /// The public key.
+        key: String,
+    },
+    /// Forget a key: its next contact is its first.
+    Forget {
+        #[command(flatten)]
+        keep: KeepArgument,
+        /// The public key.
+        key: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct KeepArgument {
+    /// The file of the keep.
+    #[arg(long, value_name = "FILE")]
+    keep: PathBuf,
 }
 
 #[derive(Subcommand)]
@@ -62,5 +105,11 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Keygen { path } => keys::generate(&path),
         Command::Key { path } => keys::show(&path),
         Command::Policy(PolicyCommand::Check { file }) => policies::check(&file),
+        Command::Peers(command) => match command {
+            PeersCommand::List { keep } => peers::list(&keep.keep),
+            PeersCommand::Accept { keep, key } => peers::decide(&keep.keep, &key, Decision::Accept),
+            PeersCommand::Reject { keep, key } => peers::decide(&keep.keep, &key, Decision::Reject),
+            PeersCommand::Forget { keep, key } => peers::decide(&keep.keep, &key, Decision::Forget),
+        },
     }
 }

@@ -102,6 +102,41 @@ fn a_policy_is_checked_line_by_line() {
 }
 
 #[test]
+fn a_stopped_nodes_keep_is_listed_and_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |name: &str| field(&words(folder.path(), &["keygen", name]), "public key");
+    let (alice, bob) = (key("alice.key"), key("bob.key"));
+    let peers = |verb, key| words(folder.path(), &["peers", verb, "--keep", "keep.toml", key]);
+    let list = || words(folder.path(), &["peers", "list", "--keep", "keep.toml"]);
+    let missing = fault(folder.path(), &["peers", "accept", "--keep", "keep.toml", &alice]);
+    assert!(missing.contains("keep.toml"), "{missing}");
+    let mut file = cubed::KeepFile::open(folder.path().join("keep.toml"), "").unwrap();
+    file.reject(&alice.parse().unwrap()).unwrap();
+    file.save().unwrap();
+    let used = fault(folder.path(), &["peers", "accept", "--keep", "keep.toml", &alice]);
+    assert!(used.contains("running node"), "{used}");
+    assert!(list().contains("keys: 1, waiting: 0"), "a keep in use can be listed");
+    drop(file);
+
+    assert!(peers("accept", &alice).starts_with("accepted"));
+    assert!(peers("reject", &bob).starts_with("rejected"));
+    let listed = list();
+    assert!(listed.contains(&format!("accepted  {alice}")), "{listed}");
+    assert!(listed.contains(&format!("rejected  {bob}")), "{listed}");
+    assert!(peers("forget", &bob).starts_with("forgotten"));
+    assert!(!list().contains(&bob));
+    let unknown = fault(folder.path(), &["peers", "forget", "--keep", "keep.toml", &bob]);
+    assert!(unknown.contains("nothing is known of this key"), "{unknown}");
+    fault(folder.path(), &["peers", "accept", "--keep", "keep.toml", "not-a-key"]);
+
+    let path = folder.path().join("keep.toml");
+    let text = fs::read_to_string(&path).unwrap().replace("accepted", "acepted");
+    fs::write(&path, text).unwrap();
+    let damaged = fault(folder.path(), &["peers", "list", "--keep", "keep.toml"]);
+    assert!(damaged.contains("keep.toml:7: \"acepted\" is no state"), "{damaged}");
+}
+
+#[test]
 fn a_command_line_that_cannot_be_read_has_its_own_status() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&[][..], &["keygen"], &["ping"], &["policy", "mend", "a"]] {

@@ -21,4 +21,7 @@ pub mod address;
 pub mod generation;
 pub mod placement;
 pub mod policy;
+
+pub mod keep;
+
 pub mod table;

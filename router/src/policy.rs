@@ -14,6 +14,9 @@
 //! A `*` may only stand as the last segment, where it stands for one or more segments: `orders.*`
 //! covers `orders.new` and `orders.new.eu`, but neither `orders` nor `ordersx`; `*` alone covers
 //! every flow. Several rules may name one key; together they allow what any of them allows.
+//!
+//! `key = "accepted"` stands for every key that the channel's keep has accepted (see [`crate::keep`]). Without such a rule
+//! an accepted key has a session and may do nothing in it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +30,7 @@ use toml::Spanned;
 use crate::address::{FlowName, NameError};
 use crate::generation::Generation;
 
+pub(crate) use error::line_of;
 pub use error::{PolicyError, PolicyFault};
 
 mod error;
@@ -37,10 +41,15 @@ static POLICIES: Generation = Generation::new();
 /// Longest policy file that is read, bytes: 64 k rules of 256 bytes.
 pub const POLICY_BYTES_MAX: u64 = 16 << 20;
 
+/// In place of a key: every key that the keep has accepted.
+const ACCEPTED: &str = "accepted";
+
 /// Rules about who may do what. Immutable: change the rules by swapping the policy.
 #[derive(Clone, Debug)]
 pub struct Policy {
     rules: HashMap<PublicKey, Vec<Rule>>,
+    /// For keys that the keep has accepted.
+    accepted: Vec<Rule>,
     open: bool,
     generation: u32,
 }
@@ -48,7 +57,8 @@ pub struct Policy {
 impl Policy {
     /// Admits nobody and allows nothing.
     pub fn deny() -> Self {
-        Self { rules: HashMap::new(), open: false, generation: POLICIES.advance() }
+        let (rules, accepted) = (HashMap::new(), Vec::new());
+        Self { rules, accepted, open: false, generation: POLICIES.advance() }
     }
 
     /// Admits everybody who proves a key, and allows everything. For first steps and tests.
@@ -78,8 +88,10 @@ impl Policy {
             toml::from_str(text).map_err(|error| PolicyError::from_toml(text, &error))?;
         let mut policy = Self::deny();
         for entry in file.rule {
-            let (key, rule) = entry.check(text)?;
-            policy.rules.entry(key).or_default().push(rule);
+            match entry.check(text)? {
+                (Some(key), rule) => policy.rules.entry(key).or_default().push(rule),
+                (None, rule) => policy.accepted.push(rule),
+            }
         }
         Ok(policy)
     }
@@ -93,6 +105,14 @@ impl Policy {
         self
     }
 
+    /// Adds a rule for every key that the keep has accepted.
+    #[must_use]
+    pub fn with_accepted_rule(mut self, flows: FlowPattern, verbs: &[Verb]) -> Self {
+        self.accepted.push(Rule { flows, verbs: Verbs::of(verbs) });
+        self.generation = POLICIES.advance();
+        self
+    }
+
     /// Whether this key may have a session at all: some rule names it.
     pub fn admits(&self, key: &PublicKey) -> bool {
         self.open || self.rules.contains_key(key)
@@ -102,6 +122,12 @@ impl Policy {
     pub fn allows(&self, key: &PublicKey, verb: Verb, flow: &str) -> bool {
         let covered = |rule: &Rule| rule.verbs.contains(verb) && rule.flows.covers(flow);
         self.open || self.rules.get(key).is_some_and(|rules| rules.iter().any(covered))
+    }
+
+    /// Whether a key that the keep has accepted may do `verb` to `flow`.
+    pub fn allows_accepted(&self, verb: Verb, flow: &str) -> bool {
+        let covered = |rule: &Rule| rule.verbs.contains(verb) && rule.flows.covers(flow);
+        self.open || self.accepted.iter().any(covered)
     }
 
     /// Whether everybody is admitted; say so where people look.
@@ -121,7 +147,7 @@ impl Policy {
 
     /// How many rules there are.
     pub fn rules_count(&self) -> usize {
-        self.rules.values().map(Vec::len).sum()
+        self.accepted.len() + self.rules.values().map(Vec::len).sum::<usize>()
     }
 }
 
@@ -254,11 +280,15 @@ struct RuleEntry {
 }
 
 impl RuleEntry {
-    fn check(&self, text: &str) -> Result<(PublicKey, Rule), PolicyError> {
+    /// The rule, and whose it is; `None`: of every accepted key.
+    fn check(&self, text: &str) -> Result<(Option<PublicKey>, Rule), PolicyError> {
         let at = |start: usize, fault| PolicyError::at(text, start, fault);
-        let key = self.key.get_ref().parse::<PublicKey>().map_err(|error| {
-            at(self.key.span().start, PolicyFault::Key { reason: error.to_string() })
-        })?;
+        let key = match self.key.get_ref().as_str() {
+            ACCEPTED => None,
+            key => Some(key.parse::<PublicKey>().map_err(|error| {
+                at(self.key.span().start, PolicyFault::Key { reason: error.to_string() })
+            })?),
+        };
         let pattern = self.flow.get_ref();
         let flows = pattern.parse().map_err(|error| {
             at(self.flow.span().start, PolicyFault::Flow { pattern: pattern.clone(), error })

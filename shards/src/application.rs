@@ -5,44 +5,55 @@
 //! message costs one index and one bit.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use cubed_router::policy::{Policy, Verb};
+use cubed_router::policy::Verb;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, Disposition, Incoming, Outcome, PeerId, Refusal, Token,
+    Application, Binding, Body, ChannelId, Disposition, Incoming, Newcomer, Outcome, PeerId,
+    Refusal, Token, Verdict,
 };
 
 use crate::flows::Flows;
 use crate::outbox::Outbox;
+use crate::trust::ChannelTrust;
 use crate::waits::{End, Waits};
 
 /// The receiving side of one shard.
 pub(crate) struct Receiver {
     pub(crate) flows: Flows,
     pub(crate) waits: Waits,
-    pub(crate) policy: Arc<Policy>,
-    /// How often the policy was replaced.
-    pub(crate) policy_swaps: u32,
-    /// Peers that this node knows by configuration or has resolved: they may have a session, whatever
-    /// the policy lets them do in it.
-    pub(crate) known: HashSet<PublicKey>,
+    /// By channel, the default one first.
+    pub(crate) channels: Vec<ChannelTrust>,
+    /// How often somebody's rights may have changed: a policy replaced, a key accepted or not any more.
+    pub(crate) trust_changes: u32,
     pub(crate) outbox: Rc<RefCell<Outbox>>,
     pub(crate) now: Instant,
     pub(crate) bindings_refused: u64,
 }
 
 impl Application for Receiver {
-    fn admit(&mut self, key: &PublicKey) -> bool {
-        self.known.contains(key) || self.policy.admits(key)
+    fn admit(&mut self, channel: ChannelId, key: &PublicKey) -> bool {
+        self.channels[usize::from(channel.0)].admits(key)
     }
 
-    fn bind(&mut self, _peer: PeerId, key: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
-        let result = self.find_allowed(key, flow);
+    fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
+        let trust = &mut self.channels[usize::from(newcomer.channel.0)];
+        let (verdict, someone_lost) = trust.judge(newcomer);
+        self.trust_changes = self.trust_changes.wrapping_add(someone_lost.into());
+        verdict
+    }
+
+    fn bind(
+        &mut self,
+        channel: ChannelId,
+        _peer: PeerId,
+        key: &PublicKey,
+        flow: &str,
+    ) -> Result<Binding, Refusal> {
+        let result = self.find_allowed(channel, key, flow);
         if let Err(refusal) = result {
             self.bindings_refused += 1;
             tracing::info!(peer = %key.fingerprint(), flow, ?refusal, "flow refused to peer");
@@ -52,7 +63,7 @@ impl Application for Receiver {
 
     fn generation(&self) -> u32 {
         // Both parts only grow, so the sum changes whenever one of them does.
-        self.policy_swaps.wrapping_add(self.flows.generation())
+        self.trust_changes.wrapping_add(self.flows.generation())
     }
 
     #[inline]
@@ -84,14 +95,20 @@ impl Application for Receiver {
 }
 
 impl Receiver {
-    fn find_allowed(&self, key: &PublicKey, name: &str) -> Result<Binding, Refusal> {
-        let may = |verb, bit| u32::from(self.policy.allows(key, verb, name)) * bit;
+    fn find_allowed(
+        &self,
+        channel: ChannelId,
+        key: &PublicKey,
+        name: &str,
+    ) -> Result<Binding, Refusal> {
+        let trust = &self.channels[usize::from(channel.0)];
+        let may = |verb, bit| u32::from(trust.allows(key, verb, name)) * bit;
         let allowed = may(Verb::Send, MAY_SEND) | may(Verb::Request, MAY_REQUEST);
         if allowed == 0 {
             // Before the name is looked up: who may not use a flow need not learn whether it exists.
             return Err(Refusal::Denied);
         }
-        let (number, flow) = self.flows.find(name).ok_or(Refusal::NoSuchFlow)?;
+        let (number, flow) = self.flows.find(channel, name).ok_or(Refusal::NoSuchFlow)?;
         Ok(Binding {
             flow: pack(number, allowed),
             window_bytes: flow.window_bytes,

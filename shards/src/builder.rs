@@ -9,8 +9,9 @@ use cubed_router::address::check_label;
 use cubed_router::policy::Policy;
 use cubed_runtime::{SocketOptions, SpinPolicy};
 use cubed_transport::identity::{Identity, PublicKey};
-use cubed_transport::{ConfigError, Limits};
+use cubed_transport::{ConfigError, Limits, NodeMode};
 
+use crate::channel::{Channel, ChannelNames, Directory, KeepSettings};
 use crate::error::StartError;
 use crate::node::Node;
 use crate::shard::Shard;
@@ -21,6 +22,8 @@ pub(crate) type Lookup = Result<SocketAddr, (String, io::Error)>;
 
 /// A peer that the configuration knows.
 pub(crate) struct Peer {
+    /// The channel's name; empty for the default one.
+    pub(crate) channel: String,
     pub(crate) key: PublicKey,
     pub(crate) address: Lookup,
     pub(crate) name: Option<String>,
@@ -34,6 +37,11 @@ pub(crate) struct Peer {
 pub struct NodeBuilder {
     pub(crate) identity: Option<Identity>,
     pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) mode: NodeMode,
+    pub(crate) kind: u8,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) keep: Option<KeepSettings>,
     pub(crate) listen: Lookup,
     pub(crate) peers: Vec<Peer>,
     pub(crate) policy: Policy,
@@ -49,6 +57,11 @@ impl Default for NodeBuilder {
         Self {
             identity: None,
             name: String::new(),
+            role: String::new(),
+            mode: NodeMode::PLAIN,
+            kind: 0,
+            channels: Vec::new(),
+            keep: None,
             listen: Ok(SocketAddr::from(([0, 0, 0, 0], 0))),
             peers: Vec::new(),
             policy: Policy::deny(),
@@ -74,6 +87,36 @@ impl NodeBuilder {
         self
     }
 
+    /// What the node is among those of its channels, told to peers; at most 64 bytes. Default: its name.
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.role = role.into();
+        self
+    }
+
+    /// Flags of the node, told to peers. Default: [`NodeMode::PLAIN`].
+    pub fn mode(mut self, mode: NodeMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// A number of the application's own, told to peers. Default: 0.
+    pub fn kind(mut self, kind: u8) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// A channel beside the default one, with a trust of its own; at most 63.
+    pub fn channel(mut self, channel: Channel) -> Self {
+        self.channels.push(channel);
+        self
+    }
+
+    /// What becomes of keys that the policy does not name, on the default channel. Default: they are not admitted.
+    pub fn keep(mut self, keep: KeepSettings) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
     /// Where to listen: `"192.0.2.7:7530"`, `"[::]:7530"` for both address families, port 0 for any.
     pub fn listen(mut self, address: impl ToSocketAddrs + ToString) -> Self {
         self.listen = lookup(address);
@@ -82,7 +125,7 @@ impl NodeBuilder {
 
     /// A peer and where to dial it. It may have a session; what it may do in it, the policy says.
     pub fn peer(self, key: PublicKey, address: impl ToSocketAddrs + ToString) -> Self {
-        self.add_peer(key, lookup(address), None)
+        self.add_peer(String::new(), key, lookup(address), None)
     }
 
     /// As [`NodeBuilder::peer`], with a name to use in addresses on this node.
@@ -92,7 +135,18 @@ impl NodeBuilder {
         key: PublicKey,
         address: impl ToSocketAddrs + ToString,
     ) -> Self {
-        self.add_peer(key, lookup(address), Some(name.into()))
+        self.add_peer(String::new(), key, lookup(address), Some(name.into()))
+    }
+
+    /// As [`NodeBuilder::peer_named`], on a channel given by [`NodeBuilder::channel`].
+    pub fn peer_on(
+        self,
+        channel: impl Into<String>,
+        name: impl Into<String>,
+        key: PublicKey,
+        address: impl ToSocketAddrs + ToString,
+    ) -> Self {
+        self.add_peer(channel.into(), key, lookup(address), Some(name.into()))
     }
 
     /// Who may have a session, and what they may do. Default: [`Policy::deny`].
@@ -181,24 +235,48 @@ impl NodeBuilder {
         start::start(self, start)
     }
 
-    /// The names of peers, which must differ.
-    pub(crate) fn names(&self) -> Result<HashMap<String, PublicKey>, StartError> {
-        let mut names = HashMap::new();
+    /// The channels and the names of peers, which must differ on each.
+    pub(crate) fn directory(&self, own: PublicKey) -> Result<Directory, StartError> {
+        let names =
+            |name: &str, own| ChannelNames { name: name.to_owned(), own, peers: HashMap::new() };
+        let mut channels = vec![names("", own)];
+        for Channel { name, identity, .. } in &self.channels {
+            let own = identity.as_ref().map_or(own, |identity| identity.public_key());
+            channels.push(names(name, own));
+        }
+        let mut directory = Directory(channels);
         for peer in &self.peers {
-            let Some(name) = &peer.name else { continue };
             let wrong = |reason| StartError::Peer { reason };
+            let channel = directory.channel(&peer.channel);
+            let channel = channel.map_err(|error| wrong(error.to_string()))?;
+            let Some(name) = &peer.name else { continue };
             check_label(name).map_err(|error| wrong(format!("the peer name {name:?} {error}")))?;
+            let names = &mut directory.0[usize::from(channel.0)].peers;
             if names.insert(name.clone(), peer.key).is_some() {
                 return Err(wrong(format!("two peers are called {name:?}: rename one")));
             }
         }
-        Ok(names)
+        Ok(directory)
     }
 
-    fn check(&self) -> Result<(), StartError> {
+    /// Channel names and role; what else is wrong with them, the protocol engine says.
+    fn check_labels(&self) -> Result<(), StartError> {
         if !self.name.is_empty() {
             check_label(&self.name).map_err(StartError::Name)?;
         }
+        let wrong = |reason| StartError::Channel { reason };
+        if !self.role.is_empty() {
+            check_label(&self.role).map_err(|error| wrong(format!("the node's role {error}")))?;
+        }
+        for Channel { name, .. } in &self.channels {
+            check_label(name)
+                .map_err(|error| wrong(format!("the channel's name {name:?} {error}")))?;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        self.check_labels()?;
         if self.shards != 1 {
             let value = self.shards as u64;
             return Err(StartError::Shards { value });
@@ -218,8 +296,14 @@ impl NodeBuilder {
         Ok(())
     }
 
-    fn add_peer(mut self, key: PublicKey, address: Lookup, name: Option<String>) -> Self {
-        self.peers.push(Peer { key, address, name });
+    fn add_peer(
+        mut self,
+        channel: String,
+        key: PublicKey,
+        address: Lookup,
+        name: Option<String>,
+    ) -> Self {
+        self.peers.push(Peer { channel, key, address, name });
         self
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cubed_transport::identity::PublicKey;
-use cubed_transport::{FlowId, Outcome, PeerId, SendError, Service, Token};
+use cubed_transport::{FlowId, Outcome, PeerId, PeerInfo, SendError, Service, Token};
 
 use crate::attempt::{Attempt, Failure, Kind};
 use crate::error::{ConnectError, RequestError, Stopped, WaitError};
@@ -144,6 +144,11 @@ impl Destination {
     /// The peer's public key. `None` from within an inline handler.
     pub fn peer_key(&self) -> Option<PublicKey> {
         self.shared.try_state()?.endpoint.peer_key(self.flow.peer)
+    }
+
+    /// What the peer proved and told of itself; `None` while there is no session, and from within an inline handler.
+    pub fn peer_info(&self) -> Option<PeerInfo> {
+        self.shared.try_state()?.endpoint.peer_info(self.flow.peer)
     }
 
     pub(crate) fn flow_id(&self) -> FlowId {

@@ -8,6 +8,8 @@ use cubed_router::address::{AddressError, NameError};
 use cubed_runtime::{BindError, ExecutorError, RingError};
 use cubed_transport::{ConfigError, DialFailure, Refusal, SendError};
 
+use crate::keep_file::KeepFileError;
+
 /// Why a node did not start. Nothing of it is left running.
 #[derive(Debug)]
 pub enum StartError {
@@ -38,6 +40,13 @@ pub enum StartError {
         /// How many were asked for.
         value: u64,
     },
+    /// Caller: a channel cannot be made (its name breaks a rule or is another's), or the role breaks one.
+    Channel {
+        /// Which one, and what is wrong.
+        reason: String,
+    },
+    /// Caller or system: the file of a keep cannot be used.
+    Keep(KeepFileError),
     /// Caller: a peer cannot be added (twice the same name, the node's own key, too many).
     Peer {
         /// Which one, and what is wrong.
@@ -77,7 +86,8 @@ impl fmt::Display for StartError {
                 "{value} shards were asked for: there is one shard in this version, so leave \
                  `.shards` out"
             ),
-            Self::Peer { reason } => f.write_str(reason),
+            Self::Keep(error) => error.fmt(f),
+            Self::Channel { reason } | Self::Peer { reason } => f.write_str(reason),
             Self::Application(error) => write!(f, "the start function failed: {error}"),
             Self::Panicked(message) => write!(f, "the start function panicked: {message}"),
             Self::Bind(error) => error.fmt(f),
@@ -99,6 +109,7 @@ impl Error for StartError {
             Self::Bind(error) => Some(error),
             Self::Ring(error) => Some(error),
             Self::Executor(error) => Some(error),
+            Self::Keep(error) => Some(error),
             _ => None,
         }
     }
@@ -157,6 +168,8 @@ pub enum FlowError {
     Name(NameError),
     /// The shard has a flow of this name.
     Exists(String),
+    /// The node has no channel of this name.
+    UnknownChannel(String),
     /// A queue or message limit lies outside its range.
     Capacity {
         /// What was asked, bytes.
@@ -177,6 +190,7 @@ impl fmt::Display for FlowError {
             Self::Exists(name) => {
                 write!(f, "flow {name:?} has a receiver on this shard already: drop that one first")
             }
+            Self::UnknownChannel(name) => write_unknown_channel(f, name),
             Self::Capacity { bytes, min, max } => {
                 write!(f, "a limit of {bytes} bytes is not possible; choose {min} to {max}")
             }
@@ -204,6 +218,8 @@ pub enum ResolveError {
     Address(AddressError),
     /// No peer of this name is configured.
     UnknownNode(String),
+    /// The node has no channel of this name.
+    UnknownChannel(String),
     /// The address names a level that this version does not route by.
     Level(&'static str),
     /// The protocol engine did not take the peer or the flow.
@@ -224,8 +240,12 @@ impl fmt::Display for ResolveError {
                 "no peer is called {name:?} here: name it with `.peer_named`, or write its public \
                  key"
             ),
+            Self::UnknownChannel(name) => write_unknown_channel(f, name),
             Self::Level(level) => {
-                write!(f, "this version routes by node and flow only: leave the {level} part empty")
+                write!(
+                    f,
+                    "this version does not route by {level}: leave that part of the address empty"
+                )
             }
             Self::Send(error) => error.fmt(f),
             Self::InHandler => f.write_str(
@@ -249,6 +269,10 @@ impl From<AddressError> for ResolveError {
     fn from(error: AddressError) -> Self {
         Self::Address(error)
     }
+}
+
+fn write_unknown_channel(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    write!(f, "this node has no channel {name:?}: add it with `.channel(Channel::new({name:?}))`")
 }
 
 /// Why an awaited send ended without an outcome.

@@ -17,13 +17,22 @@ use crate::shared::Shared;
 pub struct FlowBuilder {
     shared: Rc<Shared>,
     name: String,
+    channel: String,
     message_bytes_max: Option<u64>,
     takes_requests: bool,
 }
 
 impl FlowBuilder {
     pub(crate) fn new(shared: Rc<Shared>, name: &str) -> Self {
-        Self { shared, name: name.to_owned(), message_bytes_max: None, takes_requests: true }
+        let (name, channel) = (name.to_owned(), String::new());
+        Self { shared, name, channel, message_bytes_max: None, takes_requests: true }
+    }
+
+    /// Registers the flow on this channel instead of the default one. A flow is on one channel: messages of the others
+    /// never reach it. To take them too, register the name on each of them.
+    pub fn channel(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.channel);
+        self
     }
 
     /// Refuses longer messages, before their first byte travels. Default: the node's limit, 64 MiB.
@@ -87,7 +96,9 @@ impl FlowBuilder {
 
     fn add(self, sink: Sink, window_bytes: u64, message_bytes_max: u64) -> Result<(), FlowError> {
         let name = FlowName::new(&self.name)?;
-        let mut flow = Flow::new(name, sink, window_bytes, message_bytes_max);
+        let unknown = |_| FlowError::UnknownChannel(self.channel.clone());
+        let channel = self.shared.facts.directory.channel(&self.channel).map_err(unknown)?;
+        let mut flow = Flow::new(channel, name, sink, window_bytes, message_bytes_max);
         flow.takes_requests = self.takes_requests;
         let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
         let added = state.receiver.flows.add(flow);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use cubed_router::address::FlowName;
 use cubed_transport::time::Instant;
-use cubed_transport::{Disposition, Incoming, Refusal, Service};
+use cubed_transport::{ChannelId, Disposition, Incoming, Refusal, Service};
 
 use crate::limits::MESSAGE_CHARGE_BYTES;
 use crate::message::{Context, Message};
@@ -28,6 +28,7 @@ pub(crate) enum Sink {
 
 /// One flow.
 pub(crate) struct Flow {
+    pub(crate) channel: ChannelId,
     pub(crate) name: FlowName,
     pub(crate) sink: Sink,
     pub(crate) window_bytes: u64,
@@ -40,12 +41,14 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn new(
+        channel: ChannelId,
         name: FlowName,
         sink: Sink,
         window_bytes: u64,
         message_bytes_max: u64,
     ) -> Self {
         Self {
+            channel,
             name,
             sink,
             window_bytes,
@@ -145,7 +148,8 @@ pub struct FlowStats {
 /// All flows of one shard.
 #[derive(Default)]
 pub(crate) struct Flows {
-    by_name: HashMap<FlowName, u32>,
+    /// By channel; grows as flows are registered.
+    by_name: Vec<HashMap<FlowName, u32>>,
     by_number: Vec<Option<Flow>>,
     generation: u32,
 }
@@ -153,22 +157,27 @@ pub(crate) struct Flows {
 impl Flows {
     /// Adds a flow; gives it back when the name is taken.
     pub(crate) fn add(&mut self, flow: Flow) -> Result<(), Flow> {
-        if let Some(present) = self.by_name.get(&flow.name) {
+        let channel = usize::from(flow.channel.0);
+        if self.by_name.len() <= channel {
+            self.by_name.resize_with(channel + 1, HashMap::new);
+        }
+        if let Some(present) = self.by_name[channel].get(&flow.name) {
             let present = *present;
             if self.get(present).is_some_and(|flow| !flow.is_closed()) {
                 return Err(flow);
             }
             self.by_number[present as usize] = None;
         }
-        self.by_name.insert(flow.name.clone(), self.by_number.len() as u32);
+        self.by_name[channel].insert(flow.name.clone(), self.by_number.len() as u32);
         self.by_number.push(Some(flow));
         self.generation = self.generation.wrapping_add(1);
         Ok(())
     }
 
     /// Removes a flow; whether there was one.
-    pub(crate) fn remove(&mut self, name: &str) -> bool {
-        let Some(number) = self.by_name.remove(name) else {
+    pub(crate) fn remove(&mut self, channel: ChannelId, name: &str) -> bool {
+        let names = self.by_name.get_mut(usize::from(channel.0));
+        let Some(number) = names.and_then(|names| names.remove(name)) else {
             return false;
         };
         self.by_number[number as usize] = None;
@@ -177,8 +186,8 @@ impl Flows {
     }
 
     /// The number and the flow of a name.
-    pub(crate) fn find(&self, name: &str) -> Option<(u32, &Flow)> {
-        let number = *self.by_name.get(name)?;
+    pub(crate) fn find(&self, channel: ChannelId, name: &str) -> Option<(u32, &Flow)> {
+        let number = *self.by_name.get(usize::from(channel.0))?.get(name)?;
         let flow = self.by_number.get(number as usize)?.as_ref()?;
         (!flow.is_closed()).then_some((number, flow))
     }
@@ -231,9 +240,11 @@ mod tests {
     use super::*;
     use crate::queue::{Capacity, Queue, QueueState};
 
+    const DEFAULT: ChannelId = ChannelId::DEFAULT;
+
     fn flow(name: &str) -> Flow {
         let sink = Sink::Handler(Box::new(|_, _| {}));
-        Flow::new(FlowName::new(name).unwrap(), sink, 1, 1)
+        Flow::new(DEFAULT, FlowName::new(name).unwrap(), sink, 1, 1)
     }
 
     #[test]
@@ -241,8 +252,21 @@ mod tests {
         let mut flows = Flows::default();
         assert!(flows.add(flow("a")).is_ok());
         assert!(flows.add(flow("a")).is_err());
-        assert_eq!(flows.find("a").unwrap().0, 0);
-        assert!(flows.find("b").is_none());
+        assert_eq!(flows.find(DEFAULT, "a").unwrap().0, 0);
+        assert!(flows.find(DEFAULT, "b").is_none());
+    }
+
+    #[test]
+    fn each_channel_has_names_of_its_own() {
+        let mut flows = Flows::default();
+        let garden = ChannelId(1);
+        assert!(flows.add(flow("a")).is_ok());
+        assert!(flows.find(garden, "a").is_none());
+        let there = Flow { channel: garden, ..flow("a") };
+        assert!(flows.add(there).is_ok());
+        assert_eq!(flows.find(garden, "a").unwrap().0, 1);
+        assert!(flows.remove(garden, "a") && flows.find(garden, "a").is_none());
+        assert_eq!(flows.find(DEFAULT, "a").unwrap().0, 0);
     }
 
     #[test]
@@ -250,10 +274,10 @@ mod tests {
         let mut flows = Flows::default();
         assert!(flows.add(flow("a")).is_ok());
         let before = flows.generation();
-        assert!(flows.remove("a") && !flows.remove("a"));
+        assert!(flows.remove(DEFAULT, "a") && !flows.remove(DEFAULT, "a"));
         assert_ne!(flows.generation(), before);
         assert!(flows.add(flow("a")).is_ok());
-        assert_eq!(flows.find("a").unwrap().0, 1);
+        assert_eq!(flows.find(DEFAULT, "a").unwrap().0, 1);
         assert!(flows.get_mut(0).is_none());
     }
 
@@ -263,9 +287,9 @@ mod tests {
         let state = QueueState::new(Capacity::bytes(100));
         let sink = Sink::Queue(Rc::clone(&state));
         let named = FlowName::new("q").unwrap();
-        assert!(flows.add(Flow::new(named, sink, 1, 1)).is_ok());
+        assert!(flows.add(Flow::new(DEFAULT, named, sink, 1, 1)).is_ok());
         drop(Queue::new(state, Rc::default()));
-        assert!(flows.find("q").is_none());
+        assert!(flows.find(DEFAULT, "q").is_none());
         assert!(flows.add(flow("q")).is_ok());
     }
 }

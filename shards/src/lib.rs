@@ -16,10 +16,17 @@
 
 mod limits;
 
+mod keep_file;
+
 mod error;
 
 mod block_on;
 mod entropy;
+
+mod keep_writer;
+
+mod channel;
+mod trust;
 
 mod tasks;
 mod waits;
@@ -58,6 +65,8 @@ mod watch;
 
 mod pump;
 
+mod node_keep;
+
 mod node;
 
 mod builder;
@@ -66,6 +75,7 @@ mod start;
 
 pub use block_on::block_on;
 pub use builder::{NodeBuilder, StartOutput};
+pub use channel::{Channel, KeepSettings};
 pub use destination::{
     Connect, Destination, Ready, Request, Sending, SendingAcknowledged, Sent, Settled,
 };
@@ -74,8 +84,10 @@ pub use error::{
 };
 pub use flow_builder::FlowBuilder;
 pub use flows::FlowStats;
+pub use keep_file::{KeepFile, KeepFileError};
 pub use message::{Context, Message, Responder};
 pub use node::{Node, Remote};
+pub use node_keep::{NodeKeep, NodeKeepError};
 pub use outgoing::{Ending, Outgoing, RemoteOutgoing};
 pub use presence::{PresenceEvent, PresenceEvents, PresenceSet};
 pub use queue::{Batch, BatchIter, BatchMessage, Capacity, Queue};
@@ -85,6 +97,7 @@ pub use tasks::Task;
 
 pub use bytes::Bytes;
 pub use cubed_router::address::{Address, FlowName};
+pub use cubed_router::keep::{Cause, Entry, Keep, KeepError, KeyState, Portrait, Trust};
 pub use cubed_router::policy::{FlowPattern, Policy, PolicyError, Verb};
 pub use cubed_runtime::{DriverStats, Sleep, SocketBuffers, SpinPolicy, TaskError};
 pub use cubed_transport::identity::{
@@ -92,6 +105,6 @@ pub use cubed_transport::identity::{
 };
 pub use cubed_transport::time::Instant;
 pub use cubed_transport::{
-    Counters, DialFailure, DownCause, Limits, Outcome, PeerPresence, PeerState, Priority, Refusal,
-    SendError, SendOptions, Service, Tally,
+    Counters, DialFailure, DownCause, Limits, NodeMode, Outcome, PeerInfo, PeerPresence, PeerState,
+    Priority, Refusal, SendError, SendOptions, Service, Tally,
 };

@@ -1,6 +1,5 @@
 //! The node as other threads see it: calls into its shards, statistics, drain and end.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +7,16 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cubed_router::address::{Address, FlowName, NodeName};
+use cubed_router::address::{Address, FlowName};
 use cubed_router::policy::Policy;
 use cubed_runtime::{ExecutorError, ExecutorThread};
-use cubed_transport::Outcome;
 use cubed_transport::identity::PublicKey;
+use cubed_transport::{ChannelId, Outcome, PeerInfo};
 
 use crate::builder::NodeBuilder;
+use crate::channel::Directory;
 use crate::error::{ConnectError, NodeError, RequestError, ResolveError, Stopped, WaitError};
+use crate::node_keep::NodeKeep;
 use crate::outgoing::RemoteOutgoing;
 use crate::outside::Gate;
 use crate::presence::{PresenceEvents, PresenceSet};
@@ -36,7 +37,7 @@ pub struct Node {
 pub(crate) struct NodeParts {
     pub(crate) public_key: PublicKey,
     pub(crate) local_addr: SocketAddr,
-    pub(crate) names: HashMap<String, PublicKey>,
+    pub(crate) directory: Directory,
     pub(crate) gates: Vec<Arc<Gate>>,
     pub(crate) threads: Vec<(ThreadId, ExecutorThread)>,
     pub(crate) fault: Fault,
@@ -45,7 +46,7 @@ pub(crate) struct NodeParts {
 struct Inner {
     public_key: PublicKey,
     local_addr: SocketAddr,
-    names: HashMap<String, PublicKey>,
+    directory: Directory,
     gates: Vec<Arc<Gate>>,
     thread_ids: Vec<ThreadId>,
     /// Locked while somebody waits for the threads, so that all others wait for the same end.
@@ -70,7 +71,7 @@ impl Node {
             inner: Arc::new(Inner {
                 public_key: parts.public_key,
                 local_addr: parts.local_addr,
-                names: parts.names,
+                directory: parts.directory,
                 gates: parts.gates,
                 thread_ids,
                 ending: Mutex::new(Ending::Running(threads)),
@@ -118,7 +119,31 @@ impl Node {
     ///
     /// [`ResolveError::Name`]. Whether the peer is known shows when something is sent.
     pub fn resolve(&self, key: PublicKey, name: &str) -> Result<Remote, ResolveError> {
-        Ok(Remote { gate: Arc::clone(&self.inner.gates[0]), key, flow: FlowName::new(name)? })
+        self.remote(ChannelId::DEFAULT, key, name)
+    }
+
+    /// As [`Node::resolve`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`ResolveError::UnknownChannel`].
+    pub fn resolve_on(
+        &self,
+        channel: &str,
+        key: PublicKey,
+        name: &str,
+    ) -> Result<Remote, ResolveError> {
+        self.remote(self.inner.directory.channel(channel)?, key, name)
+    }
+
+    fn remote(
+        &self,
+        channel: ChannelId,
+        key: PublicKey,
+        name: &str,
+    ) -> Result<Remote, ResolveError> {
+        let gate = Arc::clone(&self.inner.gates[0]);
+        Ok(Remote { gate, channel, key, flow: FlowName::new(name)? })
     }
 
     /// As [`Node::resolve`], by address text: see [`Shard::resolve_address`].
@@ -128,8 +153,8 @@ impl Node {
     /// As there.
     pub fn resolve_address(&self, address: &str) -> Result<Remote, ResolveError> {
         let address: Address = address.parse()?;
-        let key = node_key(&address, self.inner.public_key, &self.inner.names)?;
-        self.resolve(key, address.flow().as_str())
+        let (channel, key) = self.inner.directory.node(&address)?;
+        self.remote(channel, key, address.flow().as_str())
     }
 
     /// Watches the peer with this key, as [`Shard::watch`] does; the events may be awaited on any thread.
@@ -148,7 +173,7 @@ impl Node {
     ///
     /// As there.
     pub async fn watch_named(&self, node: &str) -> Result<PresenceEvents, WaitError> {
-        let named = || self.inner.names.get(node).copied();
+        let named = || self.inner.directory.0[0].peers.get(node).copied();
         let key = node.parse::<PublicKey>().ok().or_else(named);
         let unknown = || WaitError::Resolve(ResolveError::UnknownNode(node.to_owned()));
         self.watch(key.ok_or_else(unknown)?).await
@@ -182,6 +207,36 @@ impl Node {
             gate.call(async move |shard: Shard| drop(shard.set_policy(policy))).await?;
         }
         Ok(())
+    }
+
+    /// As [`Node::set_policy`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::UnknownChannel`], [`ResolveError::Stopped`].
+    pub async fn set_policy_on(&self, channel: &str, policy: Policy) -> Result<(), ResolveError> {
+        self.inner.directory.channel(channel)?;
+        for gate in &self.inner.gates {
+            let (policy, channel) = (policy.clone(), channel.to_owned());
+            let set = async move |shard: Shard| drop(shard.set_policy_on(&channel, policy));
+            gate.call(set).await.map_err(|Stopped| ResolveError::Stopped)?;
+        }
+        Ok(())
+    }
+
+    /// The keep of the default channel: whom it knows, who waits, what becomes of them.
+    pub fn keep(&self) -> NodeKeep {
+        NodeKeep::new(Arc::clone(&self.inner.gates[0]), ChannelId::DEFAULT)
+    }
+
+    /// As [`Node::keep`], of this channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::UnknownChannel`].
+    pub fn keep_on(&self, channel: &str) -> Result<NodeKeep, ResolveError> {
+        let channel = self.inner.directory.channel(channel)?;
+        Ok(NodeKeep::new(Arc::clone(&self.inner.gates[0]), channel))
     }
 
     /// What the node has counted.
@@ -275,6 +330,7 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Remote {
     gate: Arc<Gate>,
+    channel: ChannelId,
     key: PublicKey,
     flow: FlowName,
 }
@@ -286,9 +342,10 @@ impl Remote {
     ///
     /// [`WaitError`] says why there is no outcome.
     pub async fn send(&self, body: impl Into<Bytes>) -> Result<Outcome, WaitError> {
-        let (key, flow, body) = (self.key, self.flow.clone(), body.into());
+        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
+        let body = body.into();
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard.resolve(key, flow.as_str()).map_err(WaitError::Resolve)?;
+            let to = shard.resolve_in(channel, key, flow.as_str()).map_err(WaitError::Resolve)?;
             to.send_owned(body).acknowledged().await
         });
         call.await.unwrap_or(Err(WaitError::Stopped))
@@ -297,7 +354,7 @@ impl Remote {
     /// A message of which more is asked than to be delivered; await it for its outcome.
     pub fn message(&self, body: impl Into<Bytes>) -> RemoteOutgoing {
         let (gate, flow) = (Arc::clone(&self.gate), self.flow.clone());
-        RemoteOutgoing::new(gate, self.key, flow, body.into())
+        RemoteOutgoing::new(gate, (self.channel, self.key), flow, body.into())
     }
 
     /// Sends best effort, waiting for room but not for an outcome.
@@ -306,9 +363,10 @@ impl Remote {
     ///
     /// [`WaitError`] says why it was not sent.
     pub async fn send_best_effort(&self, body: impl Into<Bytes>) -> Result<(), WaitError> {
-        let (key, flow, body) = (self.key, self.flow.clone(), body.into());
+        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
+        let body = body.into();
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard.resolve(key, flow.as_str()).map_err(WaitError::Resolve)?;
+            let to = shard.resolve_in(channel, key, flow.as_str()).map_err(WaitError::Resolve)?;
             to.send_owned(body).await
         });
         call.await.unwrap_or(Err(WaitError::Stopped))
@@ -324,9 +382,11 @@ impl Remote {
         body: impl Into<Bytes>,
         timeout: Duration,
     ) -> Result<Bytes, RequestError> {
-        let (key, flow, body) = (self.key, self.flow.clone(), body.into());
+        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
+        let body = body.into();
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard.resolve(key, flow.as_str()).map_err(RequestError::Resolve)?;
+            let to =
+                shard.resolve_in(channel, key, flow.as_str()).map_err(RequestError::Resolve)?;
             to.request_owned(body, timeout).await
         });
         call.await.unwrap_or(Err(RequestError::Stopped))
@@ -338,12 +398,26 @@ impl Remote {
     ///
     /// [`ConnectError`] names address, keys and cause.
     pub async fn connect(&self) -> Result<(), ConnectError> {
-        let (key, flow) = (self.key, self.flow.clone());
+        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
         let call = self.gate.call(async move |shard: Shard| {
-            let to = shard.resolve(key, flow.as_str()).map_err(ConnectError::Resolve)?;
+            let to =
+                shard.resolve_in(channel, key, flow.as_str()).map_err(ConnectError::Resolve)?;
             to.connect().await
         });
         call.await.unwrap_or(Err(ConnectError::Stopped))
+    }
+
+    /// What the peer proved and told of itself; `None` while there is no session.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`].
+    pub async fn peer_info(&self) -> Result<Option<PeerInfo>, Stopped> {
+        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
+        let call = self.gate.call(async move |shard: Shard| {
+            shard.resolve_in(channel, key, flow.as_str()).ok().and_then(|to| to.peer_info())
+        });
+        call.await
     }
 
     /// The peer's public key.
@@ -360,28 +434,6 @@ impl Remote {
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Remote({} of {})", self.flow, self.key.fingerprint())
-    }
-}
-
-/// The key of the node that an address means, on a node with this key and these names for its peers.
-pub(crate) fn node_key(
-    address: &Address,
-    own: PublicKey,
-    names: &HashMap<String, PublicKey>,
-) -> Result<PublicKey, ResolveError> {
-    if address.channel().is_some() {
-        return Err(ResolveError::Level("channel"));
-    }
-    if address.unit().is_some() {
-        return Err(ResolveError::Level("unit"));
-    }
-    match address.node() {
-        None => Ok(own),
-        Some(NodeName::Key(key)) => Ok(*key),
-        Some(NodeName::Name(name)) => {
-            let unknown = || ResolveError::UnknownNode(name.clone());
-            names.get(name).copied().ok_or_else(unknown)
-        }
     }
 }
 

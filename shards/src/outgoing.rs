@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cubed_router::address::FlowName;
 use cubed_transport::identity::PublicKey;
-use cubed_transport::{FlowId, Outcome, Priority, SendError, SendOptions, Service};
+use cubed_transport::{ChannelId, FlowId, Outcome, Priority, SendError, SendOptions, Service};
 
 use crate::attempt::{Attempt, Failure, Kind};
 use crate::destination::wait_error;
@@ -140,6 +140,7 @@ impl Future for Ending<'_> {
 #[must_use = "nothing is sent until this is awaited"]
 pub struct RemoteOutgoing {
     gate: Arc<Gate>,
+    channel: ChannelId,
     key: PublicKey,
     flow: FlowName,
     body: Bytes,
@@ -147,8 +148,13 @@ pub struct RemoteOutgoing {
 }
 
 impl RemoteOutgoing {
-    pub(crate) fn new(gate: Arc<Gate>, key: PublicKey, flow: FlowName, body: Bytes) -> Self {
-        Self { gate, key, flow, body, wishes: Wishes::default() }
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        (channel, key): (ChannelId, PublicKey),
+        flow: FlowName,
+        body: Bytes,
+    ) -> Self {
+        Self { gate, channel, key, flow, body, wishes: Wishes::default() }
     }
 
     wishes!();
@@ -160,9 +166,10 @@ impl IntoFuture for RemoteOutgoing {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { gate, key, flow, body, wishes } = self;
+            let Self { gate, channel, key, flow, body, wishes } = self;
             let call = gate.call(async move |shard: Shard| {
-                let to = shard.resolve(key, flow.as_str()).map_err(WaitError::Resolve)?;
+                let to =
+                    shard.resolve_in(channel, key, flow.as_str()).map_err(WaitError::Resolve)?;
                 let mut outgoing = to.message_owned(body);
                 outgoing.wishes = wishes;
                 outgoing.await

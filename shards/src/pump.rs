@@ -221,6 +221,7 @@ impl<D: Driver> Pump<D> {
                 Event::DialFailed { peer, error } => waits.dialled(peer, &Err(error)),
                 Event::Down { peer, cause } => tell(&state, peer, PeerState::Down(cause)),
                 Event::Up { peer } => tell(&state, peer, PeerState::Up),
+                Event::TurnedAway { .. } => {}
             }
         }
         worked

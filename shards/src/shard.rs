@@ -9,19 +9,21 @@ use std::time::Duration;
 use cubed_router::address::{Address, FlowName};
 use cubed_router::policy::Policy;
 use cubed_runtime::{Sleep, Timers};
-use cubed_transport::SendError;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
+use cubed_transport::{ChannelId, SendError};
 
 use crate::destination::Destination;
 use crate::error::{FlowError, ResolveError};
 use crate::flow_builder::FlowBuilder;
+use crate::keep_writer::Stored;
 use crate::limits::DRAIN_CHECK_INTERVAL;
-use crate::node::node_key;
+use crate::node_keep::NodeKeepError;
 use crate::presence::{PresenceEvents, PresenceSet};
 use crate::shared::{Shared, State};
 use crate::stats::{DrainReport, ShardStats};
 use crate::tasks::Task;
+use crate::trust::{Decided, Kept, Word};
 
 /// A handle to the shard it was made on. Cheap to clone; stays on its thread.
 ///
@@ -69,8 +71,19 @@ impl Shard {
     ///
     /// [`FlowError::InHandler`] from within an inline handler.
     pub fn remove_flow(&self, name: &str) -> Result<bool, FlowError> {
+        self.remove_flow_on("", name)
+    }
+
+    /// As [`Shard::remove_flow`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`FlowError::UnknownChannel`].
+    pub fn remove_flow_on(&self, channel: &str, name: &str) -> Result<bool, FlowError> {
+        let unknown = |_| FlowError::UnknownChannel(channel.to_owned());
+        let channel = self.shared.facts.directory.channel(channel).map_err(unknown)?;
         let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
-        Ok(state.receiver.flows.remove(name))
+        Ok(state.receiver.flows.remove(channel, name))
     }
 
     /// Makes a peer known, or gives it another address. It may have a session from now on, whatever the
@@ -81,10 +94,25 @@ impl Shard {
     /// [`ResolveError::Send`] when the node has as many peers as its limits allow,
     /// [`ResolveError::InHandler`] from within an inline handler.
     pub fn add_peer(&self, key: PublicKey, address: SocketAddr) -> Result<(), ResolveError> {
+        self.add_peer_on("", key, address)
+    }
+
+    /// As [`Shard::add_peer`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`ResolveError::UnknownChannel`].
+    pub fn add_peer_on(
+        &self,
+        channel: &str,
+        key: PublicKey,
+        address: SocketAddr,
+    ) -> Result<(), ResolveError> {
+        let channel = self.shared.facts.directory.channel(channel)?;
         let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
-        let added = state.endpoint.add_peer(key, Some(address));
+        let added = state.endpoint.add_peer_on(channel, key, Some(address));
         added.map_err(ResolveError::Send)?;
-        state.receiver.known.insert(key);
+        state.receiver.channels[usize::from(channel.0)].known.insert(key);
         Ok(())
     }
 
@@ -97,29 +125,49 @@ impl Shard {
     ///
     /// [`ResolveError`] says which rule the name breaks or which limit is reached.
     pub fn resolve(&self, key: PublicKey, name: &str) -> Result<Destination, ResolveError> {
+        self.resolve_in(ChannelId::DEFAULT, key, name)
+    }
+
+    /// As [`Shard::resolve`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`ResolveError::UnknownChannel`].
+    pub fn resolve_on(
+        &self,
+        channel: &str,
+        key: PublicKey,
+        name: &str,
+    ) -> Result<Destination, ResolveError> {
+        self.resolve_in(self.shared.facts.directory.channel(channel)?, key, name)
+    }
+
+    pub(crate) fn resolve_in(
+        &self,
+        channel: ChannelId,
+        key: PublicKey,
+        name: &str,
+    ) -> Result<Destination, ResolveError> {
         FlowName::check(name)?;
         let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
-        let peer = match state.endpoint.find_peer(&key) {
-            Some(peer) => peer,
-            None => state.endpoint.add_peer(key, None).map_err(ResolveError::Send)?,
-        };
-        state.receiver.known.insert(key);
+        let peer = state.endpoint.add_peer_on(channel, key, None).map_err(ResolveError::Send)?;
+        state.receiver.channels[usize::from(channel.0)].known.insert(key);
         let flow = state.endpoint.open_flow(peer, name).map_err(ResolveError::Send)?;
         drop(state);
         Ok(Destination::new(Rc::clone(&self.shared), flow))
     }
 
-    /// As [`Shard::resolve`], by address text: `node//flow.name`, where `node` is a public key or a name
-    /// given by [`crate::NodeBuilder::peer_named`].
+    /// As [`Shard::resolve`], by address text: `channel/node//flow.name`, where `node` is a public key or a name given by
+    /// [`crate::NodeBuilder::peer_named`] or [`crate::NodeBuilder::peer_on`]; without a channel, `node//flow.name`.
     ///
     /// # Errors
     ///
-    /// As there, and when the text is no address, names nobody known here, or uses the channel or unit
-    /// level, by which this version does not route.
+    /// As there, and when the text is no address, names nobody known here, or uses the unit level, by which this version
+    /// does not route.
     pub fn resolve_address(&self, address: &str) -> Result<Destination, ResolveError> {
         let address: Address = address.parse()?;
-        let key = node_key(&address, self.public_key(), &self.shared.facts.names)?;
-        self.resolve(key, address.flow().as_str())
+        let (channel, key) = self.shared.facts.directory.node(&address)?;
+        self.resolve_in(channel, key, address.flow().as_str())
     }
 
     /// Watches the peer with this key: it is kept connected, and each change from up to down and back is told, *down*
@@ -136,7 +184,7 @@ impl Shard {
             Some(peer) => peer,
             None => endpoint.add_peer(key, None).map_err(ResolveError::Send)?,
         };
-        receiver.known.insert(key);
+        receiver.channels[0].known.insert(key);
         endpoint.watch(now, peer).map_err(ResolveError::Send)?;
         let presence = endpoint.presence(peer).ok_or(ResolveError::Send(SendError::UnknownPeer))?;
         Ok(watchers.add(presence))
@@ -154,10 +202,64 @@ impl Shard {
     ///
     /// [`FlowError::InHandler`] from within an inline handler.
     pub fn set_policy(&self, policy: Policy) -> Result<(), FlowError> {
+        self.set_policy_on("", policy)
+    }
+
+    /// As [`Shard::set_policy`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`FlowError::UnknownChannel`].
+    pub fn set_policy_on(&self, channel: &str, policy: Policy) -> Result<(), FlowError> {
+        let unknown = |_| FlowError::UnknownChannel(channel.to_owned());
+        let channel = self.shared.facts.directory.channel(channel).map_err(unknown)?;
         let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
-        state.receiver.policy = Arc::new(policy);
-        state.receiver.policy_swaps = state.receiver.policy_swaps.wrapping_add(1);
+        let State { receiver, .. } = &mut *state;
+        receiver.channels[usize::from(channel.0)].policy = Arc::new(policy);
+        receiver.trust_changes = receiver.trust_changes.wrapping_add(1);
         Ok(())
+    }
+
+    /// Reads the keep of a channel.
+    pub(crate) fn with_keep<T>(
+        &self,
+        channel: ChannelId,
+        read: impl FnOnce(&Kept) -> T,
+    ) -> Result<T, NodeKeepError> {
+        // No inline handler runs while a call does, so the state is free.
+        let state = self.shared.state.borrow();
+        let kept = state.receiver.channels[usize::from(channel.0)].kept.as_ref();
+        kept.map(read).ok_or(NodeKeepError::NoKeep)
+    }
+
+    /// Does what the operator says of a key, and ends the sessions that it leaves without right.
+    pub(crate) fn decide(
+        &self,
+        channel: ChannelId,
+        key: PublicKey,
+        word: Word,
+    ) -> Result<Stored, NodeKeepError> {
+        let mut state = self.shared.state.borrow_mut();
+        let State { endpoint, receiver, .. } = &mut *state;
+        let trust = &mut receiver.channels[usize::from(channel.0)];
+        let kept = trust.kept.as_mut().ok_or(NodeKeepError::NoKeep)?;
+        let Decided { address, removed, stored } =
+            kept.decide(&key, word).map_err(NodeKeepError::Keep)?;
+        receiver.trust_changes = receiver.trust_changes.wrapping_add(1);
+        for key in removed {
+            if !trust.policy.admits(&key)
+                && let Some(peer) = endpoint.find_peer_on(channel, &key)
+            {
+                endpoint.reject(peer);
+            }
+        }
+        if let Some(address) = address
+            && let Ok(peer) = endpoint.add_peer_on(channel, key, Some(address))
+        {
+            // It is told by being dialled; should that fail, it comes by itself.
+            let _ = endpoint.connect(self.shared.now(), peer);
+        }
+        Ok(stored)
     }
 
     /// Runs a future as a task of this shard. A panic in it ends the task only and reaches whoever

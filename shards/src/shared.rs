@@ -5,7 +5,6 @@
 //! handles goes to the outbox instead. No borrow is ever held across an await.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,6 +19,7 @@ use cubed_transport::time::Instant;
 use cubed_transport::{Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token, Transmit};
 
 use crate::application::Receiver;
+use crate::channel::Directory;
 use crate::error::NodeError;
 use crate::outbox::Outbox;
 use crate::presence::Watchers;
@@ -36,8 +36,8 @@ pub(crate) struct Facts {
     pub(crate) placement_salt: [u8; 32],
     pub(crate) message_bytes_max: u64,
     pub(crate) socket_buffers: SocketBuffers,
-    /// Names that the configuration gives to peers.
-    pub(crate) names: HashMap<String, PublicKey>,
+    /// Channels, and the names that the configuration gives to peers.
+    pub(crate) directory: Directory,
 }
 
 /// The endpoint and the receiving side, which are always needed together.

@@ -3,7 +3,7 @@
 //! Always holds: whatever fails before the shard listens is told to the caller of `start`, and the
 //! thread has ended by then; whatever fails later is kept for `join`.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -18,12 +18,15 @@ use cubed_runtime::{
 use cubed_transport::handshake::Kind;
 use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::time::Instant;
-use cubed_transport::{Config, Endpoint, Limits};
+use cubed_transport::{ChannelConfig, ChannelId, Config, Endpoint, Limits, NodeMode};
 
 use crate::application::Receiver;
 use crate::builder::{Lookup, NodeBuilder, StartOutput};
+use crate::channel::{Channel, Directory, KeepSettings};
 use crate::entropy::SystemEntropy;
 use crate::error::{NodeError, StartError};
+use crate::keep_file::KeepFile;
+use crate::keep_writer::KeepWriter;
 use crate::limits::{FAREWELL_YIELDS, STRANGERS_BUFFER_BYTES};
 use crate::node::{Node, NodeParts};
 use crate::outbox::Outbox;
@@ -32,6 +35,7 @@ use crate::presence::Watchers;
 use crate::pump::{Pump, end_waits};
 use crate::shard::Shard;
 use crate::shared::{Facts, Shared, State};
+use crate::trust::{ChannelTrust, Kept};
 use crate::waits::Waits;
 
 /// Why a running node ended, where `join` finds it.
@@ -41,10 +45,14 @@ pub(crate) type Fault = Arc<Mutex<Option<NodeError>>>;
 struct Seed {
     identity: Identity,
     name: String,
+    role: String,
+    mode: NodeMode,
+    kind: u8,
+    channels: Vec<ChannelConfig>,
+    trust: Vec<ChannelTrust>,
     limits: Limits,
-    peers: Vec<(PublicKey, SocketAddr)>,
-    names: HashMap<String, PublicKey>,
-    policy: Policy,
+    peers: Vec<(ChannelId, PublicKey, SocketAddr)>,
+    directory: Directory,
     spin: SpinPolicy,
     socket: UdpSocket,
     /// Where hellos arrive, so that a flood of them takes no buffer from the rest.
@@ -69,19 +77,24 @@ where
     Fut: Future + 'static,
     Fut::Output: StartOutput,
 {
-    let names = builder.names()?;
+    let own = builder.identity.as_ref().ok_or(StartError::NoIdentity)?.public_key();
+    let directory = builder.directory(own)?;
     let address = found(builder.listen)?;
-    let peers = builder.peers.into_iter();
-    let peers = peers.map(|peer| Ok((peer.key, found(peer.address)?)));
+    let peers = builder.peers.into_iter().map(|peer| {
+        let channel = directory.channel(&peer.channel);
+        let channel = channel.map_err(|error| StartError::Peer { reason: error.to_string() })?;
+        Ok((channel, peer.key, found(peer.address)?))
+    });
     let peers = peers.collect::<Result<Vec<_>, StartError>>()?;
     let identity = builder.identity.ok_or(StartError::NoIdentity)?;
+    let default = (String::new(), builder.policy, builder.keep);
+    let (channels, policies) = split(builder.channels, default);
     let entropy = SystemEntropy::new().map_err(|_| StartError::Randomness)?;
     let socket = UdpSocket::bind(address, &builder.socket)?;
-    let strangers = socket.split(Kind::Hello as u8, STRANGERS_BUFFER_BYTES);
-    let strangers = strangers.inspect_err(|error| {
-        tracing::warn!(%error, "hellos share the socket with all else: a flood of them costs traffic");
-    });
-    tell(&builder.policy, &socket);
+    let strangers = socket_of_strangers(&socket);
+    tell(&policies[0].1, &socket);
+    let trust = policies.into_iter().map(|(name, policy, keep)| channel_trust(&name, policy, keep));
+    let trust = trust.collect::<Result<Vec<_>, _>>()?;
     let public_key = identity.public_key();
     let local_addr = socket.local_addr();
     let (gate, inlet) = outside::channel();
@@ -89,13 +102,17 @@ where
     let seed = Seed {
         identity,
         name: builder.name,
+        role: builder.role,
+        mode: builder.mode,
+        kind: builder.kind,
+        channels,
+        trust,
         limits: builder.limits,
         peers,
-        names: names.clone(),
-        policy: builder.policy,
+        directory: directory.clone(),
         spin: builder.spin,
         socket,
-        strangers: strangers.ok(),
+        strangers,
         entropy,
         inlet,
         fault: Arc::clone(&fault),
@@ -118,7 +135,7 @@ where
     Ok(Node::new(NodeParts {
         public_key,
         local_addr,
-        names,
+        directory,
         gates: vec![Arc::new(gate(started.waker))],
         threads: vec![(started.thread, thread)],
         fault,
@@ -183,6 +200,10 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
     let config = Config {
         incarnation: entropy.draw(),
         name: seed.name,
+        role: seed.role,
+        mode: seed.mode,
+        kind: seed.kind,
+        channels: seed.channels,
         shard: 0,
         shards: 1,
         placement_salt: entropy.draw(),
@@ -191,11 +212,13 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
     let placement_salt = config.placement_salt;
     let endpoint = Endpoint::new(config, &seed.identity, Box::new(entropy));
     let mut endpoint = endpoint.map_err(StartError::Endpoint)?;
-    for (key, address) in &seed.peers {
-        let added = endpoint.add_peer(*key, Some(*address));
+    let mut trust = seed.trust;
+    for (channel, key, address) in &seed.peers {
+        let added = endpoint.add_peer_on(*channel, *key, Some(*address));
         added.map_err(|error| StartError::Peer {
             reason: format!("peer {} at {address}: {error}", key.fingerprint()),
         })?;
+        trust[usize::from(channel.0)].known.insert(*key);
     }
     let facts = Facts {
         local_addr: driver.local_addr(),
@@ -205,15 +228,14 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
         placement_salt,
         message_bytes_max,
         socket_buffers,
-        names: seed.names,
+        directory: seed.directory,
     };
     let now = Instant::from_nanos(Clock::new().now_nanos());
     let receiver = Receiver {
         flows: crate::flows::Flows::default(),
         waits: Waits::default(),
-        policy: Arc::new(seed.policy),
-        policy_swaps: 0,
-        known: seed.peers.iter().map(|(key, _)| *key).collect(),
+        channels: trust,
+        trust_changes: 0,
         outbox: Rc::new(Outbox::default().into()),
         now,
         bindings_refused: 0,
@@ -223,6 +245,47 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
     let calls = Calls::new(seed.inlet);
     let pump = Pump::new(Rc::clone(&shared), driver, calls, Spinner::new(seed.spin));
     Ok((shared, pump))
+}
+
+/// Where hellos arrive, so that a flood of them takes no buffer from the rest.
+fn socket_of_strangers(socket: &UdpSocket) -> Option<UdpSocket> {
+    let strangers = socket.split(Kind::Hello as u8, STRANGERS_BUFFER_BYTES);
+    let strangers = strangers.inspect_err(|error| {
+        tracing::warn!(%error, "hellos share the socket with all else: a flood of them costs traffic");
+    });
+    strangers.ok()
+}
+
+/// What decides on a channel: its name, policy and keep.
+type Rules = (String, Policy, Option<KeepSettings>);
+
+/// What the protocol engine has to know of the channels, and what decides on each, the default one first.
+fn split(channels: Vec<Channel>, default: Rules) -> (Vec<ChannelConfig>, Vec<Rules>) {
+    let (mut configs, mut rules) = (Vec::new(), vec![default]);
+    for Channel { name, identity, policy, keep } in channels {
+        configs.push(ChannelConfig { name: name.clone(), identity });
+        rules.push((name, policy, keep));
+    }
+    (configs, rules)
+}
+
+/// What a channel begins with: its policy, nobody known yet, its keep as the file has it.
+fn channel_trust(
+    name: &str,
+    policy: Policy,
+    settings: Option<KeepSettings>,
+) -> Result<ChannelTrust, StartError> {
+    let kept = match settings {
+        None => None,
+        Some(KeepSettings { file, trust, is_mutable }) => {
+            let file = KeepFile::open(file, name).map_err(StartError::Keep)?;
+            let keep = file.keep().clone().with_rules(trust, is_mutable);
+            let writer = KeepWriter::start(file);
+            let no_thread = |error| StartError::Channel { reason: format!("no thread: {error}") };
+            Some(Kept { keep, writer: writer.map_err(no_thread)? })
+        }
+    };
+    Ok(ChannelTrust { policy: Arc::new(policy), known: HashSet::new(), kept })
 }
 
 /// Runs the start function as a task, and stops the node if it fails.

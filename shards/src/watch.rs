@@ -60,6 +60,10 @@ impl Watch {
             Event::SessionEnded { peer: id, cause } => {
                 tracing::info!(peer = peer(id), ?cause, "session ended");
             }
+            Event::TurnedAway { key, address, verdict, .. } => {
+                let peer = key.fingerprint();
+                tracing::info!(%peer, %address, ?verdict, "peer turned away");
+            }
             Event::Outcome { .. } | Event::Writable { .. } => {}
         }
     }

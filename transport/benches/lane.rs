@@ -10,8 +10,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, Config, Disposition, Endpoint, FlowId, Incoming, Limits, Outcome,
-    PeerId, Refusal, SendError, Service, Token,
+    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
+    NodeMode, Outcome, PeerId, Refusal, SendError, Service, Token,
 };
 
 #[derive(Default)]
@@ -21,10 +21,16 @@ struct Counting {
 }
 
 impl Application for Counting {
-    fn admit(&mut self, _key: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, _key: &PublicKey) -> bool {
         true
     }
-    fn bind(&mut self, _: PeerId, _: &PublicKey, _: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        _: &str,
+    ) -> Result<Binding, Refusal> {
         Ok(Binding { flow: 1, window_bytes: 8 << 20, message_bytes_max: 1 << 26 })
     }
     fn generation(&self) -> u32 {
@@ -43,6 +49,10 @@ fn endpoint(seed: u8) -> Endpoint {
     let config = Config {
         incarnation: [seed; 16],
         name: String::new(),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],

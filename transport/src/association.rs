@@ -99,6 +99,11 @@ impl Association {
         self.established.remote_shard
     }
 
+    /// Whether we began the dial.
+    pub(crate) fn is_dialled(&self) -> bool {
+        self.established.role == crate::keys::Role::Dialler
+    }
+
     /// Whether the side with the smaller key began the dial.
     pub(crate) fn is_from_smaller(&self, ours_is_smaller: bool) -> bool {
         (self.established.role == crate::keys::Role::Dialler) == ours_is_smaller

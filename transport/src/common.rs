@@ -3,6 +3,7 @@
 //! What always holds: peers never see each other; they meet only here, in sums and bounded tables.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::counters::Counters;
@@ -51,6 +52,8 @@ pub(crate) struct Common {
     pub(crate) retired: Vec<u32>,
     /// Associations that are sent on since a moment ago: the peer's index and ours.
     pub(crate) adopted: Vec<(u32, u32)>,
+    /// CLOSE datagrams under keys that were retired with them.
+    pub(crate) farewells: Vec<(SocketAddr, Vec<u8>)>,
     /// Room for decoding SETTLED frames.
     pub(crate) refusals: Vec<crate::frame::RefusedMessage>,
     /// What our greetings say; each association has an incarnation of its own to tell.

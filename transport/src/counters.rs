@@ -159,6 +159,10 @@ counters! {
     dropped_not_admitted,
     /// Strangers forgotten to make room for others.
     peers_forgotten,
+    /// Dropped handshakes: the proven key waits for an operator.
+    dropped_pending,
+    /// Dropped handshakes: the proven key, or what came with it, is rejected.
+    dropped_rejected,
     /// Dropped handshakes: no room for another peer.
     dropped_peers_full,
     /// Sessions closed because the peer broke the protocol.

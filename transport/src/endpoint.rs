@@ -7,13 +7,16 @@ mod answers;
 mod commands;
 mod config;
 mod departures;
+mod failure;
 mod handshakes;
 mod life;
+mod newcomers;
 mod options;
 mod restarts;
 mod strangers;
 #[cfg(feature = "testing")]
 mod testing;
+mod trust;
 mod types;
 mod watching;
 
@@ -25,11 +28,10 @@ use std::net::SocketAddr;
 use crate::common::{Common, Ends};
 pub use crate::counters::Counters;
 use crate::frame::Greeting;
-use crate::handshake::Credentials;
+use crate::handshake::{Credentials, HandshakeError};
 use crate::header::LaneHeader;
 use crate::identity::{Identity, PublicKey};
 use crate::indices::IndexHasher;
-use crate::limits::NODE_NAME_BYTES_MAX;
 pub use crate::limits::{LimitError, Limits};
 use crate::peer::{Peer, Received};
 use crate::random::Entropy;
@@ -37,13 +39,15 @@ use crate::requests::Requests;
 use crate::restarted::{Allowance, Notice};
 use crate::slots::SlotPool;
 use crate::time::Instant;
-pub use config::{Config, ConfigError};
-use handshakes::Handshakes;
+pub use config::{ChannelConfig, Config, ConfigError};
+pub use failure::DialFailure;
+use handshakes::{Handshakes, Local};
 pub use life::{PeerMemory, PeerPresence, PeerState};
 pub use options::{Priority, SendOptions, Service};
+pub use trust::{ChannelId, Newcomer, NodeMode, PeerInfo, Verdict};
 pub use types::{
-    Application, Binding, Body, DialFailure, Disposition, DownCause, EndCause, Event, FlowId,
-    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Tally, Token, Transmit,
+    Application, Binding, Body, Disposition, DownCause, EndCause, Event, FlowId, Incoming, Outcome,
+    PeerId, Refusal, ReplyTo, SendError, Tally, Token, Transmit,
 };
 
 /// Who holds an association index.
@@ -62,7 +66,7 @@ pub struct Endpoint {
     peers: Vec<Peer>,
     /// Where the search for a stranger to forget goes on.
     forget_from: usize,
-    by_key: HashMap<PublicKey, u32>,
+    by_key: HashMap<(ChannelId, PublicKey), u32>,
     owners: HashMap<u32, Owner, IndexHasher>,
     /// Our index of the association that we send on, by the peer's; entries may be stale. The peer chose the key.
     by_remote: HashMap<u32, u32>,
@@ -89,17 +93,11 @@ impl Endpoint {
         identity: &Identity,
         mut entropy: Box<dyn Entropy>,
     ) -> Result<Self, ConfigError> {
-        config.limits.check().map_err(ConfigError::Limit)?;
-        if config.name.len() > NODE_NAME_BYTES_MAX {
-            return Err(ConfigError::Name { bytes: config.name.len() });
-        }
-        if config.shard >= config.shards {
-            return Err(ConfigError::Shard);
-        }
-        let credentials = Credentials::new(identity).map_err(ConfigError::Handshake)?;
+        config.check()?;
+        let locals = locals(&config, identity).map_err(ConfigError::Handshake)?;
         let mut cookie_secret = [0; 32];
         entropy.fill(&mut cookie_secret);
-        let handshakes = Handshakes::new(credentials, cookie_secret, &config.limits)
+        let handshakes = Handshakes::new(locals, cookie_secret, &config.limits)
             .map_err(ConfigError::Handshake)?;
         Ok(Self {
             common: new_common(config, identity.public_key(), entropy),
@@ -144,7 +142,8 @@ impl Endpoint {
         let index = match self.owners.get(&header.association) {
             Some(&Owner::Peer(index)) => index,
             Some(Owner::HalfOpen) => {
-                self.common.counters.dropped_before_greeting += 1;
+                let is_taken = self.handle_stranger(now, from, &header, datagram, app);
+                self.common.counters.datagrams_taken += u64::from(is_taken);
                 return;
             }
             None => {
@@ -294,6 +293,9 @@ impl Endpoint {
         if !self.common.adopted.is_empty() {
             self.enter_adopted();
         }
+        for farewell in self.common.farewells.drain(..) {
+            self.handshakes.out.push_back(farewell);
+        }
     }
 }
 
@@ -309,11 +311,28 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Who the node is on each of its channels, the default one first.
+fn locals(config: &Config, identity: &Identity) -> Result<Vec<Local>, HandshakeError> {
+    let mut locals = vec![Local { name: String::new(), credentials: Credentials::new(identity)? }];
+    for ChannelConfig { name, identity } in &config.channels {
+        let credentials = match identity {
+            Some(identity) => Credentials::new(identity)?,
+            None => locals[0].credentials.clone(),
+        };
+        locals.push(Local { name: name.clone(), credentials });
+    }
+    Ok(locals)
+}
+
 fn new_common(config: Config, key: PublicKey, entropy: Box<dyn Entropy>) -> Common {
     let limits = config.limits;
+    let role = if config.role.is_empty() { config.name.clone() } else { config.role };
     let greeting = Greeting {
         incarnation: config.incarnation,
         name: config.name,
+        role,
+        mode: config.mode.bits(),
+        kind: config.kind,
         shards: config.shards,
         placement_salt: config.placement_salt,
         message_bytes_max: limits.message_bytes_max,
@@ -333,6 +352,7 @@ fn new_common(config: Config, key: PublicKey, entropy: Box<dyn Entropy>) -> Comm
         tally: Tally::default(),
         retired: Vec::new(),
         adopted: Vec::new(),
+        farewells: Vec::new(),
         refusals: Vec::new(),
         greeting,
         limits,

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::Refusal;
-use crate::limits::ALIASES_MAX;
+use crate::endpoint::{NodeMode, Refusal};
+use crate::limits::{ALIASES_MAX, NODE_NAME_BYTES_MAX, ROLE_BYTES_MAX};
 use crate::varint::{self, Reader};
 
 /// One byte of padding.
@@ -41,12 +41,66 @@ pub(crate) struct Greeting {
     pub(crate) incarnation: [u8; 16],
     /// The sender's node name.
     pub(crate) name: String,
+    /// What it is among the nodes of its channel; its name if nothing else was said.
+    pub(crate) role: String,
+    /// [`NodeMode`] as bits.
+    pub(crate) mode: u8,
+    /// The application's own number.
+    pub(crate) kind: u8,
     /// Shards of the sender's node.
     pub(crate) shards: u8,
     /// Key of the placement of flow names on the sender's shards.
     pub(crate) placement_salt: [u8; 32],
     /// Longest message that the sender accepts.
     pub(crate) message_bytes_max: u64,
+}
+
+impl Greeting {
+    /// Reads a greeting field by field, so that what is wrong with one can be named.
+    fn decode(body: &[u8]) -> Result<Self, &'static str> {
+        let rest = &mut &body[..];
+        let greeting = Self {
+            incarnation: take(rest).ok_or("the greeting lacks its incarnation")?,
+            name: take(rest).ok_or("the greeting lacks its name")?,
+            role: take(rest).ok_or("the greeting lacks its role")?,
+            mode: take(rest).ok_or("the greeting lacks its mode")?,
+            kind: take(rest).ok_or("the greeting lacks its kind")?,
+            shards: take(rest).ok_or("the greeting lacks its number of shards")?,
+            placement_salt: take(rest).ok_or("the greeting lacks its placement salt")?,
+            message_bytes_max: take(rest).ok_or("the greeting lacks its longest message")?,
+        };
+        if !rest.is_empty() {
+            return Err("the greeting goes on behind its last field");
+        }
+        if postcard::to_stdvec(&greeting).ok().as_deref() != Some(body) {
+            return Err("the greeting is not in its only form");
+        }
+        greeting.check()?;
+        Ok(greeting)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.name.len() > NODE_NAME_BYTES_MAX {
+            return Err("the greeting's name is longer than 64 bytes");
+        }
+        if self.role.len() > ROLE_BYTES_MAX {
+            return Err("the greeting's role is longer than 64 bytes");
+        }
+        if NodeMode::from_bits(self.mode).is_none() {
+            return Err("the greeting's mode has bits that mean nothing");
+        }
+        if self.shards == 0 {
+            return Err("the greeting's number of shards is zero");
+        }
+        Ok(())
+    }
+}
+
+/// Takes one postcard value from the front.
+fn take<'a, T: Deserialize<'a>>(rest: &mut &'a [u8]) -> Option<T> {
+    let (value, behind) = postcard::take_from_bytes(rest).ok()?;
+    *rest = behind;
+    Some(value)
 }
 
 /// Names an alias before any message could, and says how much credit its first message waits for.
@@ -66,6 +120,10 @@ pub(crate) enum Close {
     NotAdmitted,
     /// The receiver broke the protocol.
     Violation,
+    /// The receiver's key waits for the sender's operator.
+    Pending,
+    /// The receiver, or what it says of itself, is not accepted.
+    Rejected,
 }
 
 /// A decoded record.
@@ -104,22 +162,22 @@ impl Record {
         out.extend_from_slice(&body);
     }
 
-    /// Reads what follows the type byte. Accepted only if writing it again gives the same bytes.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let kind = reader.varint()?;
-        let length = reader.varint()?;
+    /// Reads what follows the type byte. Accepted only if writing it again gives the same bytes; else says what is wrong.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, &'static str> {
+        const SHORT: &str = "a record ends early";
+        let kind = reader.varint().ok_or(SHORT)?;
+        let length = reader.varint().ok_or(SHORT)?;
         if length > RECORD_BYTES_MAX {
-            return None;
+            return Err("a record is longer than 1,024 bytes");
         }
-        let body = reader.bytes(length as usize)?;
-        let record = match kind {
-            1 => Self::Greeting(decode(body)?),
-            2 => Self::Close(decode(body)?),
-            3 => Self::Bind(decode(body)?),
-            _ if kind >= RECORD_OPTIONAL_MIN => return Some(Self::Skipped),
-            _ => return None,
-        };
-        Some(record)
+        let body = reader.bytes(length as usize).ok_or(SHORT)?;
+        Ok(match kind {
+            1 => Self::Greeting(Greeting::decode(body)?),
+            2 => Self::Close(decode(body).ok_or("malformed CLOSE")?),
+            3 => Self::Bind(decode(body).ok_or("malformed BIND")?),
+            _ if kind >= RECORD_OPTIONAL_MIN => Self::Skipped,
+            _ => return Err("a record of unknown type"),
+        })
     }
 }
 
@@ -359,6 +417,9 @@ mod tests {
         let greeting = Greeting {
             incarnation: [7; 16],
             name: "alice".into(),
+            role: "sensor".into(),
+            mode: 1,
+            kind: 255,
             shards: 2,
             placement_salt: [9; 32],
             message_bytes_max: 1 << 26,
@@ -370,7 +431,7 @@ mod tests {
             let mut bytes = Vec::new();
             record.write(&mut bytes);
             let mut reader = Reader::new(&bytes[1..]);
-            assert_eq!(Record::read(&mut reader), Some(record));
+            assert_eq!(Record::read(&mut reader), Ok(record));
             assert!(reader.is_empty());
         }
     }
@@ -389,8 +450,46 @@ mod tests {
 
     #[test]
     fn unknown_records_are_skipped_or_refused_by_their_bit() {
-        assert_eq!(Record::read(&mut Reader::new(&[0x20, 2, 1, 2])), Some(Record::Skipped));
-        assert_eq!(Record::read(&mut Reader::new(&[0x1f, 2, 1, 2])), None);
+        assert_eq!(Record::read(&mut Reader::new(&[0x20, 2, 1, 2])), Ok(Record::Skipped));
+        assert!(Record::read(&mut Reader::new(&[0x1f, 2, 1, 2])).is_err());
+    }
+
+    /// A greeting with these fields, written by hand.
+    fn greeting_bytes(name: usize, role: usize, mode: u8, kind: u8, shards: u8) -> Vec<u8> {
+        let text = |bytes: usize| [vec![bytes as u8], vec![b'x'; bytes]].concat();
+        let fields =
+            [vec![7; 16], text(name), text(role), vec![mode, kind, shards], vec![9; 32], vec![100]];
+        fields.concat()
+    }
+
+    #[test]
+    fn a_greeting_that_lacks_or_oversizes_a_field_is_refused_by_name() {
+        let whole = greeting_bytes(64, 64, 1, 255, 1);
+        assert!(Greeting::decode(&whole).is_ok());
+        let wrong = |bytes: &[u8]| Greeting::decode(bytes).unwrap_err();
+        // Where each field begins.
+        let fields = [
+            ("incarnation", 0),
+            ("name", 16),
+            ("role", 81),
+            ("mode", 146),
+            ("kind", 147),
+            ("shards", 148),
+            ("placement salt", 149),
+            ("longest message", 181),
+        ];
+        for (field, begins) in fields {
+            let words = wrong(&whole[..begins]);
+            assert!(words.contains("lacks") && words.contains(field), "{field}: {words}");
+        }
+        assert!(wrong(&greeting_bytes(65, 1, 0, 0, 1)).contains("name is longer than 64"));
+        assert!(wrong(&greeting_bytes(1, 65, 0, 0, 1)).contains("role is longer than 64"));
+        assert!(wrong(&greeting_bytes(1, 1, 2, 0, 1)).contains("mode"));
+        assert!(wrong(&greeting_bytes(1, 1, 0, 0, 0)).contains("shards is zero"));
+        assert!(wrong(&[&whole[..], &[0]].concat()).contains("last field"));
+        // 100 as a number of two bytes.
+        let long = [&whole[..181], &[0xe4, 0]].concat();
+        assert!(wrong(&long).contains("only form"), "{}", wrong(&long));
     }
 
     proptest! {
@@ -433,8 +532,8 @@ mod tests {
             }
             let mut reader = Reader::new(&bytes);
             match Record::read(&mut reader) {
-                None | Some(Record::Skipped) => {}
-                Some(record) => {
+                Err(_) | Ok(Record::Skipped) => {}
+                Ok(record) => {
                     let mut again = Vec::new();
                     record.write(&mut again);
                     prop_assert_eq!(&again[1..], &bytes[..bytes.len() - reader.remaining()]);

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::endpoint::{
-    Application, Binding, Body, Config, Disposition, Endpoint, Event, Incoming, Limits, Outcome,
-    PeerId, PeerMemory, Refusal, Token,
+    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
+    NodeMode, Outcome, PeerId, PeerMemory, Refusal, Token,
 };
 use crate::frame::{Greeting, Record};
 use crate::handshake::{Credentials, Dial, Established};
@@ -39,10 +39,16 @@ struct Victim {
 }
 
 impl Application for Victim {
-    fn admit(&mut self, _: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
         true
     }
-    fn bind(&mut self, _: PeerId, _: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        flow: &str,
+    ) -> Result<Binding, Refusal> {
         let binding = Binding { flow: 0, window_bytes: 1 << 20, message_bytes_max: 64 << 20 };
         if flow.starts_with("ok") { Ok(binding) } else { Err(Refusal::NoSuchFlow) }
     }
@@ -95,6 +101,10 @@ impl Siege {
         let config = Config {
             incarnation: [1; 16],
             name: "victim".into(),
+            role: String::new(),
+            mode: NodeMode::PLAIN,
+            kind: 0,
+            channels: Vec::new(),
             shard: 0,
             shards: 1,
             placement_salt: [2; 32],
@@ -138,6 +148,9 @@ impl Siege {
         Record::Greeting(Greeting {
             incarnation: [6; 16],
             name: "mallory".into(),
+            role: String::new(),
+            mode: 0,
+            kind: 0,
             shards: self.shards,
             placement_salt: [0; 32],
             message_bytes_max: 64 << 20,

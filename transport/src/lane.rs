@@ -14,8 +14,8 @@ use crate::best_effort::BestEffortQueue;
 use crate::block_window::{Arrival, BlockWindow};
 use crate::common::{Common, Fault};
 use crate::endpoint::{
-    Application, Binding, Body, Disposition, Incoming, Limits, PeerId, PeerMemory, Refusal,
-    ReplyTo, Service,
+    Application, Binding, Body, ChannelId, Disposition, Incoming, Limits, PeerId, PeerMemory,
+    Refusal, ReplyTo, Service,
 };
 use crate::flows::{InFlow, charge};
 use crate::frame::{Reason, RefusedMessage};
@@ -35,6 +35,7 @@ const SPARE_REFUSALS_MAX: usize = 1_024;
 pub(crate) struct Receiving<'a, A> {
     pub(crate) common: &'a mut Common,
     pub(crate) app: &'a mut A,
+    pub(crate) channel: ChannelId,
     pub(crate) peer: PeerId,
     pub(crate) key: &'a PublicKey,
     pub(crate) session: u32,

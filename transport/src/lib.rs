@@ -15,11 +15,15 @@
 //! ```
 //! use cubed_transport::identity::Identity;
 //! use cubed_transport::random::SeededEntropy;
-//! use cubed_transport::{Config, Endpoint, Limits};
+//! use cubed_transport::{Config, Endpoint, Limits, NodeMode};
 //!
 //! let config = Config {
 //!     incarnation: [1; 16],
 //!     name: "alice".into(),
+//!     role: String::new(),
+//!     mode: NodeMode::PLAIN,
+//!     kind: 0,
+//!     channels: Vec::new(),
 //!     shard: 0,
 //!     shards: 1,
 //!     placement_salt: [2; 32],
@@ -92,8 +96,8 @@ mod hostile;
 mod vectors;
 
 pub use endpoint::{
-    Application, Binding, Body, Config, ConfigError, Counters, DialFailure, Disposition, DownCause,
-    EndCause, Endpoint, Event, FlowId, Incoming, LimitError, Limits, Outcome, PeerId, PeerMemory,
-    PeerPresence, PeerState, Priority, Refusal, ReplyTo, SendError, SendOptions, Service, Tally,
-    Token, Transmit,
+    Application, Binding, Body, ChannelConfig, ChannelId, Config, ConfigError, Counters,
+    DialFailure, Disposition, DownCause, EndCause, Endpoint, Event, FlowId, Incoming, LimitError,
+    Limits, Newcomer, NodeMode, Outcome, PeerId, PeerInfo, PeerMemory, PeerPresence, PeerState,
+    Priority, Refusal, ReplyTo, SendError, SendOptions, Service, Tally, Token, Transmit, Verdict,
 };

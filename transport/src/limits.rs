@@ -34,6 +34,10 @@ pub const HEAD_SLACK: usize = 320;
 pub const FLOW_NAME_BYTES_MAX: usize = 255;
 /// Longest node name in a greeting.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Longest role in a greeting.
+pub const ROLE_BYTES_MAX: usize = 64;
+/// Channels of one node, the default one included: a hello is tried with each, about a microsecond apiece.
+pub const CHANNELS_MAX: usize = 64;
 /// Bodies longer than this are taken by ownership and cut when datagrams are built; shorter ones are copied into the log.
 pub const OWNED_BODY_BYTES_MIN: usize = 16 * 1024;
 /// Largest message that any configuration may allow.

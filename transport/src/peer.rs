@@ -16,7 +16,9 @@ use bytes::Bytes;
 
 use crate::association::Association;
 use crate::common::{Common, Ends};
-use crate::endpoint::{DownCause, EndCause, Event, Limits, Outcome, PeerId, SendOptions};
+use crate::endpoint::{
+    ChannelId, DownCause, EndCause, Event, Limits, Outcome, PeerId, SendOptions,
+};
 use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::handshake::Dial;
@@ -30,12 +32,15 @@ use crate::session::{Session, write_association_datagram, write_close};
 use crate::time::Instant;
 use crate::values::Values;
 
-pub(crate) use receive::Received;
+pub(crate) use receive::{Received, open_greeting};
 pub(crate) use send::Source;
 use waiting::Waiting;
 
 /// A peer that is down, or that messages wait for, is dialled again this often.
 const REDIAL: Duration = Duration::from_secs(1);
+/// First pause before a peer that turned us away is dialled again; doubles up to [`REFUSED_PAUSE_MAX`].
+const REFUSED_PAUSE_MIN: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// A dial of ours under way.
 pub(crate) struct Dialling {
@@ -63,6 +68,9 @@ pub(crate) struct WaitingMessage {
 /// One peer.
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
+    pub(crate) channel: ChannelId,
+    /// Our key on its channel.
+    pub(crate) local: PublicKey,
     pub(crate) key: PublicKey,
     pub(crate) address: Option<SocketAddr>,
     /// The application named it; others are strangers, who dialled us and may be forgotten.
@@ -73,6 +81,8 @@ pub(crate) struct Peer {
     /// When dialling began for what waits now; failing dials are reported every `dial_timeout` and go on until `give_up`.
     pub(crate) wanted_since: Option<Instant>,
     pub(crate) redial_at: Option<Instant>,
+    /// How long to wait before the next dial to a peer that turned us away.
+    refused_pause: Duration,
     pub(crate) greeting_pending: Vec<Association>,
     pub(crate) session: Option<Box<Session>>,
     pub(crate) sessions: u32,
@@ -104,12 +114,16 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(
         id: PeerId,
+        channel: ChannelId,
+        local: PublicKey,
         key: PublicKey,
         address: Option<SocketAddr>,
         limits: &Limits,
     ) -> Self {
         Self {
             id,
+            channel,
+            local,
             key,
             address,
             is_configured: false,
@@ -118,6 +132,7 @@ impl Peer {
             dialling: None,
             wanted_since: None,
             redial_at: None,
+            refused_pause: REFUSED_PAUSE_MIN,
             greeting_pending: Vec::new(),
             session: None,
             sessions: 0,
@@ -151,6 +166,11 @@ impl Peer {
             && self.presence.last_heard() + give_up <= now
     }
 
+    /// Whether there is a session, or a dial of ours on its way to one.
+    pub(crate) fn is_engaged(&self) -> bool {
+        self.session.is_some() || self.dialling.is_some() || !self.greeting_pending.is_empty()
+    }
+
     /// Acknowledged messages that have not ended.
     pub(crate) fn pending(&self) -> u64 {
         let waiting = (self.waiting.len() + self.values.len()) as u64;
@@ -166,14 +186,19 @@ impl Peer {
     /// A handshake with this peer finished.
     pub(crate) fn add_association(&mut self, common: &mut Common, mut association: Association) {
         let random = common.entropy.next_u64();
-        association.limit_keys(&common.limits, common.key < self.key, random);
-        association.incarnation = self.incarnation.unwrap_or(common.greeting.incarnation);
-        common.counters.associations_established += 1;
+        association.limit_keys(&common.limits, self.local < self.key, random);
+        self.adopt(common, &mut association);
         if self.greeting_pending.len() == GREETINGS_PENDING_MAX {
             let oldest = self.greeting_pending.remove(0);
             common.erase(oldest.local_index());
         }
         self.greeting_pending.push(association);
+    }
+
+    /// What the peer is told under the keys of a finished handshake, which know their limits already.
+    pub(crate) fn adopt(&self, common: &mut Common, association: &mut Association) {
+        association.incarnation = self.incarnation.unwrap_or(common.greeting.incarnation);
+        common.counters.associations_established += 1;
     }
 
     /// Builds what is to leave next to this peer; `None` when that is nothing for now.
@@ -434,7 +459,9 @@ fn down_cause(cause: EndCause) -> DownCause {
     match cause {
         EndCause::GaveUp => DownCause::Silence,
         EndCause::NewIncarnation => DownCause::Restarted,
-        EndCause::ClosedByPeer | EndCause::ClosedHere => DownCause::Closed,
+        EndCause::ClosedByPeer | EndCause::RejectedByPeer | EndCause::ClosedHere => {
+            DownCause::Closed
+        }
         EndCause::Violation(_) => DownCause::Violation,
     }
 }

@@ -18,8 +18,8 @@ use crate::ranges::{RangeSet, decode_ack, encode_ack};
 use crate::time::Instant;
 use crate::varint::{self, Reader};
 use crate::{
-    Application, Binding, Body, Config, Disposition, Endpoint, Event, Incoming, Limits, Outcome,
-    PeerId, Refusal, ReplyTo, Token,
+    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
+    NodeMode, Outcome, PeerId, Refusal, ReplyTo, Token,
 };
 
 /// Gives `data` to every decoder of bytes that come from a peer or a person. Whatever is accepted must encode to the bytes
@@ -105,8 +105,8 @@ fn check_ack(data: &[u8]) {
 fn check_record(data: &[u8]) {
     let mut reader = Reader::new(data);
     match Record::read(&mut reader) {
-        None | Some(Record::Skipped) => {}
-        Some(record) => {
+        Err(_) | Ok(Record::Skipped) => {}
+        Ok(record) => {
             let mut again = Vec::new();
             record.write(&mut again);
             assert_eq!(again[1..], data[..data.len() - reader.remaining()], "RECORD");
@@ -139,11 +139,17 @@ pub struct Sink {
 }
 
 impl Application for Sink {
-    fn admit(&mut self, _key: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, _key: &PublicKey) -> bool {
         true
     }
 
-    fn bind(&mut self, _: PeerId, _: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        flow: &str,
+    ) -> Result<Binding, Refusal> {
         match flow.len() % 3 {
             0 => Err(Refusal::NoSuchFlow),
             1 => Ok(Binding { flow: 1, window_bytes: 1 << 16, message_bytes_max: 1_000 }),
@@ -281,6 +287,10 @@ fn endpoint(seed: u8, limits: Limits) -> Endpoint {
     let config = Config {
         incarnation: [seed; 16],
         name: format!("node {seed}"),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],

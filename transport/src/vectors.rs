@@ -28,6 +28,9 @@ fn greeting() -> Vec<u8> {
     record(&Record::Greeting(Greeting {
         incarnation: [0x11; 16],
         name: "alice".into(),
+        role: "sensor".into(),
+        mode: 1,
+        kind: 7,
         shards: 1,
         placement_salt: [0x22; 32],
         message_bytes_max: 64 << 20,
@@ -145,6 +148,8 @@ fn vectors_stand_in_the_protocol_page() {
     let vectors = [
         ("GREETING", greeting()),
         ("CLOSE", record(&Record::Close(Close::NotAdmitted))),
+        ("PENDING", record(&Record::Close(Close::Pending))),
+        ("REJECTED", record(&Record::Close(Close::Rejected))),
         ("BIND", record(&Record::Bind(bind))),
         ("ACK", ack()),
         ("SETTLED", settled()),

@@ -9,8 +9,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, Config, Disposition, Endpoint, Event, Incoming, Limits, Outcome,
-    PeerId, Refusal, ReplyTo, SendError, Service, Token,
+    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
+    NodeMode, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Token,
 };
 
 #[derive(Default)]
@@ -22,10 +22,16 @@ struct App {
 }
 
 impl Application for App {
-    fn admit(&mut self, _key: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, _key: &PublicKey) -> bool {
         !self.denies
     }
-    fn bind(&mut self, _: PeerId, _: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        flow: &str,
+    ) -> Result<Binding, Refusal> {
         match flow {
             "small" => Ok(Binding { flow: 2, window_bytes: 1 << 16, message_bytes_max: 1000 }),
             "none" => Err(Refusal::NoSuchFlow),
@@ -63,6 +69,10 @@ fn endpoint(seed: u8, limits: Limits) -> Endpoint {
     let config = Config {
         incarnation: [seed; 16],
         name: format!("node {seed}"),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],

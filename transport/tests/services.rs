@@ -10,8 +10,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, Config, Disposition, Endpoint, Event, FlowId, Incoming, Limits,
-    Outcome, PeerId, Priority, Refusal, SendError, SendOptions, Service, Token,
+    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, FlowId, Incoming,
+    Limits, NodeMode, Outcome, PeerId, Priority, Refusal, SendError, SendOptions, Service, Token,
 };
 
 #[derive(Default)]
@@ -23,10 +23,16 @@ struct App {
 }
 
 impl Application for App {
-    fn admit(&mut self, _key: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, _key: &PublicKey) -> bool {
         true
     }
-    fn bind(&mut self, _: PeerId, _: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        flow: &str,
+    ) -> Result<Binding, Refusal> {
         self.names.push(flow.into());
         let message_bytes_max = if flow.starts_with("stuck") { 1_000 } else { 1 << 26 };
         let flow = self.names.len() as u32 - 1;
@@ -69,6 +75,10 @@ fn endpoint(seed: u8) -> Endpoint {
     let config = Config {
         incarnation: [seed; 16],
         name: String::new(),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],

@@ -7,17 +7,23 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, Config, Disposition, Endpoint, Incoming, Limits, Outcome, PeerId,
-    Refusal, Token,
+    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Incoming, Limits,
+    NodeMode, Outcome, PeerId, Refusal, Token,
 };
 
 struct Anyone;
 
 impl Application for Anyone {
-    fn admit(&mut self, _: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
         true
     }
-    fn bind(&mut self, _: PeerId, _: &PublicKey, _: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        _: &str,
+    ) -> Result<Binding, Refusal> {
         Err(Refusal::NoSuchFlow)
     }
     fn generation(&self) -> u32 {
@@ -33,6 +39,10 @@ fn endpoint(seed: u8, limits: Limits) -> Endpoint {
     let config = Config {
         incarnation: [seed; 16],
         name: String::new(),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [0; 32],

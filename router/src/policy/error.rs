@@ -142,7 +142,8 @@ impl Error for PolicyError {
     }
 }
 
-fn line_of(text: &str, start: usize) -> usize {
+/// The line of a byte, counted from 1.
+pub(crate) fn line_of(text: &str, start: usize) -> usize {
     let before = &text.as_bytes()[..start.min(text.len())];
     before.split(|byte| *byte == b'\n').count()
 }

@@ -46,6 +46,21 @@ fn a_rule_allows_its_key_its_flows_and_its_verbs_only() {
 }
 
 #[test]
+fn rules_for_accepted_keys_admit_nobody_by_themselves() {
+    let text = "[[rule]]\nkey = \"accepted\"\nflow = \"news.*\"\nverbs = [\"send\"]\n";
+    let policy = Policy::from_toml(text).unwrap();
+    assert_eq!((policy.rules_count(), policy.keys().count()), (1, 0));
+    assert!(!policy.admits(&key(1)) && !policy.allows(&key(1), Verb::Send, "news.local"));
+    assert!(policy.allows_accepted(Verb::Send, "news.local"));
+    assert!(!policy.allows_accepted(Verb::Request, "news.local"));
+    assert!(!policy.allows_accepted(Verb::Send, "orders"));
+    assert!(!Policy::deny().allows_accepted(Verb::Send, "news.local"));
+    let before = Policy::deny();
+    let after = before.clone().with_accepted_rule(FlowPattern::All, &[Verb::Send]);
+    assert!(after.allows_accepted(Verb::Send, "a") && after.generation() != before.generation());
+}
+
+#[test]
 fn rules_of_one_key_add_up() {
     let text = text_for(&[(1, "a", "[\"send\"]"), (1, "*", "[\"observe\"]")]);
     let policy = Policy::from_toml(&text).unwrap();

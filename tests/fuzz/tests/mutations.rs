@@ -10,7 +10,7 @@ use cubed_transport::identity::Identity;
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::testing::Sink;
 use cubed_transport::time::Instant;
-use cubed_transport::{Config, Counters, Endpoint, Limits, Service};
+use cubed_transport::{Config, Counters, Endpoint, Limits, NodeMode, Service};
 
 /// Bytes appended at most.
 const APPENDED_MAX: usize = 64;
@@ -31,6 +31,10 @@ fn endpoint(seed: u8) -> Endpoint {
     let config = Config {
         incarnation: [seed; 16],
         name: format!("node {seed}"),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],

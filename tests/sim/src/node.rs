@@ -11,7 +11,7 @@ use cubed_router::policy::Policy;
 use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
-use cubed_transport::{Config, Endpoint, FlowId, Limits, PeerId, Token};
+use cubed_transport::{Config, Endpoint, FlowId, Limits, NodeMode, PeerId, Token};
 
 use crate::addresses::Addresses;
 use crate::ledger::NodeIndex;
@@ -101,6 +101,10 @@ impl Node {
         let mut config = Config {
             incarnation: [0; 16],
             name: format!("node-{}", self.index),
+            role: String::new(),
+            mode: NodeMode::PLAIN,
+            kind: 0,
+            channels: Vec::new(),
             shard: 0,
             shards: 1,
             placement_salt: [0; 32],

@@ -8,8 +8,8 @@ use std::time::Duration;
 use cubed_router::policy::{Policy, Verb};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::{
-    Application, Binding, Body, Disposition, Incoming, Outcome, PeerId, Refusal, ReplyTo, Service,
-    Token,
+    Application, Binding, Body, ChannelId, Disposition, Incoming, Outcome, PeerId, Refusal,
+    ReplyTo, Service, Token,
 };
 
 /// What a message costs of credit beyond its body, bytes.
@@ -95,11 +95,17 @@ impl Recorder {
 }
 
 impl Application for Recorder {
-    fn admit(&mut self, key: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, key: &PublicKey) -> bool {
         self.policy.admits(key)
     }
 
-    fn bind(&mut self, _: PeerId, key: &PublicKey, flow: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        key: &PublicKey,
+        flow: &str,
+    ) -> Result<Binding, Refusal> {
         self.binds += 1;
         let found = self.flows.iter().position(|setup| setup.name == flow);
         let index = found.ok_or(Refusal::NoSuchFlow)?;

@@ -9,7 +9,10 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::ChannelId;
+use crate::association::Association;
 use crate::handshake::{HalfOpen, Hello};
+use crate::identity::PublicKey;
 use crate::limits::{HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN, HELLO_REPLIES_MAX};
 use crate::time::Instant;
 
@@ -19,10 +22,14 @@ const AGE_MIN: Duration = Duration::from_secs(1);
 /// One half-open answer.
 pub(super) struct Answer {
     pub(super) half_open: HalfOpen,
+    /// The channel that was dialled.
+    pub(super) channel: ChannelId,
     /// Where the hello came from and the REPLY went.
     pub(super) from: SocketAddr,
     pub(super) since: Instant,
-    /// The dialler was not admitted: this is told each time it finishes again.
+    /// The dialler finished; who it is shows in its greeting.
+    pub(super) stranger: Option<Box<(PublicKey, Association)>>,
+    /// The dialler was turned away: this is told each time it finishes or greets again.
     pub(super) refusal: Option<Vec<u8>>,
     /// How often the hello was answered.
     replies: u32,
@@ -120,16 +127,31 @@ impl Answers {
         &mut self,
         now: Instant,
         from: SocketAddr,
+        channel: ChannelId,
         half_open: HalfOpen,
         is_proven: bool,
     ) {
-        let answer = Answer { half_open, from, since: now, refusal: None, replies: 1, is_proven };
-        self.table.push_back(answer);
+        self.table.push_back(Answer {
+            half_open,
+            channel,
+            from,
+            since: now,
+            stranger: None,
+            refusal: None,
+            replies: 1,
+            is_proven,
+        });
     }
 
     /// The answer whose REPLY told this index.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Answer> {
         self.table.iter_mut().find(|answer| answer.half_open.local_index() == index)
+    }
+
+    /// Removes one.
+    pub(super) fn take(&mut self, index: u32) -> Option<Answer> {
+        let found = self.table.iter().position(|answer| answer.half_open.local_index() == index)?;
+        self.table.remove(found)
     }
 
     /// Forgets one.

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{
-    Counters, Endpoint, FlowId, Outcome, PeerId, PeerMemory, ReplyTo, SendError, SendOptions,
-    Service, Tally, Token,
+    ChannelId, Counters, Endpoint, FlowId, NodeMode, Outcome, PeerId, PeerInfo, PeerMemory,
+    ReplyTo, SendError, SendOptions, Service, Tally, Token,
 };
 use crate::flows::OutFlow;
 use crate::frame::Close;
@@ -24,7 +24,12 @@ impl Endpoint {
         self.common.key
     }
 
-    /// Makes a peer known, or gives a known one a new address.
+    /// The channel with this name; the empty name is the default channel's.
+    pub fn find_channel(&self, name: &str) -> Option<ChannelId> {
+        self.handshakes.channel(name)
+    }
+
+    /// Makes a peer of the default channel known, or gives a known one a new address.
     ///
     /// # Errors
     /// [`SendError::TooMany`] when `peers_max` are known.
@@ -33,34 +38,82 @@ impl Endpoint {
         key: PublicKey,
         address: Option<SocketAddr>,
     ) -> Result<PeerId, SendError> {
-        if let Some(&index) = self.by_key.get(&key) {
+        self.add_peer_on(ChannelId::DEFAULT, key, address)
+    }
+
+    /// As [`Endpoint::add_peer`], on any channel. One key on two channels is two peers, which share nothing.
+    ///
+    /// # Errors
+    /// As there, and [`SendError::UnknownPeer`] when there is no such channel.
+    pub fn add_peer_on(
+        &mut self,
+        channel: ChannelId,
+        key: PublicKey,
+        address: Option<SocketAddr>,
+    ) -> Result<PeerId, SendError> {
+        if let Some(&index) = self.by_key.get(&(channel, key)) {
             let peer = &mut self.peers[index as usize];
             peer.address = address.or(peer.address);
             peer.is_configured = true;
             return Ok(peer.id);
         }
-        let id = self.add_new(key, address)?;
+        let id = self.add_new(channel, key, address)?;
         self.peers[id.0 as usize].is_configured = true;
         Ok(id)
     }
 
     pub(super) fn add_new(
         &mut self,
+        channel: ChannelId,
         key: PublicKey,
         address: Option<SocketAddr>,
     ) -> Result<PeerId, SendError> {
         if self.peers.len() >= self.common.limits.peers_max {
             return Err(SendError::TooMany);
         }
+        let local = self.handshakes.local(channel).ok_or(SendError::UnknownPeer)?;
+        let local = local.credentials.public_key();
         let id = PeerId(self.peers.len() as u32);
-        self.peers.push(Peer::new(id, key, address, &self.common.limits));
-        self.by_key.insert(key, id.0);
+        self.peers.push(Peer::new(id, channel, local, key, address, &self.common.limits));
+        self.by_key.insert((channel, key), id.0);
         Ok(id)
     }
 
-    /// The peer with this key.
+    /// The peer of the default channel with this key.
     pub fn find_peer(&self, key: &PublicKey) -> Option<PeerId> {
-        self.by_key.get(key).map(|&index| PeerId(index))
+        self.find_peer_on(ChannelId::DEFAULT, key)
+    }
+
+    /// The peer of a channel with this key.
+    pub fn find_peer_on(&self, channel: ChannelId, key: &PublicKey) -> Option<PeerId> {
+        self.by_key.get(&(channel, *key)).map(|&index| PeerId(index))
+    }
+
+    /// The channel of a peer.
+    pub fn peer_channel(&self, peer: PeerId) -> Option<ChannelId> {
+        self.peers.get(peer.0 as usize).map(|peer| peer.channel)
+    }
+
+    /// What a peer proved and told of itself, while there is a session.
+    pub fn peer_info(&self, peer: PeerId) -> Option<PeerInfo> {
+        let peer = self.peers.get(peer.0 as usize)?;
+        let greeting = &peer.session.as_ref()?.greeting;
+        Some(PeerInfo {
+            name: greeting.name.clone(),
+            role: greeting.role.clone(),
+            mode: NodeMode::from_bits(greeting.mode)?,
+            kind: greeting.kind,
+            channel: self.handshakes.local(peer.channel)?.name.clone(),
+            shards: greeting.shards,
+        })
+    }
+
+    /// Ends the session with a peer that is not to have one any more; it is told that it is rejected.
+    pub fn reject(&mut self, peer: PeerId) {
+        if let Some(state) = self.peers.get_mut(peer.0 as usize) {
+            state.close(Close::Rejected);
+            self.make_ready(peer.0);
+        }
     }
 
     /// The key of a peer.

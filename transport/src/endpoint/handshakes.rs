@@ -11,7 +11,7 @@ use super::departures::Departures;
 use super::{Endpoint, Limits, Owner};
 use crate::association::Association;
 use crate::cookie::CookieSecret;
-use crate::endpoint::{Application, DialFailure, Event};
+use crate::endpoint::{Application, ChannelId, DialFailure, Event};
 use crate::frame::Close;
 use crate::handshake::{
     ChannelKeys, Credentials, Dial, HalfOpen, HandshakeError, Header, Hello, Kind, StepError,
@@ -27,13 +27,20 @@ const HELLO_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What the handshakes of one endpoint need.
 pub(super) struct Handshakes {
-    pub(super) credentials: Credentials,
-    /// The channels that may be dialled here: for now the default one.
+    /// Who we are on each channel, the default one first.
+    pub(super) locals: Vec<Local>,
+    /// What opens hellos to each of them, in the same order.
     channels: Vec<ChannelKeys>,
     cookies: CookieSecret,
     pub(super) answers: Answers,
     /// Datagrams ready to leave.
     pub(super) out: Departures,
+}
+
+/// Who we are on one channel.
+pub(super) struct Local {
+    pub(super) name: String,
+    pub(super) credentials: Credentials,
 }
 
 /// Why a handshake datagram was dropped; each has its counter.
@@ -49,23 +56,33 @@ enum Dropped {
     /// A FINISH from another address than its hello.
     OtherAddress,
     NotAdmitted,
-    PeersFull,
 }
 
 impl Handshakes {
     pub(super) fn new(
-        credentials: Credentials,
+        locals: Vec<Local>,
         cookie_secret: [u8; 32],
         limits: &Limits,
     ) -> Result<Self, HandshakeError> {
-        let channels = vec![ChannelKeys::new(&credentials.public_key(), "")?];
+        let keys = |local: &Local| ChannelKeys::new(&local.credentials.public_key(), &local.name);
+        let channels = locals.iter().map(keys).collect::<Result<_, _>>()?;
         Ok(Self {
-            credentials,
+            locals,
             channels,
             cookies: CookieSecret::from_bytes(cookie_secret),
             answers: Answers::new(limits.half_open_max, limits.hellos_per_second),
             out: Departures::new(limits),
         })
+    }
+
+    /// The channel with this name.
+    pub(super) fn channel(&self, name: &str) -> Option<ChannelId> {
+        let found = self.locals.iter().position(|local| local.name == name);
+        found.map(|index| ChannelId(index as u8))
+    }
+
+    pub(super) fn local(&self, channel: ChannelId) -> Option<&Local> {
+        self.locals.get(usize::from(channel.0))
     }
 }
 
@@ -102,7 +119,6 @@ impl Endpoint {
             Err(Dropped::Repeated) => &mut counters.dropped_handshake_repeated,
             Err(Dropped::OtherAddress) => &mut counters.dropped_finish_address,
             Err(Dropped::NotAdmitted) => &mut counters.dropped_not_admitted,
-            Err(Dropped::PeersFull) => &mut counters.dropped_peers_full,
         } += 1;
     }
 
@@ -138,16 +154,18 @@ impl Endpoint {
             self.owners.remove(&forgotten);
             self.common.counters.half_open_evicted += 1;
         }
+        let channel = self.handshakes.channel(hello.channel().name()).ok_or(Dropped::Unopened)?;
         let index = self.draw_index(Owner::HalfOpen);
         self.common.counters.hellos_answered += 1;
-        let (credentials, shard) = (&self.handshakes.credentials, self.common.shard);
+        let credentials = &self.handshakes.locals[usize::from(channel.0)].credentials;
+        let shard = self.common.shard;
         let Ok(half_open) = HalfOpen::accept(credentials, &hello, index, shard) else {
             self.owners.remove(&index);
             return Err(Dropped::Unopened);
         };
         half_open.reply(&mut reply);
         self.handshakes.out.push_back((from, reply));
-        self.handshakes.answers.push(now, from, half_open, is_proven);
+        self.handshakes.answers.push(now, from, channel, half_open, is_proven);
         self.arm_half_open(now + HALF_OPEN_AGE_MAX);
         Ok(())
     }
@@ -252,6 +270,10 @@ impl Endpoint {
             self.handshakes.out.push_back((from, refusal));
             return Err(Dropped::Repeated);
         }
+        if answer.stranger.is_some() {
+            // Its greeting was lost; it repeats itself.
+            return Err(Dropped::Repeated);
+        }
         let established = match answer.half_open.handle_finish(datagram) {
             Ok(established) => established,
             Err(StepError::Drop(_)) => return Err(Dropped::Unopened),
@@ -262,9 +284,9 @@ impl Endpoint {
             }
         };
         let rtt = (!answer.is_repeated()).then(|| now.saturating_duration_since(answer.since));
-        let key = established.remote_key;
+        let (key, channel) = (established.remote_key, answer.channel);
         let mut association = Association::new(now, from, established, rtt);
-        if !app.admit(&key) {
+        if !app.admit(channel, &key) {
             tracing::warn!(key = %key.fingerprint(), %from, "not admitted by the policy");
             let mut refusal = Vec::new();
             let close = Close::NotAdmitted;
@@ -275,14 +297,20 @@ impl Endpoint {
             }
             return Err(Dropped::NotAdmitted);
         }
-        self.forget_half_open(header.index);
-        let Ok(peer) = self.add_stranger(now, key) else {
-            self.owners.remove(&header.index);
-            return Err(Dropped::PeersFull);
+        // Whoever is connected, or being dialled, hears our greeting at once; all others after theirs was judged.
+        let peer = self.by_key.get(&(channel, key)).copied();
+        let Some(peer) = peer.filter(|&peer| self.peers[peer as usize].is_engaged()) else {
+            // Nothing more is kept for whoever has not said who it is. Its greeting is opened under limited keys already.
+            let random = self.common.entropy.next_u64();
+            let local = self.handshakes.locals[usize::from(channel.0)].credentials.public_key();
+            association.limit_keys(&self.common.limits, local < key, random);
+            answer.stranger = Some(Box::new((key, association)));
+            return Ok(());
         };
-        self.owners.insert(header.index, Owner::Peer(peer.0));
-        self.peers[peer.0 as usize].add_association(&mut self.common, association);
-        self.make_ready(peer.0);
+        self.forget_half_open(header.index);
+        self.owners.insert(header.index, Owner::Peer(peer));
+        self.peers[peer as usize].add_association(&mut self.common, association);
+        self.make_ready(peer);
         Ok(())
     }
 
@@ -304,13 +332,13 @@ impl Endpoint {
     /// Begins to dial a peer.
     pub(super) fn begin_dial(&mut self, now: Instant, index: u32) {
         let peer = &self.peers[index as usize];
-        let (key, address) = (peer.key, peer.address);
+        let (key, address, channel) = (peer.key, peer.address, peer.channel);
         let Some(address) = address else { return };
         let local_index = self.draw_index(Owner::Peer(index));
         let mut dial_id = [0; 8];
         self.common.entropy.fill(&mut dial_id);
-        let credentials = &self.handshakes.credentials;
-        match Dial::new(credentials, key, "", local_index, dial_id, self.common.shard) {
+        let Local { name, credentials } = &self.handshakes.locals[usize::from(channel.0)];
+        match Dial::new(credentials, key, name, local_index, dial_id, self.common.shard) {
             Ok(dial) => {
                 self.common.counters.dials_begun += 1;
                 let peer = &mut self.peers[index as usize];
@@ -347,7 +375,7 @@ impl Endpoint {
         }
         if now >= dialling.begun + dial_timeout {
             let (address, dialled) = (dialling.address, peer.key.fingerprint());
-            let (local, after) = (self.common.local, dial_timeout);
+            let (local, after) = (peer.local.fingerprint(), dial_timeout);
             self.fail_dial(now, index, DialFailure::Timeout { address, dialled, local, after });
             return;
         }

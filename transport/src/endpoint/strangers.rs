@@ -3,7 +3,7 @@
 //! What always holds: a place is taken over only when nothing of its former peer is left, and its session numbers go on, so that a
 //! late reply or release of an application never reaches the new one.
 
-use super::{Endpoint, PeerId, SendError};
+use super::{ChannelId, Endpoint, PeerId, SendError};
 use crate::identity::PublicKey;
 use crate::peer::Peer;
 use crate::time::Instant;
@@ -16,22 +16,25 @@ impl Endpoint {
     pub(super) fn add_stranger(
         &mut self,
         now: Instant,
+        channel: ChannelId,
         key: PublicKey,
     ) -> Result<PeerId, SendError> {
-        if let Some(&index) = self.by_key.get(&key) {
+        if let Some(&index) = self.by_key.get(&(channel, key)) {
             return Ok(PeerId(index));
         }
         if self.peers.len() < self.common.limits.peers_max {
-            return self.add_new(key, None);
+            return self.add_new(channel, key, None);
         }
+        let local = self.handshakes.local(channel).ok_or(SendError::UnknownPeer)?;
+        let local = local.credentials.public_key();
         let index = self.find_forgettable(now).ok_or(SendError::TooMany)?;
         let id = PeerId(index as u32);
         let former = &mut self.peers[index];
-        self.by_key.remove(&former.key);
+        self.by_key.remove(&(former.channel, former.key));
         let (sessions, timer_at) = (former.sessions, former.timer_at);
-        *former = Peer::new(id, key, None, &self.common.limits);
+        *former = Peer::new(id, channel, local, key, None, &self.common.limits);
         (former.sessions, former.timer_at) = (sessions, timer_at);
-        self.by_key.insert(key, id.0);
+        self.by_key.insert((channel, key), id.0);
         self.common.counters.peers_forgotten += 1;
         Ok(id)
     }

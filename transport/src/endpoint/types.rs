@@ -4,10 +4,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use super::Service;
-use crate::identity::{Fingerprint, PublicKey};
+use super::{ChannelId, DialFailure, Newcomer, Service, Verdict};
+use crate::identity::PublicKey;
 
 /// A peer of this endpoint; stable for the endpoint's life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -224,6 +223,17 @@ pub enum Event {
         /// Why; names address and fingerprints.
         error: DialFailure,
     },
+    /// Somebody greeted us and was not accepted: it waits for an operator, or is rejected.
+    TurnedAway {
+        /// On which channel.
+        channel: ChannelId,
+        /// Its proven key.
+        key: PublicKey,
+        /// Where it is.
+        address: SocketAddr,
+        /// Why.
+        verdict: Verdict,
+    },
     /// A session ended; its unsettled messages have their outcomes.
     SessionEnded {
         /// With whom.
@@ -267,6 +277,8 @@ pub enum EndCause {
     NewIncarnation,
     /// The peer closed.
     ClosedByPeer,
+    /// The peer no longer accepts our key, or what we say of ourselves.
+    RejectedByPeer,
     /// This node closed.
     ClosedHere,
     /// One side broke the protocol; what is said.
@@ -279,80 +291,14 @@ impl fmt::Display for EndCause {
             Self::GaveUp => f.write_str("no word from the peer for give_up"),
             Self::NewIncarnation => f.write_str("the peer restarted"),
             Self::ClosedByPeer => f.write_str("the peer closed"),
+            Self::RejectedByPeer => {
+                f.write_str("the peer does not accept us: ask an operator there")
+            }
             Self::ClosedHere => f.write_str("closed here"),
             Self::Violation(what) => write!(f, "protocol broken: {what}"),
         }
     }
 }
-
-/// Why a dial made no session. Each text names the address, whom we dialled and what to check.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DialFailure {
-    /// No answer that we could believe.
-    Timeout {
-        /// Where.
-        address: SocketAddr,
-        /// Whom.
-        dialled: Fingerprint,
-        /// Who we are.
-        local: Fingerprint,
-        /// How long we tried.
-        after: Duration,
-    },
-    /// Another key answered.
-    WrongKey {
-        /// Where.
-        address: SocketAddr,
-        /// Whom we dialled.
-        dialled: Fingerprint,
-        /// Who answered.
-        answered: Fingerprint,
-    },
-    /// The peer's policy does not admit our key.
-    NotAdmitted {
-        /// Where.
-        address: SocketAddr,
-        /// Whom.
-        dialled: Fingerprint,
-        /// Who we are.
-        local: Fingerprint,
-    },
-    /// TLS refused.
-    Handshake {
-        /// Where.
-        address: SocketAddr,
-        /// Whom.
-        dialled: Fingerprint,
-        /// What TLS says.
-        reason: String,
-    },
-}
-
-impl fmt::Display for DialFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout { address, dialled, local, after } => write!(
-                f,
-                "no answer from {address} within {after:?}: nobody listens there, or the node there does not hold \
-                 the key {dialled} that was dialled (our own is {local}), or a firewall drops UDP"
-            ),
-            Self::WrongKey { address, dialled, answered } => write!(
-                f,
-                "the node at {address} holds the key {answered}, not {dialled} that was dialled: correct the \
-                 peer's key or address; if both were right before, somebody else uses the address"
-            ),
-            Self::NotAdmitted { address, dialled, local } => write!(
-                f,
-                "{dialled} at {address} does not admit our key {local}: add a rule for it to the policy there"
-            ),
-            Self::Handshake { address, dialled, reason } => {
-                write!(f, "handshake with {dialled} at {address} failed: {reason}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for DialFailure {}
 
 /// What the application says of a flow that a peer names: its own number for it, and what it allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -418,13 +364,24 @@ pub enum Disposition {
 /// Policy and flows. Called while a datagram is handled, so it cannot call the endpoint: collect answers and releases and
 /// hand them over afterwards.
 pub trait Application {
-    /// May this proven key have a session?
-    fn admit(&mut self, key: &PublicKey) -> bool;
-    /// Is there such a flow, and may this key use it? Asked once per alias and generation.
+    /// May this proven key greet us on this channel? Asked of whoever dials; no state is kept for who may not.
+    fn admit(&mut self, channel: ChannelId, key: &PublicKey) -> bool;
+    /// May whoever tells this of itself have a session? Asked for each fresh set of keys, of those we dialled as well.
+    fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
+        let _ = newcomer;
+        Verdict::Accepted
+    }
+    /// Is there such a flow on this channel, and may this key use it? Asked once per alias and generation.
     ///
     /// # Errors
     /// The refusal that the sender of every message on it is told.
-    fn bind(&mut self, peer: PeerId, key: &PublicKey, flow: &str) -> Result<Binding, Refusal>;
+    fn bind(
+        &mut self,
+        channel: ChannelId,
+        peer: PeerId,
+        key: &PublicKey,
+        flow: &str,
+    ) -> Result<Binding, Refusal>;
     /// Bindings are asked for again when this number changes: flows registered or removed, policy changed.
     fn generation(&self) -> u32;
     /// One whole message, once. Called per message: keep it small.

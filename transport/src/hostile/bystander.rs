@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::{HOSTILE, Victim};
-use crate::endpoint::{Config, Endpoint, FlowId, Limits, PeerId, Service};
+use crate::endpoint::{Config, Endpoint, FlowId, Limits, NodeMode, PeerId, Service};
 use crate::identity::{Identity, PublicKey};
 use crate::random::SeededEntropy;
 use crate::time::Instant;
@@ -31,6 +31,10 @@ impl Bystander {
         let config = Config {
             incarnation: [7; 16],
             name: "bystander".into(),
+            role: String::new(),
+            mode: NodeMode::PLAIN,
+            kind: 0,
+            channels: Vec::new(),
             shard: 0,
             shards: 1,
             placement_salt: [0; 32],

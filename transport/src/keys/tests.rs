@@ -125,6 +125,10 @@ fn no_debug_output_holds_a_secret() {
     let config = Config {
         incarnation: [1; 16],
         name: String::new(),
+        role: String::new(),
+        mode: crate::NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [0; 32],

@@ -119,7 +119,7 @@ impl Lane {
         match (&mut self.in_flows[index], name) {
             (None, None) => return Err(Fault::Violation("message on an alias never named")),
             (slot @ None, Some(name)) => {
-                let binding = rx.app.bind(rx.peer, rx.key, name);
+                let binding = rx.app.bind(rx.channel, rx.peer, rx.key, name);
                 *slot = Some(InFlow::new(name, binding, generation));
                 self.grants_due.push(alias);
             }
@@ -129,7 +129,7 @@ impl Lane {
                 }
                 if flow.generation != generation {
                     flow.generation = generation;
-                    let binding = rx.app.bind(rx.peer, rx.key, &flow.name);
+                    let binding = rx.app.bind(rx.channel, rx.peer, rx.key, &flow.name);
                     let changed = flow.rebind(binding);
                     if changed && !std::mem::replace(&mut flow.grant_due, true) {
                         self.grants_due.push(alias);

@@ -6,16 +6,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Peer;
+use super::{Peer, REFUSED_PAUSE_MAX, REFUSED_PAUSE_MIN};
 use crate::association::Association;
 use crate::common::{Common, Fault};
-use crate::endpoint::{Application, DialFailure, DownCause, EndCause, Event, Outcome};
+use crate::endpoint::{Application, DialFailure, DownCause, EndCause, Event, Newcomer, Outcome};
 use crate::frame::{self, Close, Greeting, Record};
 use crate::header::LaneHeader;
 use crate::lane::Receiving;
 use crate::room::Room;
 use crate::sent::control;
-use crate::session::{Session, Taken};
+use crate::session::{Session, Taken, write_close};
 use crate::space::OpenError;
 use crate::time::Instant;
 use crate::varint::Reader;
@@ -44,7 +44,7 @@ impl Peer {
         datagram: &mut [u8],
     ) -> Received {
         let Some(session) = &mut self.session else {
-            return self.handle_greeting_datagram(common, now, from, header, datagram);
+            return self.handle_greeting_datagram(common, app, now, from, header, datagram);
         };
         if self.violated.is_some() {
             common.counters.dropped_after_violation += 1;
@@ -52,11 +52,10 @@ impl Peer {
         }
         let shards = session.greeting.shards;
         let Some((association, _)) = session.association(header.association) else {
-            return self.handle_greeting_datagram(common, now, from, header, datagram);
+            return self.handle_greeting_datagram(common, app, now, from, header, datagram);
         };
         if header.sender_shard >= shards {
-            common.counters.dropped_malformed += 1;
-            return Received::Dropped;
+            return drop_malformed(common);
         }
         let Common { entropy, shard, .. } = common;
         let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
@@ -70,6 +69,7 @@ impl Peer {
         let mut rx = Receiving {
             common,
             app,
+            channel: self.channel,
             peer: self.id,
             key: &self.key,
             session: session.number,
@@ -184,6 +184,7 @@ impl Peer {
     fn on_close(&mut self, common: &mut Common, now: Instant, close: Close) {
         let cause = match close {
             Close::Violation => EndCause::Violation("the peer says that we broke the protocol"),
+            Close::Pending | Close::Rejected => EndCause::RejectedByPeer,
             Close::Done | Close::NotAdmitted => EndCause::ClosedByPeer,
         };
         self.on_down(common, now, DownCause::Closed);
@@ -201,9 +202,10 @@ impl Peer {
     }
 
     /// A datagram under keys that wait for the peer's greeting.
-    fn handle_greeting_datagram(
+    fn handle_greeting_datagram<A: Application>(
         &mut self,
         common: &mut Common,
+        app: &mut A,
         now: Instant,
         from: SocketAddr,
         header: &LaneHeader,
@@ -216,60 +218,98 @@ impl Peer {
             return Received::Dropped;
         };
         let association = &mut waiting[found];
-        if header.sender_shard != association.remote_shard() {
-            // Greetings come from the shard that shook hands. Anybody may write another number here, and each would cost keys.
-            common.counters.dropped_malformed += 1;
-            return Received::Dropped;
-        }
-        let Common { entropy, shard, .. } = common;
-        let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
-        let payload = match space.open(header, datagram) {
-            Ok(payload) => payload,
-            Err(error) => return drop_unopened(common, error),
-        };
-        let greeted = match read_greeting(space, payload) {
+        let greeted = match open_greeting(common, association, now, from, header, datagram) {
             Ok(greeted) => greeted,
-            Err(fault) => {
-                space.on_declined(header);
-                common.counters.violations += u64::from(matches!(fault, Fault::Violation(_)));
-                common.counters.dropped_before_greeting += 1;
-                return Received::Dropped;
+            Err(None) => return Received::Dropped,
+            Err(Some(reason)) => {
+                self.refuse(common, now, found, Close::Violation, reason);
+                return Received::Alarming;
             }
         };
-        let eliciting = greeted.greeting.is_some();
-        space.on_received(now, header, eliciting, Duration::ZERO);
-        if greeted.acknowledged {
-            association.on_greeting_acknowledged();
-        }
-        association.address = from;
         if let Some(close) = greeted.close {
-            self.on_refused(common, found, close);
-        } else {
-            self.on_answered(common, header.association);
+            self.on_refused(common, now, found, close);
+            return Received::Taken;
         }
-        if let Some(greeting) = greeted.greeting
-            && found < self.greeting_pending.len()
-        {
+        self.on_answered(common, header.association);
+        if let Some(greeting) = greeted.greeting {
+            let association = &self.greeting_pending[found];
+            let newcomer = greeting.newcomer(&self.key, from, association.is_dialled());
+            let verdict = app.judge(&Newcomer { channel: self.channel, ..newcomer });
+            if let Some((close, reason)) = verdict.refusal() {
+                common.counters.count_turned_away(verdict);
+                let (channel, key, address) = (self.channel, self.key, from);
+                let turned_away = Event::TurnedAway { channel, key, address, verdict };
+                common.ends.events.push_back(turned_away);
+                self.refuse(common, now, found, close, reason);
+                return Received::Alarming;
+            }
             let association = self.greeting_pending.remove(found);
             self.attach(common, now, association, greeting);
         }
         Received::Taken
     }
 
-    /// The peer closed before it greeted: it does not admit our key.
-    fn on_refused(&mut self, common: &mut Common, found: usize, _close: Close) {
-        let association = self.greeting_pending.remove(found);
+    /// We do not accept what the peer says of itself: it is told, and our dial, if it was ours, has failed.
+    #[cold]
+    fn refuse(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        found: usize,
+        close: Close,
+        reason: &'static str,
+    ) {
+        let mut association = self.greeting_pending.remove(found);
+        let (mut farewell, address) = (Vec::new(), association.address);
+        write_close(&mut association, common, now, close, &mut farewell);
+        common.farewells.push((address, farewell));
         common.retired.push(association.local_index());
-        if let Some(dialling) = self.retire_dial(common) {
-            let (dialled, local) = (self.key.fingerprint(), common.local);
-            let error = DialFailure::NotAdmitted { address: dialling.address, dialled, local };
-            common.counters.dials_failed += 1;
-            common.ends.events.push_back(Event::DialFailed { peer: self.id, error });
+        if association.is_dialled() {
+            let dialled = self.key.fingerprint();
+            self.fail_refused_dial(
+                common,
+                now,
+                DialFailure::NotAccepted { address, dialled, reason },
+            );
         }
     }
 
+    /// The peer closed before it greeted: it does not admit our key, or not yet.
+    fn on_refused(&mut self, common: &mut Common, now: Instant, found: usize, close: Close) {
+        let association = self.greeting_pending.remove(found);
+        common.retired.push(association.local_index());
+        let (address, dialled) = (association.address, self.key.fingerprint());
+        let local = self.local.fingerprint();
+        let failure = match close {
+            Close::Pending => DialFailure::Pending { address, dialled, local },
+            Close::Rejected => DialFailure::Rejected { address, dialled, local },
+            Close::Violation => {
+                let reason = "our greeting, which it calls malformed: it runs another version";
+                DialFailure::NotAccepted { address, dialled, reason }
+            }
+            Close::NotAdmitted | Close::Done => {
+                DialFailure::NotAdmitted { address, dialled, local }
+            }
+        };
+        self.fail_refused_dial(common, now, failure);
+    }
+
+    /// Tells of a dial that came through and was turned away, and sets when to try again: an operator may change that.
+    fn fail_refused_dial(&mut self, common: &mut Common, now: Instant, error: DialFailure) {
+        if self.retire_dial(common).is_none() && self.session.is_some() {
+            return;
+        }
+        let is_wanted = self.wanted_since.is_some() || self.presence.is_watched();
+        if is_wanted || matches!(error, DialFailure::Pending { .. }) {
+            self.redial_at = Some(now + self.refused_pause);
+            self.refused_pause = (2 * self.refused_pause).min(REFUSED_PAUSE_MAX);
+        }
+        common.counters.dials_failed += 1;
+        common.ends.events.push_back(Event::DialFailed { peer: self.id, error });
+    }
+
     /// The greeting tells which incarnation these keys belong to: a new session, or new keys for the one there is.
-    fn attach(
+    pub(crate) fn attach(
         &mut self,
         common: &mut Common,
         now: Instant,
@@ -295,11 +335,12 @@ impl Peer {
         }
         self.sessions += 1;
         let session =
-            Session::new(self.sessions, greeting, association, common.key < self.key, common);
+            Session::new(self.sessions, greeting, association, self.local < self.key, common);
         self.session = Some(Box::new(session));
         self.room = Room::new(&common.limits);
         self.wanted_since = None;
         self.redial_at = None;
+        self.refused_pause = REFUSED_PAUSE_MIN;
         common.counters.sessions_begun += 1;
         common.ends.events.push_back(Event::Connected { peer: self.id });
         self.on_heard(common, now);
@@ -309,11 +350,56 @@ impl Peer {
     }
 }
 
+/// What came under keys that wait for the peer's greeting.
 #[derive(Default)]
-struct Greeted {
-    greeting: Option<Greeting>,
+pub(crate) struct Greeted {
+    pub(crate) greeting: Option<Greeting>,
     close: Option<Close>,
     acknowledged: bool,
+}
+
+/// Opens a datagram under keys that wait for the peer's greeting, and reads it.
+///
+/// # Errors
+/// It was dropped and counted; with words if its sender broke the protocol.
+pub(crate) fn open_greeting(
+    common: &mut Common,
+    association: &mut Association,
+    now: Instant,
+    from: SocketAddr,
+    header: &LaneHeader,
+    datagram: &mut [u8],
+) -> Result<Greeted, Option<&'static str>> {
+    if header.sender_shard != association.remote_shard() {
+        // Greetings come from the shard that shook hands. Anybody may write another number here, and each would cost keys.
+        common.counters.dropped_malformed += 1;
+        return Err(None);
+    }
+    let Common { entropy, shard, .. } = common;
+    let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
+    let payload = match space.open(header, datagram) {
+        Ok(payload) => payload,
+        Err(error) => {
+            drop_unopened(common, error);
+            return Err(None);
+        }
+    };
+    let greeted = match read_greeting(space, payload) {
+        Ok(greeted) => greeted,
+        Err(fault) => {
+            space.on_declined(header);
+            common.counters.dropped_before_greeting += 1;
+            let Fault::Violation(reason) = fault else { return Err(None) };
+            common.counters.violations += 1;
+            return Err(Some(reason));
+        }
+    };
+    space.on_received(now, header, greeted.greeting.is_some(), Duration::ZERO);
+    if greeted.acknowledged {
+        association.on_greeting_acknowledged();
+    }
+    association.address = from;
+    Ok(greeted)
 }
 
 /// Reads what may stand before a greeting; nothing else may.
@@ -334,7 +420,7 @@ fn read_greeting(space: &mut crate::space::PacketSpace, payload: &[u8]) -> Resul
                     .on_ack(&ack, |packet| *acknowledged |= told(packet))
                     .map_err(|_| MALFORMED)?;
             }
-            frame::RECORD => match Record::read(&mut reader).ok_or(MALFORMED)? {
+            frame::RECORD => match Record::read(&mut reader).map_err(Fault::Violation)? {
                 Record::Greeting(greeting) => greeted.greeting = Some(greeting),
                 Record::Close(close) => greeted.close = Some(close),
                 Record::Skipped => {}
@@ -343,10 +429,13 @@ fn read_greeting(space: &mut crate::space::PacketSpace, payload: &[u8]) -> Resul
             _ => return Err(Fault::BeforeGreeting),
         }
     }
-    let valid = greeted.greeting.as_ref().is_none_or(|greeting| {
-        greeting.shards > 0 && greeting.name.len() <= crate::limits::NODE_NAME_BYTES_MAX
-    });
-    if valid { Ok(greeted) } else { Err(MALFORMED) }
+    Ok(greeted)
+}
+
+#[cold]
+fn drop_malformed(common: &mut Common) -> Received {
+    common.counters.dropped_malformed += 1;
+    Received::Dropped
 }
 
 #[cold]

@@ -84,7 +84,7 @@ impl Session {
                     let skip = frame::read_skip(&mut reader, &mut runs).ok_or(MALFORMED)?;
                     self.lanes[lane].handle_skip(rx, skip, &runs)?;
                 }
-                frame::RECORD => match Record::read(&mut reader).ok_or(MALFORMED)? {
+                frame::RECORD => match Record::read(&mut reader).map_err(Fault::Violation)? {
                     Record::Greeting(_) => taken.eliciting = true,
                     Record::Close(close) => taken.close = Some(close),
                     Record::Bind(bind) => {

@@ -8,8 +8,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, Config, Counters, Disposition, Endpoint, Event, FlowId, Incoming,
-    Limits, Outcome, PeerId, Refusal, SendError, Service, Token,
+    Application, Binding, Body, ChannelId, Config, Counters, Disposition, Endpoint, Event, FlowId,
+    Incoming, Limits, NodeMode, Outcome, PeerId, Refusal, SendError, Service, Token,
 };
 
 /// One way, on the wire.
@@ -26,10 +26,16 @@ pub(crate) struct App {
 }
 
 impl Application for App {
-    fn admit(&mut self, _: &PublicKey) -> bool {
+    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
         true
     }
-    fn bind(&mut self, _: PeerId, _: &PublicKey, _: &str) -> Result<Binding, Refusal> {
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        _: &str,
+    ) -> Result<Binding, Refusal> {
         Ok(Binding { flow: 1, window_bytes: 1 << 20, message_bytes_max: 1 << 20 })
     }
     fn generation(&self) -> u32 {
@@ -100,6 +106,10 @@ fn endpoint(end: usize, start: u8, limits: Limits) -> Endpoint {
     let config = Config {
         incarnation,
         name: format!("end {end}"),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
         shard: 0,
         shards: 1,
         placement_salt: [0; 32],

@@ -115,6 +115,7 @@ impl World {
                 Event::DialFailed { peer, error } => {
                     self.on_seen(node, peer, Seen::DialFailed(format!("{error:?}")));
                 }
+                Event::TurnedAway { .. } => {}
                 Event::SessionEnded { peer, cause } => {
                     self.on_seen(node, peer, Seen::SessionEnded(cause));
                 }
