@@ -11,7 +11,7 @@ from cubed_wire import frames, messages, records
 from cubed_wire.frames import BestEffort, Block, Blocked, Credit, Frame, Padding, Ping, Skip, Told
 from cubed_wire.messages import First, Head, Part, Piece, Whole
 from cubed_wire.ranges import Ack
-from cubed_wire.settled import REASONS, SKIPPED, Entry, Settled
+from cubed_wire.settled import SKIPPED, Entry, Settled
 
 ALIAS_MAX = records.ALIASES_MAX - 1
 
@@ -44,11 +44,15 @@ def ack(chance: random.Random) -> Ack:
 
 def settled(chance: random.Random) -> Settled:
     """Up to six entries."""
-    floor = number(chance, 40) + 20
-    keys = {(floor - chance.randint(1, 20), chance.choice(sorted(REASONS))) for _ in range(chance.choice((0, 1, 3, 6)))}
+    floor = number(chance, 40) + 21
+    keys = {(floor - chance.randint(1, 20), chance.randrange(1, SKIPPED)) for _ in range(chance.choice((0, 1, 3, 6)))}
+    if chance.random() < 0.5:
+        keys.add((floor - 21 + chance.randrange(2) * 19, SKIPPED))
+        keys = {key for key in keys if key[1] == SKIPPED or (key[0], SKIPPED) not in keys}
     entries = []
     for block, reason in sorted(keys):
-        places = sorted({chance.choice((0, 1, 7, 8, 40, 200)) for _ in range(3)})
+        # A message has one reason.
+        places = sorted({reason + 8 * chance.choice((0, 1, 5, 25)) for _ in range(3)})
         entries.append(Entry(block, reason, () if reason == SKIPPED else tuple(places)))
     return Settled(floor, tuple(entries))
 
@@ -68,7 +72,8 @@ def record(chance: random.Random) -> records.Record:
 
 def greeting(chance: random.Random, name: str, longest: int) -> records.Greeting:
     """Any node's."""
-    return records.Greeting(chance.randbytes(16), name, chance.randint(1, 255), chance.randbytes(32), longest)
+    one, two, three = chance.randrange(2), chance.randrange(256), chance.randint(1, 255)
+    return records.Greeting(chance.randbytes(16), name, text(chance, 0, 64), one, two, three, chance.randbytes(32), longest)
 
 
 def head(chance: random.Random, best_effort: bool) -> Head:
@@ -94,14 +99,20 @@ def pieces(chance: random.Random, best_effort: bool) -> tuple[Piece, ...]:
         offset = number(chance, 30) + 1
         complete = chance.random() < 0.5 or wholes
         length = offset + len(body) + (0 if complete else number(chance, 20) + 1)
-        made.append(Part(number(chance, 12) + 1, offset, length, body))
+        part = Part(number(chance, 12) + 1, offset, length, body)
+        if best_effort:
+            return (*wholes, part)
+        made.append(part)
         if not complete:
             return tuple(made)
     made += wholes
     end = chance.random()
     if end < 0.3:
-        made.append(First(head(chance, best_effort), len(body) + number(chance, 20) + 1, body, number(chance) if best_effort else None))
-    elif end < 0.4:
+        beginning = head(chance, best_effort)
+        while best_effort and beginning.reply_to is not None:
+            beginning = head(chance, best_effort)
+        made.append(First(beginning, len(body) + number(chance, 20) + 1, body, number(chance) if best_effort else None))
+    elif end < 0.4 and not best_effort:
         made.append(messages.Padding(chance.choice((0, 1, 30))))
     return tuple(made)
 
@@ -119,7 +130,7 @@ def frame(chance: random.Random) -> Frame:
         case 3:
             return settled(chance)
         case 4:
-            return Credit(alias, number(chance), number(chance), chance.choice((0, *sorted(REASONS))))
+            return Credit(alias, number(chance), number(chance), chance.randrange(SKIPPED))
         case 5:
             return Blocked(alias, number(chance))
         case 6:
@@ -136,10 +147,44 @@ def skip(chance: random.Random) -> Skip:
     return Skip(first, number(chance, 10) + 1, chance.randint(0, min(first, 9)), runs)
 
 
+def harmless_row(chance: random.Random) -> tuple[Frame, ...]:
+    """What a session survives that hears it first: nothing in it presumes that anything was said before."""
+    made: list[Frame] = []
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        kinds = (Padding(), Ping(), Told(records.Skipped(0x20, chance.randbytes(3))), Skip(chance.randint(0, 99), 1, 0), _bind(chance))
+        made.append(chance.choice(kinds))
+    best_effort = chance.random() < 0.4
+    named = tuple(_named(piece) for piece in pieces(chance, best_effort))
+    return (*made, BestEffort(named) if best_effort else Block(chance.randint(4096, 9999), named))
+
+
+def _bind(chance: random.Random) -> Told:
+    return Told(records.Bind(chance.randint(0, ALIAS_MAX), "".join(chance.choices("abc.", k=9)), number(chance, 16)))
+
+
+def _named(piece: Piece) -> Piece:
+    match piece:
+        case Whole(made, body) if made.alias is not None:
+            return Whole(_with_name(made), body)
+        case First(made, length, body, joined) if made.alias is not None:
+            return First(_with_name(made), min(length, len(body) + 999), body, joined)
+        case First(made, length, body, joined):
+            return First(made, min(length, len(body) + 999), body, joined)
+        case Part(origin, offset, length, body):
+            offset = min(offset, 999)
+            return Part(origin, offset, offset + len(body) + min(999, max(0, length - len(body) - offset)), body)
+    return piece
+
+
+def _with_name(made: Head) -> Head:
+    sequence = None if made.sequence is None else made.sequence % 1000
+    return Head(made.alias, f"flow.{made.alias}", made.request, None, sequence, made.latest)
+
+
 def last(chance: random.Random) -> Frame:
     """Any frame that runs to the end of the row."""
     if chance.random() < 0.5:
-        return Block(number(chance), pieces(chance, False))
+        return Block(number(chance) | 1 << 13, pieces(chance, False))
     return BestEffort(pieces(chance, True))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 import page
-from cubed_wire import frames, header, identity, messages, ranges, records, varints
+from cubed_wire import frames, header, identity, messages, postcard, ranges, records, varints
 from cubed_wire.cursor import Cursor, Malformed
 from cubed_wire.settled import Settled
 
@@ -63,13 +63,32 @@ RECORD = field(records.decode)
 SETTLED = field(Settled.decode)
 ACK = field(ranges.Ack.decode)
 
-GREETING_BODY = records.Greeting(bytes(16), "n" * 64, 1, bytes(32), 1).body()
-LONG_NAME = records.Greeting(bytes(16), "n" * 65, 1, bytes(32), 1).body()
+def greeting(name: str = "n" * 64, role: str = "r" * 64, mode: int = 1, shards: int = 1) -> bytes:
+    """A greeting's body."""
+    return records.Greeting(bytes(16), name, role, mode, 255, shards, bytes(32), 1).body()
+
+
+GREETING_BODY = greeting()
 
 
 def record(kind: int, body: bytes) -> bytes:
     """A record's type, length and body."""
     return varints.write(kind) + varints.write(len(body)) + body
+
+
+def counted(text: bytes) -> bytes:
+    """A string of a record."""
+    return postcard.write_number(len(text)) + text
+
+
+def bind(name: bytes) -> bytes:
+    """The row of a BIND."""
+    return b"\x06" + record(3, b"\0" + counted(name) + b"\5")
+
+
+def named(name: bytes) -> bytes:
+    """The row of a block with an empty message to a flow."""
+    return h("0800 0400") + varints.write(len(name)) + name + b"\0"
 
 
 FORMS = "form 2, part    flags (= 02) | origin v | offset v | length of the whole message v | body, to its end or the end of the block"
@@ -79,7 +98,7 @@ SHORTEST = (
     "Numbers are variable-length integers of RFC 9000 section 16 (below: *v*), and only the shortest form of each is accepted."
 )
 POSTCARD = "accepted only if encoding them again gives the same bytes, and at most 1,024 bytes long."
-LAST_BYTE = "(bit *i* of byte *j* is place 8*j*+*i*; the last byte is not zero)"
+LAST_BYTE = "(bit *i* of byte *j* is place 8*j*+*i*; the last byte is not zero, and there are 1 to 8,192 of them, but for reason 8)."
 
 RULES = [
     Rule(
@@ -97,15 +116,36 @@ RULES = [
         "Datagrams",
         "*kind*: 01 HELLO, 02 REPLY, 03 FINISH, 04 COOKIE.",
         header.HandshakeHeader.decode,
-        (h("00" + "00" * 6 + "01" + "00" * 8), h("05" + "00" * 6 + "01" + "00" * 8), h("01" + "00" * 6 + "01" + "00" * 7)),
-        (h("01" + "00" * 6 + "01" + "00" * 8), h("04" + "ff" * 6 + "01" + "ff" * 8)),
+        (h("00" + "00" * 6 + "01" + "00" * 1193), h("05" + "00" * 6 + "01" + "00" * 8), h("02" + "00" * 6 + "01" + "00" * 7)),
+        (h("01" + "00" * 6 + "01" + "00" * 1192), h("04" + "ff" * 6 + "01" + "ff" * 8)),
+    ),
+    Rule(
+        "Datagrams",
+        "HELLO, always 1200 bytes",
+        header.HandshakeHeader.decode,
+        (h("01" + "00" * 6 + "01" + "00" * 1191), h("01" + "00" * 6 + "01" + "00" * 1193)),
+        (h("01" + "00" * 6 + "01" + "00" * 1192),),
+    ),
+    Rule(
+        "Datagrams",
+        "No datagram is longer than 1200 bytes, so no answer is longer than its question.",
+        header.HandshakeHeader.decode,
+        (h("02" + "00" * 6 + "01" + "00" * 1193), h("03" + "00" * 6 + "01" + "00" * 1193)),
+        (h("02" + "00" * 6 + "01" + "00" * 1192), h("03" + "00" * 6 + "01" + "00" * 1192)),
+    ),
+    Rule(
+        "RESTARTED",
+        "A node answers so a lane datagram of at least 32 bytes",
+        header.Restarted.answer,
+        (lane("40", tail=15), lane("05"), lane("3f")),
+        (lane("40", tail=16), lane("41")),
     ),
     Rule(
         "Datagrams",
         "*version*: of this layout.",
         header.HandshakeHeader.decode,
-        (h("01" + "00" * 6 + "02" + "00" * 8), h("01" + "00" * 6 + "00" + "00" * 8)),
-        (h("01" + "00" * 6 + "01" + "00" * 8),),
+        (h("02" + "00" * 6 + "02" + "00" * 8), h("02" + "00" * 6 + "00" + "00" * 8)),
+        (h("02" + "00" * 6 + "01" + "00" * 8),),
     ),
     Rule(
         "Lane datagram",
@@ -147,7 +187,7 @@ RULES = [
         SHORTEST,
         ROW,
         (h("0440030000 00"), h("0540030a"), h("0640020101"), h("08400000"), h("0700000040 00")),
-        (h("0403000000"), h("05030a"), h("06020101"), h("0800"), h("0700000000")),
+        (h("0403000000"), h("05030a"), h("06020101"), h("0800"), h("0700010000")),
     ),
     Rule(
         "Frames",
@@ -186,10 +226,25 @@ RULES = [
     Rule("Frames", POSTCARD, RECORD, (record(0x20, bytes(1025)),), (record(0x20, bytes(1024)),)),
     Rule(
         "Frames",
-        "node name (string, at most 64 bytes)",
+        "node name (string, at most 64 bytes), role (string, at most 64 bytes)",
         RECORD,
-        (record(1, LONG_NAME),),
-        (record(1, GREETING_BODY),),
+        (record(1, greeting(name="n" * 65)), record(1, greeting(role="r" * 65)), record(1, greeting(name="\u00e9" * 33))),
+        (record(1, GREETING_BODY), record(1, greeting(name="", role="")), record(1, greeting(name="\u00e9" * 32))),
+    ),
+    Rule(
+        "Frames",
+        "*mode* a byte of flags (bit 0 MAIN: a meeting point of its channel; the others are zero)",
+        RECORD,
+        tuple(record(1, greeting(mode=1 << bit)) for bit in range(1, 8)),
+        (record(1, greeting(mode=0)), record(1, greeting(mode=1))),
+    ),
+    Rule("Frames", "shards (u8, not 0)", RECORD, (record(1, greeting(shards=0)),), (record(1, greeting(shards=255)),)),
+    Rule(
+        "Frames",
+        "2 the receiver broke the protocol, 3 its key waits for an operator, 4 it is rejected",
+        RECORD,
+        (record(2, b"\5"), record(2, b"\xff")),
+        tuple(record(2, bytes([reason])) for reason in range(5)),
     ),
     Rule(
         "Messages",
@@ -200,7 +255,7 @@ RULES = [
     ),
     Rule(
         "Messages",
-        "*alias*: the sender's number for a flow, below 4,096",
+        "*alias*: the sender's number for a flow, below 4,096 wherever it stands",
         BLOCK,
         (whole(0x00, "5000"), whole(0x00, "80010000")),
         (whole(0x00, "4fff"), whole(0x10, "5000")),
@@ -245,11 +300,10 @@ RULES = [
         "Messages",
         "where length is that of the whole message; the body's beginning runs to the end of the block",
         BLOCK,
-        (h("010003 616161"), h("010003 61616161"), h("0100 00")),
+        (h("010003 616161"), h("010003 61616161"), h("0100 00"), h("0100 05 0000000000")),
         (h("010003 6161"), h("010003")),
     ),
     Rule("Messages", FORMS, BLOCK, (h("06 01 02 09 61"), h("12 01 02 09 61"), h("82 01 02 09 61")), (h("02 01 02 09 61"),)),
-    Rule("Messages", FORMS, BLOCK, (h("02 01 09 09"), h("02 01 0a 09"), h("02 00 02 09 61")), (h("02 01 08 09 61"),)),
     Rule(
         "Messages",
         "A *part* stands first in its block.",
@@ -258,7 +312,20 @@ RULES = [
         (h("02 01 08 09 61") + h("0000 01 61"),),
     ),
     Rule("Messages", PADS, BLOCK, (h("0300 01"), h("0700"), h("8300"), h("03") + h("0000 01 61")), (h("03"), h("030000"))),
-    Rule("Messages", LAST_BYTE, SETTLED, (h("0a01 06 01 01 00"), h("0a01 06 01 02 0100")), (h("0a01 06 01 01 01"),)),
+    Rule(
+        "Messages",
+        LAST_BYTE,
+        SETTLED,
+        (h("0a01 06 01 01 00"), h("0a01 06 01 02 0100"), h("0a01 06 01 6001") + bytes(8192) + b"\1"),
+        (h("0a01 06 01 01 01"), h("0a01 06 01 6000") + bytes(8191) + b"\1"),
+    ),
+    Rule(
+        "Messages",
+        "No message stands in two entries, and a block with reason 8 in no other.",
+        SETTLED,
+        (h("0a02 03 01 01 03 03 02 01 02"), h("0a03 03 01 01 01 03 02 01 02 03 03 01 05"), h("0a02 03 01 01 02 03 08 00")),
+        (h("0a02 03 01 01 05 03 02 01 02"), h("0a02 04 01 01 01 03 02 01 01")),
+    ),
     Rule(
         "Messages",
         "a SETTLED entry with reason 8 and an empty bitmap",
@@ -271,7 +338,7 @@ RULES = [
         "Entries ascend by block, then reason.",
         SETTLED,
         (h("0a02 03 01 01 01 04 01 01 01"), h("0a02 03 02 01 01 03 01 01 01"), h("0a02 03 01 01 01 03 01 01 01")),
-        (h("0a02 04 01 01 01 03 01 01 01"), h("0a02 03 01 01 01 03 02 01 01")),
+        (h("0a02 04 01 01 01 03 01 01 01"), h("0a02 03 01 01 01 03 02 01 02")),
     ),
     Rule(
         "Messages",
@@ -289,18 +356,75 @@ RULES = [
     ),
     Rule(
         "Frames",
-        "alias v, limit v, longest message v, refusal (1, zero for none)",
+        "alias v, limit v, longest message v, refusal (1, zero for none, else a reason of SETTLED from 1 to 7)",
         ROW,
-        (h("0403050509"), h("04030505ff"), h("04030505"), h("045000050500")),
-        (h("0403050500"), h("0403050508"), h("044fff050500")),
+        (h("0403050508"), h("04030505ff"), h("04030505")),
+        (h("0403050500"), h("0403050507")),
     ),
     Rule(
         "Messages",
-        "Without blocks (the first three fields zero), SKIP only tells of sequences that were never sent.",
+        "Without blocks (the first three fields zero), SKIP only tells of sequences that were never sent, of one run at least.",
         ROW,
-        (h("07010000 00"), h("07000001 00"), h("0701020200")),
-        (h("07000000 01 030501"), h("0702010200")),
+        (h("07010000 00"), h("07010000 01 030501"), h("07000001 01 030501"), h("07000000 00")),
+        (h("07000000 01 030501"), h("07010100 00")),
     ),
+    Rule(
+        "Messages",
+        "No run is empty or goes beyond 2^62 - 1.",
+        ROW,
+        (h("07010100 01 030500"), h("07010100 01 03 ffffffffffffffff 01"), h("07010100 01 03 fffffffffffffffe 02")),
+        (h("07010100 01 030501"), h("07010100 01 03 fffffffffffffffe 01")),
+    ),
+    Rule(
+        "Frames",
+        "distance back from the first to the block where their message began v",
+        ROW,
+        (h("0701010200"),),
+        (h("0702010200"), h("0702010000")),
+    ),
+    Rule(
+        "Messages",
+        "*alias*: the sender's number for a flow, below 4,096 wherever it stands",
+        ROW,
+        (h("04 5000 05 05 00"), h("05 5000 05"), h("07010100 01 5000 05 01"), h("06 03 05 8020 01 61 05"), h("09 00 5000 00")),
+        (h("04 4fff 05 05 00"), h("05 4fff 05"), h("07010100 01 4fff 05 01"), h("06 03 05 ff1f 01 61 05"), h("09 00 4fff 00")),
+    ),
+    Rule(
+        "Messages",
+        "NAMED gives the flow's name, 1 to 255 bytes of UTF-8 as in BIND",
+        ROW,
+        tuple(row(name) for name in (b"", b"n" * 256, b"\xff", b"\xc3") for row in (bind, named)),
+        tuple(row(name) for name in (b"n", b"n" * 255, b"\xc3\xa9") for row in (bind, named)),
+    ),
+    Rule(
+        "Messages",
+        "*origin* says how many blocks ago the message began, at most the block's number",
+        ROW,
+        (h("0800 02 01 02 09 61"), h("0803 02 04 02 09 61")),
+        (h("0801 02 01 02 09 61"), h("0803 02 03 02 09 61"), h("0800 02 00 02 09 61")),
+    ),
+    Rule(
+        "Messages",
+        "*offset* is above 0 and below *length*.",
+        ROW,
+        (h("0801 02 01 00 09 61"), h("0801 02 01 09 09"), h("0801 02 01 0a 09"), h("09 02 01 00 09 61")),
+        (h("0801 02 01 01 09 61"), h("0801 02 01 08 09"), h("09 02 01 01 09 61")),
+    ),
+    Rule(
+        "Messages",
+        "Both run to the end of the datagram, so they stand last in it, and not beyond the end of the message, which a beginning may reach.",
+        ROW,
+        (h("09 01 00 01 0d 6161"), h("09 02 0d 08 09 6161"), h("09 02 0d 08 09 61 00 00 00")),
+        (h("09 01 00 01 0d 61"), h("09 02 0d 08 09 61"), h("09 00 00 00 02 0d 08 09 61")),
+    ),
+    Rule(
+        "Messages",
+        "An answer goes there whole only.",
+        ROW,
+        (h("09 11 07 02 0d 61"),),
+        (h("09 10 07 01 61"), h("0800 11 07 02 61"), h("09 01 07 02 0d 61")),
+    ),
+    Rule("Messages", "Form 3 is refused.", ROW, (h("09 03"), h("09 00 00 00 03 00")), (h("0800 03"), h("09"))),
 ]
 
 

@@ -77,7 +77,7 @@ class Blocks(unittest.TestCase):
             self.assertEqual(sorted(got), sorted((number % 3, body) for number, body in enumerate(bodies)))
 
     def test_every_block_names_its_aliases(self) -> None:
-        self.assertTrue(page.says("Messages", "that uses an alias names it until one that did is acknowledged."))
+        self.assertTrue(page.says("Messages", "every block and best-effort datagram that uses an alias names it, at its first use there"))
         cutter = Cutter(40)
         for _ in range(9):
             cutter.add(b"a body", 5, "a.flow")

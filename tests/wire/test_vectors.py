@@ -29,10 +29,13 @@ SUITES = {
 FRAMES: list[tuple[str, str, Frame]] = [
     (
         "GREETING",
-        "GREETING: incarnation 16 bytes 11, name `alice`, 1 shard, salt 32 bytes 22, longest message 64 MiB.",
-        Told(Greeting(bytes([0x11]) * 16, "alice", 1, bytes([0x22]) * 32, 64 * MIB)),
+        "GREETING: incarnation 16 bytes 11, name `alice`, role `sensor`, mode 1, kind 7, 1 shard, salt 32 bytes 22, longest message "
+        "64 MiB.",
+        Told(Greeting(bytes([0x11]) * 16, "alice", "sensor", 1, 7, 1, bytes([0x22]) * 32, 64 * MIB)),
     ),
-    ("CLOSE", "CLOSE: not admitted.", Told(Close(1))),
+    ("CLOSE", "CLOSE: not admitted;", Told(Close(1))),
+    ("PENDING", "CLOSE: not admitted; its key waits (PENDING);", Told(Close(3))),
+    ("REJECTED", "its key waits (PENDING); rejected (REJECTED).", Told(Close(4))),
     ("BIND", "BIND: alias 3, `orders.new`, 5,000,000 wanted.", Told(Bind(3, "orders.new", 5_000_000))),
     ("ACK", "ACK: numbers 0 to 2, 5, 6 and 9, delay 100 us.", Ack.of({0, 1, 2, 5, 6, 9}, 100)),
     (
@@ -198,8 +201,8 @@ class Everything(unittest.TestCase):
 
     def test_every_type_on_the_page_has_a_vector_or_a_round_trip(self) -> None:
         """Best effort has no vector of its own: its pieces are read back in both forms."""
-        whole, first, part = Whole(Head(4095, "a.b"), b""), First(Head(1), 9, b"ab", number=77), Part(77, 2, 9, b"cdefghi")
-        for row in ((BestEffort((whole, first)),), (BestEffort((part, whole)),)):
+        whole, first, part = Whole(Head(4095, "a.b"), b""), First(Head(1), 9, b"ab", number=77), Part(77, 2, 9, b"cdefgh")
+        for row in ((BestEffort((whole, first)),), (BestEffort((whole, part)),)):
             self.assertEqual(frames.decode_row(frames.encode_row(row)), row)
 
 

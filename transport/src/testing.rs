@@ -22,8 +22,11 @@ use crate::{
     NodeMode, Outcome, PeerId, Refusal, ReplyTo, Token,
 };
 
-/// Gives `data` to every decoder of bytes that come from a peer or a person. Whatever is accepted must encode to the bytes
-/// that were read.
+/// A decoder that took its input, and how many bytes of it.
+pub type Accepted = (&'static str, usize);
+
+/// Gives `data` to every decoder of bytes that come from a peer or a person, and says which of them took it. Whatever is accepted
+/// must encode to the bytes that were read.
 ///
 /// # Panics
 /// When a decoder accepts bytes that are not what its encoder writes.
@@ -31,18 +34,21 @@ use crate::{
     clippy::redundant_closure_for_method_calls,
     reason = "the method alone is not general enough in its lifetime"
 )]
-pub fn check_decoders(data: &[u8]) {
+#[must_use]
+pub fn check_decoders(data: &[u8]) -> Vec<Accepted> {
+    let mut accepted = Vec::new();
     if let Some(header) = LaneHeader::decode(data) {
         assert_eq!(header.encode(), data[..HEADER_BYTES], "lane header");
+        accepted.push(("lane header", HEADER_BYTES));
     }
-    let _ = handshake::Header::peek(data);
-    check(data, |r| r.varint(), |value, out| varint::write(*value, out), "varint");
-    check_ack(data);
-    check(data, Credit::read, Credit::write, "CREDIT");
+    accepted.extend(handshake::Header::peek(data).map(|_| ("handshake header", HEADER_BYTES)));
+    accepted.extend(check(data, |r| r.varint(), |v, out| varint::write(*v, out), "varint"));
+    accepted.extend(check_ack(data));
+    accepted.extend(check(data, Credit::read, Credit::write, "CREDIT"));
     let blocked = |told: &(u32, u64), out: &mut Vec<u8>| frame::write_blocked(told.0, told.1, out);
-    check(data, frame::read_blocked, blocked, "BLOCKED");
-    check_record(data);
-    check_settled(data);
+    accepted.extend(check(data, frame::read_blocked, blocked, "BLOCKED"));
+    accepted.extend(check_record(data));
+    accepted.extend(check_settled(data));
     if let Some((&flags, rest)) = data.split_first() {
         let read = |r: &mut Reader<'_>| {
             let head = Head::read(flags, r)?;
@@ -52,18 +58,25 @@ pub fn check_decoders(data: &[u8]) {
             Some(out)
         };
         if form(flags) == FORM_WHOLE || form(flags) == FORM_FIRST {
-            check(rest, read, |written, out| out.extend_from_slice(written), "head");
+            accepted.extend(check(
+                rest,
+                read,
+                |written, out| out.extend_from_slice(written),
+                "head",
+            ));
         }
         let part = |r: &mut Reader<'_>| Continue::read(flags, r);
-        check(rest, part, Continue::write, "later part");
+        accepted.extend(check(rest, part, Continue::write, "later part"));
     }
     if let Ok(text) = std::str::from_utf8(data) {
         if let Ok(key) = text.parse::<PublicKey>() {
             assert_eq!(key.to_string(), text, "public key text");
+            accepted.push(("public key text", data.len()));
         }
         let _ = Identity::from_pkcs8(text.as_bytes());
     }
     let _ = Identity::from_pkcs8(data);
+    accepted
 }
 
 /// Reads with `read`; what `write` makes of it must be the bytes read. Frames write their type byte, which was not read.
@@ -71,58 +84,57 @@ fn check<T>(
     data: &[u8],
     mut read: impl FnMut(&mut Reader<'_>) -> Option<T>,
     write: impl Fn(&T, &mut Vec<u8>),
-    what: &str,
-) {
+    what: &'static str,
+) -> Option<Accepted> {
     let mut reader = Reader::new(data);
-    let Some(value) = read(&mut reader) else {
-        return;
-    };
+    let value = read(&mut reader)?;
     let mut again = Vec::new();
     write(&value, &mut again);
     let taken = data.len() - reader.remaining();
     let typed = again.len() - taken;
     assert!(typed <= 1, "{what}: {taken} bytes read, {} written", again.len());
     assert_eq!(again[typed..], data[..taken], "{what}");
+    Some((what, taken))
 }
 
-fn check_ack(data: &[u8]) {
+fn check_ack(data: &[u8]) -> Option<Accepted> {
     let mut reader = Reader::new(data);
-    let Some(ack) = decode_ack(&mut reader) else {
-        return;
-    };
+    let ack = decode_ack(&mut reader)?;
+    let accepted = Some(("ACK", data.len() - reader.remaining()));
     let numbers: u64 = ack.ranges().map(|(low, high)| high - low).sum();
     if numbers > 10_000 {
         // A set is built number by number.
-        return;
+        return accepted;
     }
     let mut set = RangeSet::new(ack.range_count());
     ack.ranges().for_each(|(low, high)| (low..=high).for_each(|n| assert!(set.insert(n))));
     let mut again = Vec::new();
     encode_ack(&set, ack.delay_us, ack.range_count(), &mut again);
     assert_eq!(again, data[..data.len() - reader.remaining()], "ACK");
+    accepted
 }
 
-fn check_record(data: &[u8]) {
+fn check_record(data: &[u8]) -> Option<Accepted> {
     let mut reader = Reader::new(data);
-    match Record::read(&mut reader) {
-        Err(_) | Ok(Record::Skipped) => {}
-        Ok(record) => {
-            let mut again = Vec::new();
-            record.write(&mut again);
-            assert_eq!(again[1..], data[..data.len() - reader.remaining()], "RECORD");
-        }
+    let record = Record::read(&mut reader).ok()?;
+    let taken = data.len() - reader.remaining();
+    if !matches!(record, Record::Skipped) {
+        let mut again = Vec::new();
+        record.write(&mut again);
+        assert_eq!(again[1..], data[..taken], "RECORD");
     }
+    Some(("RECORD", taken))
 }
 
-fn check_settled(data: &[u8]) {
+fn check_settled(data: &[u8]) -> Option<Accepted> {
     let (mut reader, mut refusals) = (Reader::new(data), Vec::new());
-    let Some(floor) = frame::read_settled(&mut reader, &mut refusals) else {
-        return;
-    };
+    let floor = frame::read_settled(&mut reader, &mut refusals)?;
+    let taken = data.len() - reader.remaining();
     let mut again = Vec::new();
     let told = frame::write_settled(floor, &refusals, usize::MAX >> 1, &mut again);
     assert_eq!(told, refusals.len(), "SETTLED");
-    assert_eq!(again[1..], data[..data.len() - reader.remaining()], "SETTLED");
+    assert_eq!(again[1..], data[..taken], "SETTLED");
+    Some(("SETTLED", taken))
 }
 
 /// An application that takes and counts everything.

@@ -13,7 +13,7 @@ from . import messages, records, varints
 from .cursor import Cursor, Malformed
 from .ranges import Ack
 from .records import ALIASES_MAX, Close
-from .settled import REASONS, Settled
+from .settled import REASONS, SKIPPED, Settled
 
 PADDING, PING, ACK, SETTLED, CREDIT, BLOCKED, RECORD, SKIP, BLOCK, BEST_EFFORT = range(10)
 
@@ -126,32 +126,52 @@ def decode(cursor: Cursor) -> Frame:
     kind = cursor.byte()
     if kind not in _DECODERS:
         raise Malformed(f"no frame type {kind:#04x}")
-    return _DECODERS[kind](cursor)
+    frame = _DECODERS[kind](cursor)
+    if any(alias >= ALIASES_MAX for alias in _aliases(frame)):
+        raise Malformed("an alias of 4,096 or more")
+    return frame
 
 
-def _decode_credit(cursor: Cursor) -> Credit:
-    credit = Credit(_alias(cursor), varints.read(cursor), varints.read(cursor), cursor.byte())
-    if credit.refusal and credit.refusal not in REASONS:
+def _aliases(frame: Frame) -> list[int]:
+    match frame:
+        case Credit(alias) | Blocked(alias) | Told(records.Bind(alias)):
+            return [alias]
+        case Skip(runs=runs):
+            return [alias for alias, _, _ in runs]
+    return []
+
+
+def decode_credit(cursor: Cursor) -> Credit:
+    """CREDIT's fields."""
+    credit = Credit(varints.read(cursor), varints.read(cursor), varints.read(cursor), cursor.byte())
+    if credit.refusal and (credit.refusal not in REASONS or credit.refusal == SKIPPED):
         raise Malformed(f"no refusal {credit.refusal}")
     return credit
+
+
+def decode_blocked(cursor: Cursor) -> Blocked:
+    """BLOCKED's fields."""
+    return Blocked(varints.read(cursor), varints.read(cursor))
 
 
 def _decode_skip(cursor: Cursor) -> Skip:
     first, blocks, distance, count = (varints.read(cursor) for _ in range(4))
     if distance > first:
         raise Malformed("a message that began before block 0")
-    if blocks == 0 and (first or distance):
-        raise Malformed("no blocks, but a place")
+    if blocks == 0 and (first or distance or not count):
+        raise Malformed("no blocks, but a place, or nothing at all")
     # Each run takes three bytes at least, so the datagram's length bounds this loop.
-    runs = tuple((_alias(cursor), varints.read(cursor), varints.read(cursor)) for _ in range(count))
+    runs = tuple((varints.read(cursor), varints.read(cursor), varints.read(cursor)) for _ in range(count))
+    if any(sequences == 0 or sequence + sequences > varints.LARGEST for _, sequence, sequences in runs):
+        raise Malformed("an empty run of sequences, or one beyond 2^62 - 1")
     return Skip(first, blocks, distance, runs)
 
 
-def _alias(cursor: Cursor) -> int:
-    alias = varints.read(cursor)
-    if alias >= ALIASES_MAX:
-        raise Malformed("an alias of 4,096 or more")
-    return alias
+def _decode_block(cursor: Cursor) -> Block:
+    block = Block(varints.read(cursor), messages.decode(cursor.rest()))
+    if any(isinstance(piece, messages.Part) and piece.origin > block.number for piece in block.pieces):
+        raise Malformed("a part of a message before block 0")
+    return block
 
 
 _DECODERS = {
@@ -159,11 +179,11 @@ _DECODERS = {
     PING: lambda _: Ping(),
     ACK: Ack.decode,
     SETTLED: Settled.decode,
-    CREDIT: _decode_credit,
-    BLOCKED: lambda cursor: Blocked(_alias(cursor), varints.read(cursor)),
+    CREDIT: decode_credit,
+    BLOCKED: decode_blocked,
     RECORD: lambda cursor: Told(records.decode(cursor)),
     SKIP: _decode_skip,
-    BLOCK: lambda cursor: Block(varints.read(cursor), messages.decode(cursor.rest())),
+    BLOCK: _decode_block,
     BEST_EFFORT: lambda cursor: BestEffort(messages.decode(cursor.rest(), best_effort=True)),
 }
 

@@ -15,7 +15,6 @@ from .header import COOKIE, FINISH, HEADER_BYTES, HELLO, REPLY, HandshakeHeader
 from .keys import ChannelKeys, Role
 from .tls import HandshakeKeys
 
-DATAGRAM_BYTES_MAX = 1200
 COOKIE_BYTES = 32
 COOKIE_DATAGRAM_BYTES = 76
 HELLO_PAYLOAD_BYTES = 1124
@@ -43,8 +42,6 @@ class Hello:
     def open(cls, keys: ChannelKeys, datagram: bytes) -> Hello:
         """The reverse of `seal`."""
         header = _header(datagram, HELLO)
-        if len(datagram) != DATAGRAM_BYTES_MAX:
-            raise Malformed("a HELLO that is not 1200 bytes long")
         bound, sealed = datagram[: HEADER_BYTES + COOKIE_BYTES], datagram[HEADER_BYTES + COOKIE_BYTES :]
         cursor = Cursor(keys.open(Role.DIALLER, header.dial_id, bound, sealed))
         client_hello = _sized(cursor)
@@ -134,7 +131,7 @@ class Finish:
 
 def _header(datagram: bytes, kind: int) -> HandshakeHeader:
     header = HandshakeHeader.decode(datagram)
-    if header.kind != kind or len(datagram) > DATAGRAM_BYTES_MAX:
+    if header.kind != kind:
         raise Malformed("not this kind of datagram")
     return header
 

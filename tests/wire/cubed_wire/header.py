@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .cursor import Malformed
 
 HEADER_BYTES, TAG_BYTES = 16, 16
+HELLO_BYTES = 1200
 HELLO, REPLY, FINISH, COOKIE, RESTARTED = range(1, 6)
 LANE, LANE_KEY_PHASE = 0x40, 0x41
 VERSION = 1
@@ -39,6 +40,8 @@ class HandshakeHeader:
         kind, shard, index, sender_shard, version, dial_id = _unpack(datagram)
         if kind not in (HELLO, REPLY, FINISH, COOKIE):
             raise Malformed(f"no handshake datagram has the kind {kind:02x}")
+        if len(datagram) != HELLO_BYTES if kind == HELLO else len(datagram) > HELLO_BYTES:
+            raise Malformed("a HELLO that is not, or another that is more than 1200 bytes long")
         if version != VERSION:
             raise Malformed(f"version {version} of the layout")
         return cls(kind, shard, index, sender_shard, dial_id)
@@ -69,8 +72,6 @@ class LaneHeader:
             raise Malformed(f"no lane datagram has the kind {kind:02x}")
         if flags & ~FLAG_ACKNOWLEDGE:
             raise Malformed("a flag of no meaning")
-        if len(datagram) < HEADER_BYTES + TAG_BYTES:
-            raise Malformed("no room for a tag")
         return cls(to, index, sender, int.from_bytes(number, "little"), bool(flags), kind == LANE_KEY_PHASE)
 
 
@@ -99,6 +100,8 @@ class Restarted:
     def answer(cls, datagram: bytes) -> Restarted:
         """What a node says that does not know the index of this lane datagram."""
         header = LaneHeader.decode(datagram)
+        if len(datagram) < HEADER_BYTES + TAG_BYTES:
+            raise Malformed("shorter than 32 bytes, so nothing is answered")
         return cls(header.sender, header.index, header.to, datagram[-TAG_BYTES:][:8])
 
 

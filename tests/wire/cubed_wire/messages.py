@@ -1,7 +1,8 @@
 """Messages in blocks and in best-effort datagrams.
 
 Owns the four forms of a piece (whole, first, part, padding), how messages are cut into blocks, and how they are put together again.
-What always holds: a part stands first, a beginning or padding stands last, and the pieces of a message add up to its length.
+What always holds: a part stands first in a block and last in a best-effort datagram, a beginning or padding stands last, and the
+pieces of a message add up to its length.
 """
 
 from __future__ import annotations
@@ -65,8 +66,6 @@ class Head:
         if flags & LATEST and not flags & SEQUENCE:
             raise Malformed("a value without a stamp")
         alias = varints.read(cursor)
-        if alias >= ALIASES_MAX:
-            raise Malformed("an alias of 4,096 or more")
         name = _read_name(cursor) if flags & NAMED else None
         request = varints.read(cursor) if flags & REQUEST else None
         sequence = varints.read(cursor) if flags & SEQUENCE else None
@@ -144,28 +143,34 @@ def decode(content: bytes, best_effort: bool = False) -> tuple[Piece, ...]:
     cursor, pieces = Cursor(content), []
     while cursor.left():
         piece = _decode_piece(cursor, best_effort)
-        if isinstance(piece, Part) and pieces:
+        if isinstance(piece, Part) and pieces and not best_effort:
             raise Malformed("a part that does not stand first in its block")
         pieces.append(piece)
     return tuple(pieces)
 
 
 def _decode_piece(cursor: Cursor, best_effort: bool) -> Piece:
-    flags = cursor.byte()
-    form = flags & FORM
-    if form == FORM_PADDING:
-        return _decode_padding(flags, cursor)
+    form = cursor.data[cursor.position] & FORM
     if form == FORM_PART:
-        return _decode_part(flags, cursor, best_effort)
+        return _decode_part(cursor, best_effort)
+    flags = cursor.byte()
+    if form == FORM_PADDING:
+        if best_effort:
+            raise Malformed("padding of form 3 in best effort")
+        return _decode_padding(flags, cursor)
     head, length = Head.decode(flags, cursor)
+    if head.alias is not None and head.alias >= ALIASES_MAX:
+        raise Malformed("an alias of 4,096 or more")
+    if best_effort and form == FORM_FIRST and head.reply_to is not None:
+        raise Malformed("an answer in parts in best effort")
     if best_effort and head.sequence is not None:
         raise Malformed("a numbered message in best effort")
     if form == FORM_WHOLE:
         return Whole(head, cursor.take(length))
     number = varints.read(cursor) if best_effort else None
     body = cursor.rest()
-    if len(body) >= length:
-        raise Malformed("a beginning that is the whole message")
+    if len(body) + (not best_effort) > length:
+        raise Malformed("a beginning that is not shorter than its message")
     return First(head, length, body, number)
 
 
@@ -176,13 +181,22 @@ def _decode_padding(flags: int, cursor: Cursor) -> Padding:
     return Padding(len(zeros))
 
 
-def _decode_part(flags: int, cursor: Cursor, best_effort: bool) -> Part:
+def _decode_part(cursor: Cursor, best_effort: bool) -> Part:
+    origin, offset, length = decode_part_head(cursor)
+    if best_effort and cursor.left() > length - offset:
+        raise Malformed("a part that goes beyond its message")
+    return Part(origin, offset, length, cursor.take(min(length - offset, cursor.left())))
+
+
+def decode_part_head(cursor: Cursor) -> tuple[int, int, int]:
+    """Flags, origin, offset and length of a part; its body follows."""
+    flags = cursor.byte()
     if flags != FORM_PART:
         raise Malformed("a part with flags")
     origin, offset, length = (varints.read(cursor) for _ in range(3))
-    if offset >= length or (origin == 0 and not best_effort):
+    if not 0 < offset < length:
         raise Malformed("a part outside its message")
-    return Part(origin, offset, length, cursor.take(min(length - offset, cursor.left())))
+    return origin, offset, length
 
 
 class Cutter:

@@ -16,11 +16,14 @@ NODE_NAME_BYTES_MAX = 64
 FLOW_NAME_BYTES_MAX = 255
 ALIASES_MAX = 4096
 FIRST_OPTIONAL_TYPE = 0x20
+MODE_MAIN = 1
 
 CLOSE_REASONS = {
     0: "done",
     1: "not admitted",
     2: "the receiver broke the protocol",
+    3: "its key waits for an operator",
+    4: "it is rejected",
 }
 
 
@@ -31,22 +34,28 @@ class Greeting:
     TYPE = 0x01
     incarnation: bytes
     name: str
+    role: str
+    mode: int
+    kind: int
     shards: int
     placement_salt: bytes
     message_bytes_max: int
 
     def body(self) -> bytes:
         """Its fields in order."""
-        out = self.incarnation + postcard.write_text(self.name)
-        return out + bytes([self.shards]) + self.placement_salt + postcard.write_number(self.message_bytes_max)
+        out = self.incarnation + postcard.write_text(self.name) + postcard.write_text(self.role)
+        return out + bytes([self.mode, self.kind, self.shards]) + self.placement_salt + postcard.write_number(self.message_bytes_max)
 
     @classmethod
     def read(cls, cursor: Cursor) -> Greeting:
         """The reverse of `body`."""
-        incarnation, name = cursor.take(16), postcard.read_text(cursor)
-        if len(name.encode()) > NODE_NAME_BYTES_MAX:
-            raise Malformed("a node name longer than 64 bytes")
-        return cls(incarnation, name, cursor.byte(), cursor.take(32), postcard.read_number(cursor, 64))
+        incarnation, name, role = cursor.take(16), postcard.read_text(cursor), postcard.read_text(cursor)
+        if max(len(name.encode()), len(role.encode())) > NODE_NAME_BYTES_MAX:
+            raise Malformed("a node's name or role longer than 64 bytes")
+        mode, kind, shards = cursor.take(3)
+        if mode & ~MODE_MAIN or shards == 0:
+            raise Malformed("a mode of no meaning, or a node without shards")
+        return cls(incarnation, name, role, mode, kind, shards, cursor.take(32), postcard.read_number(cursor, 64))
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,6 @@ class Bind:
     def read(cls, cursor: Cursor) -> Bind:
         """The reverse of `body`."""
         bind = cls(postcard.read_number(cursor, 32), postcard.read_text(cursor), postcard.read_number(cursor, 64))
-        if bind.alias >= ALIASES_MAX:
-            raise Malformed("an alias of 4,096 or more")
         if not 1 <= len(bind.flow.encode()) <= FLOW_NAME_BYTES_MAX:
             raise Malformed("a flow name that is not 1 to 255 bytes long")
         return bind

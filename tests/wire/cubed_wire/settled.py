@@ -24,6 +24,8 @@ REASONS = {
 
 
 SKIPPED = 8
+BITMAP_BYTES_MAX = 8192
+SKIPPED_AND_MORE = "a skipped block in another entry"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Settled:
         for _ in range(count):
             # Each entry takes three bytes at least, so the datagram's length bounds this loop.
             entry = _read_entry(cursor, floor)
+            for other in (other for other in entries[-len(REASONS) :] if other.block == entry.block):
+                if set(entry.places) & set(other.places):
+                    raise Malformed("a message in two entries")
+                if SKIPPED in (entry.reason, other.reason):
+                    raise Malformed(SKIPPED_AND_MORE)
             if entries and (entries[-1].block, entries[-1].reason) >= (entry.block, entry.reason):
                 raise Malformed("entries do not ascend by block, then reason")
             entries.append(entry)
@@ -79,6 +86,8 @@ def _read_entry(cursor: Cursor, floor: int) -> Entry:
         raise Malformed(f"no reason {reason}")
     if (reason == SKIPPED) != (not bitmap):
         raise Malformed("an entry that names no message, or names those of a skipped block")
+    if len(bitmap) > BITMAP_BYTES_MAX:
+        raise Malformed("a place of 65,536 or more")
     if bitmap and bitmap[-1] == 0:
         raise Malformed("the last byte of a bitmap is zero")
     places = (place for place in range(8 * len(bitmap)) if bitmap[place // 8] >> place % 8 & 1)
