@@ -9,7 +9,7 @@ use cubed_router::address::check_label;
 use cubed_router::policy::Policy;
 use cubed_runtime::{SocketOptions, SpinPolicy};
 use cubed_transport::identity::{Identity, PublicKey};
-use cubed_transport::{ConfigError, Limits, NodeMode};
+use cubed_transport::{ConfigError, CongestionProfile, Limits, NodeMode};
 
 use crate::channel::{Channel, ChannelNames, Directory, KeepSettings};
 use crate::error::StartError;
@@ -199,6 +199,15 @@ impl NodeBuilder {
     /// After how long without a word a peer is lost and its messages end so. Default: 120 s.
     pub fn give_up(mut self, duration: Duration) -> Self {
         self.limits.give_up = duration;
+        self
+    }
+
+    /// What the network is taken for. Default: [`CongestionProfile::Internet`], which shares with everybody.
+    ///
+    /// **[`CongestionProfile::Lan`] is for a network that is yours from end to end and provisioned for the load.** Elsewhere it takes
+    /// what others give up; the node warns of it when it starts.
+    pub fn congestion(mut self, profile: CongestionProfile) -> Self {
+        self.limits.congestion = profile;
         self
     }
 

@@ -18,7 +18,9 @@ use cubed_runtime::{
 use cubed_transport::handshake::Kind;
 use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::time::Instant;
-use cubed_transport::{ChannelConfig, ChannelId, Config, Endpoint, Limits, NodeMode};
+use cubed_transport::{
+    ChannelConfig, ChannelId, Config, CongestionProfile, Endpoint, Limits, NodeMode,
+};
 
 use crate::application::Receiver;
 use crate::builder::{Lookup, NodeBuilder, StartOutput};
@@ -92,7 +94,7 @@ where
     let entropy = SystemEntropy::new().map_err(|_| StartError::Randomness)?;
     let socket = UdpSocket::bind(address, &builder.socket)?;
     let strangers = socket_of_strangers(&socket);
-    tell(&policies[0].1, &socket);
+    tell(&policies[0].1, &builder.limits, &socket);
     let trust = policies.into_iter().map(|(name, policy, keep)| channel_trust(&name, policy, keep));
     let trust = trust.collect::<Result<Vec<_>, _>>()?;
     let public_key = identity.public_key();
@@ -333,9 +335,15 @@ fn found(address: Lookup) -> Result<SocketAddr, StartError> {
     address.map_err(|(text, source)| StartError::Address { text, source })
 }
 
-fn tell(policy: &Policy, socket: &UdpSocket) {
+fn tell(policy: &Policy, limits: &Limits, socket: &UdpSocket) {
     if policy.is_open() {
         tracing::warn!("the policy is open: everybody may use every flow");
+    }
+    if limits.congestion != CongestionProfile::Internet {
+        tracing::warn!(
+            profile = ?limits.congestion,
+            "congestion control is set for a network of one's own: on a shared one it takes what others give up"
+        );
     }
     let buffers = socket.buffers();
     if !buffers.recv_granted() || !buffers.send_granted() {

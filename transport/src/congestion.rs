@@ -1,14 +1,21 @@
-//! CUBIC congestion control: RFC 9438's window growth in the frame of RFC 9002 section 7.
+//! Congestion control: CUBIC, RFC 9438's window growth in the frame of RFC 9002 section 7.
 //!
 //! The controller owns one number, the bytes that may be in flight, and is told of acknowledgements
 //! and losses; what is in flight is its caller's to count. Windows are kept as `f64` bytes, because
 //! one acknowledgement may be worth less than a byte of growth. Always true: the window is at least
 //! two datagrams, and a loss cuts it at most once per round trip.
 
+mod controller;
+mod lan;
+
 use std::time::Duration;
 
 use crate::rtt::RttEstimator;
 use crate::time::Instant;
+
+pub use controller::CongestionProfile;
+pub(crate) use controller::Controller;
+pub use lan::Lan;
 
 /// How fast the cubic grows, in segments per second cubed: `C` of RFC 9438 section 5.1.
 const SCALE: f64 = 0.4;

@@ -95,9 +95,11 @@ mod hostile;
 #[cfg(test)]
 mod vectors;
 
+pub use congestion::CongestionProfile;
 pub use endpoint::{
     Application, Binding, Body, ChannelConfig, ChannelId, Config, ConfigError, Counters,
     DialFailure, Disposition, DownCause, EndCause, Endpoint, Event, FlowId, Incoming, LimitError,
     Limits, Newcomer, NodeMode, Outcome, PeerId, PeerInfo, PeerMemory, PeerPresence, PeerState,
     Priority, Refusal, ReplyTo, SendError, SendOptions, Service, Tally, Token, Transmit, Verdict,
 };
+pub use path::PathStats;

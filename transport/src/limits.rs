@@ -8,6 +8,8 @@ mod table;
 use std::fmt;
 use std::time::Duration;
 
+use crate::congestion::CongestionProfile;
+
 pub use table::LimitRow;
 
 /// Bytes of the header in front of every lane datagram; authenticated, not encrypted.
@@ -144,6 +146,8 @@ pub struct Limits {
     pub restarts_told_per_second: u32,
     /// How long one dial lasts before [`Event::DialFailed`](crate::Event::DialFailed). Default 5 s.
     pub dial_timeout: Duration,
+    /// What the network is taken for. Default: [`CongestionProfile::Internet`]; anything else is for your own network only.
+    pub congestion: CongestionProfile,
     /// Silence of a peer that owes us an answer, after which it is reported down. Default 3 s.
     pub down_after: Duration,
     /// Silence after which its unsettled messages end as *peer lost*. Default 120 s.
@@ -168,6 +172,7 @@ impl Default for Limits {
             forgeries_per_key: 1 << 52,
             restarts_told_per_second: 1_000,
             dial_timeout: Duration::from_secs(5),
+            congestion: CongestionProfile::Internet,
             down_after: Duration::from_secs(3),
             give_up: Duration::from_mins(2),
         }

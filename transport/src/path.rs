@@ -2,29 +2,43 @@
 //!
 //! What always holds: all lanes of a session draw on one window, so that many lanes compete as one flow.
 
+mod stats;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::congestion::Cubic;
+use crate::congestion::Controller;
+use crate::limits::{ACK_DELAY_MAX, Limits};
 use crate::pacing::Pacer;
 use crate::rtt::{INITIAL_DEFAULT, RttEstimator};
+use crate::sent::Losses;
 use crate::time::Instant;
+
+pub use stats::PathStats;
 
 /// One path.
 #[derive(Debug)]
 pub(crate) struct Path {
     pub(crate) address: SocketAddr,
     pub(crate) rtt: RttEstimator,
-    pub(crate) cubic: Cubic,
+    pub(crate) congestion: Controller,
     pub(crate) pacer: Pacer,
     /// Bytes in flight over all lanes.
     pub(crate) bytes_in_flight: u64,
     pub(crate) datagram_bytes: u64,
+    /// When an acknowledgement first gave a sample of the round trip.
+    sampled_since: Option<Instant>,
 }
+
+/// From this window on datagrams leave in pairs; in a smaller one the place that waits for its neighbour would be missed.
+const PAIRS_WINDOW_DATAGRAMS: u64 = 16;
+/// `kPersistentCongestionThreshold`: RFC 9002 section 7.6.1.
+const PERSISTENT_PROBES: u32 = 3;
 
 impl Path {
     /// A path whose first round trip, if known, was that of the handshake.
-    pub(crate) fn new(address: SocketAddr, datagram_bytes: u16, rtt: Option<Duration>) -> Self {
+    pub(crate) fn new(address: SocketAddr, limits: &Limits, rtt: Option<Duration>) -> Self {
+        let datagram_bytes = limits.datagram_bytes;
         let mut estimator = RttEstimator::new(INITIAL_DEFAULT);
         if let Some(rtt) = rtt {
             estimator.update(rtt, Duration::ZERO);
@@ -32,28 +46,53 @@ impl Path {
         Self {
             address,
             rtt: estimator,
-            cubic: Cubic::new(datagram_bytes.into()),
+            congestion: Controller::new(limits.congestion, datagram_bytes.into()),
             pacer: Pacer::new(),
             bytes_in_flight: 0,
             datagram_bytes: datagram_bytes.into(),
+            sampled_since: None,
+        }
+    }
+
+    /// The packet sent at `sent` was acknowledged now, by a peer that says it waited for `delay_us`; it may say no more than
+    /// it may wait.
+    pub(crate) fn on_rtt_sample(&mut self, now: Instant, sent: Instant, delay_us: u64) {
+        let delay = Duration::from_micros(delay_us).min(ACK_DELAY_MAX);
+        self.rtt.update(now.saturating_duration_since(sent), delay);
+        self.sampled_since.get_or_insert(now);
+    }
+
+    /// Packets were lost: the window is cut, and falls to its least when nothing got through for several probe timeouts
+    /// (RFC 9002 section 7.6).
+    #[cold]
+    pub(crate) fn on_lost(&mut self, now: Instant, losses: &Losses) {
+        let Some(newest) = losses.newest else { return };
+        self.congestion.on_lost(now, newest, losses.bytes);
+        let period = (self.rtt.pto_base() + ACK_DELAY_MAX) * PERSISTENT_PROBES;
+        // Packets sent before the first sample went by a guess of the round trip.
+        let is_measured = self.sampled_since.is_some_and(|since| losses.span_begun > since);
+        if losses.span > period && is_measured {
+            self.congestion.on_persistent_congestion(now);
         }
     }
 
     /// Bytes that congestion window and pacing let go now.
     #[inline]
     pub(crate) fn budget(&mut self, now: Instant) -> u64 {
-        let window = self.cubic.window();
+        let window = self.congestion.window();
         let free = window.saturating_sub(self.bytes_in_flight);
-        if free < self.datagram_bytes {
+        let least = self.release_bytes(window);
+        if free < least {
             return 0;
         }
-        free.min(self.pacer.available(now, window, self.rtt.smoothed(), self.datagram_bytes))
+        free.min(self.pacer.available(now, window, self.rtt.smoothed(), least))
     }
 
     /// When pacing lets more go, if the window would.
     pub(crate) fn next_release(&self, now: Instant) -> Option<Instant> {
-        let free = self.cubic.window().saturating_sub(self.bytes_in_flight);
-        if free < self.datagram_bytes { None } else { self.pacer.next_release(now, 0) }
+        let window = self.congestion.window();
+        let free = window.saturating_sub(self.bytes_in_flight);
+        if free < self.release_bytes(window) { None } else { self.pacer.next_release(now, 0) }
     }
 
     /// How long an acknowledgement that nobody asked for at once may wait.
@@ -62,10 +101,81 @@ impl Path {
         if self.rtt.has_sample() { self.rtt.smoothed() / 4 } else { Duration::ZERO }
     }
 
+    /// A datagram that counts as in flight leaves.
+    #[inline]
+    pub(crate) fn on_sent(&mut self, bytes: u64) {
+        self.bytes_in_flight += bytes;
+        self.pacer.on_sent(bytes);
+    }
+
     /// Whether the window is so small, or so full, that the receiver should acknowledge at once.
     #[inline]
     pub(crate) fn wants_ack(&self) -> bool {
-        let window = self.cubic.window();
+        let window = self.congestion.window();
         window < 8 * self.datagram_bytes || self.bytes_in_flight * 2 > window
+    }
+
+    /// Bytes worth leaving. Where a window has room for it, datagrams leave in pairs, as those of a flow do that has every
+    /// second one acknowledged: a smoother flow finds the free places of a full queue before one that sends in pairs, and
+    /// takes twice its share.
+    #[inline]
+    fn release_bytes(&self, window: u64) -> u64 {
+        let alone = window < PAIRS_WINDOW_DATAGRAMS * self.datagram_bytes;
+        if alone { self.datagram_bytes } else { 2 * self.datagram_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: nothing getting through for long empties the window; less does not.
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn path() -> Path {
+        let limits = Limits { datagram_bytes: 1_000, ..Limits::default() };
+        Path::new("10.0.0.1:1".parse().unwrap(), &limits, Some(10 * MS))
+    }
+
+    fn lose(span: Duration, begun_after_sample: bool) -> u64 {
+        let mut path = path();
+        let now = Instant::from_nanos(1_000_000_000);
+        path.on_rtt_sample(now, now - 10 * MS, 0);
+        let begun = if begun_after_sample { now + MS } else { now - MS };
+        let newest = Some(begun + span);
+        let losses = Losses { newest, bytes: 1_000, span, span_begun: begun };
+        path.on_lost(begun + span + MS, &losses);
+        path.congestion.window()
+    }
+
+    #[test]
+    fn persistent_congestion_takes_three_probe_timeouts_after_a_sample() {
+        // Smoothed 10 ms, variance 3.75 ms: three times 10 + 15 + 1 ms.
+        assert_eq!(lose(78 * MS, true), 7_000);
+        assert_eq!(lose(79 * MS, true), 2_000);
+        assert_eq!(lose(79 * MS, false), 7_000);
+    }
+
+    #[test]
+    fn a_claimed_delay_counts_up_to_what_is_allowed() {
+        let now = Instant::from_nanos(1_000_000_000);
+        let mut path = path();
+        path.on_rtt_sample(now, now - 26 * MS, u64::MAX >> 2);
+        // 7/8 of 10 ms and 1/8 of 26 ms less 1 ms.
+        assert_eq!(path.rtt.smoothed(), Duration::from_micros(11_875));
+    }
+
+    #[test]
+    fn large_windows_let_pairs_go_and_small_ones_single_datagrams() {
+        let mut path = path();
+        let now = Instant::from_nanos(1_000_000_000);
+        assert_eq!(path.congestion.window(), 10_000);
+        path.bytes_in_flight = 9_000;
+        assert_eq!(path.budget(now), 1_000);
+        path.congestion.on_acked(now, now, 6_000, &path.rtt, false);
+        path.bytes_in_flight = 15_000;
+        assert_eq!((path.congestion.window(), path.budget(now)), (16_000, 0));
+        path.bytes_in_flight = 14_000;
+        assert_eq!(path.budget(now), 2_000);
     }
 }

@@ -4,6 +4,8 @@
 //! What always holds: `bytes_in_flight` is the sum over the records still in flight; records stand in packet number order
 //! without gaps (a number skipped on purpose has a record too).
 
+mod patience;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,12 +13,10 @@ use crate::ranges::Ack;
 use crate::rtt::RttEstimator;
 use crate::time::Instant;
 
-/// RFC 9002 section 6.1.1: packets acknowledged above a missing one before it counts as lost.
-const PACKET_THRESHOLD_INITIAL: u64 = 3;
-/// The threshold after proven reordering never passes this.
-const PACKET_THRESHOLD_MAX: u64 = 1_024;
+use patience::Patience;
+
 /// Lost packets remembered, to notice that a loss was spurious.
-const LOST_REMEMBERED_MAX: usize = 64;
+const LOST_REMEMBERED_MAX: usize = 1_024;
 
 /// Control frames that a datagram carried; told again when it is lost.
 pub(crate) mod control {
@@ -41,6 +41,8 @@ pub(crate) const NO_BLOCK: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     InFlight,
+    Acknowledged,
+    /// Lost, or never to be acknowledged.
     Done,
 }
 
@@ -65,8 +67,29 @@ pub(crate) struct AckSummary {
     pub(crate) rtt_from: Option<Instant>,
     /// Send time of the newest packet newly acknowledged.
     pub(crate) newest: Option<Instant>,
-    /// Some packet counted as lost had arrived after all.
+    /// Packets counted as lost that had arrived after all.
     pub(crate) spurious: u64,
+}
+
+/// What [`SentPackets::detect_losses`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Send time of the newest packet lost that counted as in flight; none when none was.
+    pub(crate) newest: Option<Instant>,
+    /// Bytes of those.
+    pub(crate) bytes: u64,
+    /// Longest time between two of them with nothing acknowledged in between (RFC 9002 section 7.6.2), and when it began.
+    pub(crate) span: Duration,
+    pub(crate) span_begun: Instant,
+}
+
+/// A packet counted as lost.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    number: u64,
+    sent: Instant,
+    declared: Instant,
+    by_time: bool,
 }
 
 /// The receiver acknowledged what was never sent.
@@ -84,8 +107,13 @@ pub(crate) struct SentPackets {
     /// When the oldest suspect becomes lost by time.
     loss_time: Option<Instant>,
     last_sent: Instant,
-    packet_threshold: u64,
-    remembered: VecDeque<u64>,
+    patience: Patience,
+    /// Ascending by number and by the time they were declared.
+    remembered: VecDeque<Lost>,
+    /// When the newest of those that are no longer remembered, or arrived too late to be believed, was declared lost.
+    forgotten: Option<Instant>,
+    /// When the newest loss was declared that proved reordering.
+    proven: Option<Instant>,
     /// Numbers never sent, newest last: acknowledging one proves a lying receiver.
     skipped: VecDeque<u64>,
 }
@@ -99,8 +127,10 @@ impl SentPackets {
             bytes_in_flight: 0,
             loss_time: None,
             last_sent: Instant::default(),
-            packet_threshold: PACKET_THRESHOLD_INITIAL,
+            patience: Patience::new(),
             remembered: VecDeque::new(),
+            forgotten: None,
+            proven: None,
             skipped: VecDeque::new(),
         }
     }
@@ -173,12 +203,15 @@ impl SentPackets {
         self.loss_time
     }
 
-    /// Takes one acknowledgement; `on_acked` sees each packet newly acknowledged.
+    /// Takes one acknowledgement; `on_acked` sees each packet newly acknowledged. Costs a step per range and per record
+    /// between the lowest and the largest number acknowledged.
     ///
     /// # Errors
     /// [`LyingReceiver`] when a number was acknowledged that was never sent.
     pub(crate) fn on_ack(
         &mut self,
+        now: Instant,
+        rtt: &RttEstimator,
         ack: &Ack<'_>,
         mut on_acked: impl FnMut(&SentPacket),
     ) -> Result<AckSummary, LyingReceiver> {
@@ -192,7 +225,7 @@ impl SentPackets {
                 return Err(LyingReceiver);
             }
             if !self.remembered.is_empty() {
-                summary.spurious += self.take_spurious(low, high, ack.largest);
+                self.take_spurious(now, rtt, (low, high), ack.largest, &mut summary);
             }
             if high < self.base {
                 if self.remembered.is_empty() {
@@ -203,56 +236,88 @@ impl SentPackets {
             let first = (low.max(self.base) - self.base) as usize;
             let last = (high - self.base) as usize;
             for packet in self.packets.range_mut(first..=last) {
-                match packet.state {
-                    State::InFlight => {
-                        packet.state = State::Done;
-                        self.bytes_in_flight -= u64::from(packet.bytes);
-                        summary.bytes += u64::from(packet.bytes);
-                        summary.newest = summary.newest.max(Some(packet.time));
-                        on_acked(packet);
-                    }
-                    State::Done => {}
+                if packet.state == State::InFlight {
+                    packet.state = State::Acknowledged;
+                    self.bytes_in_flight -= u64::from(packet.bytes);
+                    summary.bytes += u64::from(packet.bytes);
+                    summary.newest = summary.newest.max(Some(packet.time));
+                    on_acked(packet);
                 }
             }
         }
         if self.largest_acked < Some(ack.largest) {
             self.largest_acked = Some(ack.largest);
-            summary.rtt_from = summary.newest;
+            // RFC 9002 section 5.1: the sample is the largest packet's own, and something eliciting is newly acknowledged.
+            let largest = ack.largest.checked_sub(self.base);
+            let largest = largest.and_then(|index| self.packets.get(index as usize));
+            summary.rtt_from = summary.newest.and(largest).map(|packet| packet.time);
         }
         self.forget_done();
         Ok(summary)
     }
 
-    /// Counts remembered losses within the range, and raises the packet threshold above the reordering that they prove.
-    fn take_spurious(&mut self, low: u64, high: u64, largest: u64) -> u64 {
-        let before = self.remembered.len();
-        let mut distance = 0;
-        self.remembered.retain(|&number| {
-            let arrived = (low..=high).contains(&number);
-            if arrived {
-                distance = distance.max(largest - number);
-            }
-            !arrived
-        });
-        if distance > 0 {
-            let threshold = self.packet_threshold.max(distance + 1);
-            self.packet_threshold = threshold.min(PACKET_THRESHOLD_MAX);
-        }
-        (before - self.remembered.len()) as u64
+    /// [`SentPackets::on_ack`] where nothing can have been counted as lost.
+    ///
+    /// # Errors
+    /// [`LyingReceiver`] when a number was acknowledged that was never sent.
+    pub(crate) fn on_ack_of_greeting(
+        &mut self,
+        ack: &Ack<'_>,
+        on_acked: impl FnMut(&SentPacket),
+    ) -> Result<AckSummary, LyingReceiver> {
+        self.on_ack(Instant::default(), &RttEstimator::default(), ack, on_acked)
     }
 
-    /// Declares packets lost (RFC 9002 section 6.1); `on_lost` sees each. Returns the send time of the newest, and sets
-    /// [`SentPackets::loss_time`].
+    /// Counts remembered losses within the range, and grows patient by the reordering that they prove.
+    #[cold]
+    fn take_spurious(
+        &mut self,
+        now: Instant,
+        rtt: &RttEstimator,
+        (low, high): (u64, u64),
+        largest: u64,
+        summary: &mut AckSummary,
+    ) {
+        let first = self.remembered.partition_point(|lost| lost.number < low);
+        let end = self.remembered.partition_point(|lost| lost.number <= high);
+        for lost in self.remembered.drain(first..end) {
+            summary.spurious += 1;
+            // A receiver that saw the retransmission knows that the first copy was lost, and can claim that it was not.
+            if now >= lost.declared + rtt.min() {
+                self.forgotten = self.forgotten.max(Some(lost.declared));
+                continue;
+            }
+            let late = now.saturating_duration_since(lost.sent);
+            let distance = (!lost.by_time).then_some(largest - lost.number);
+            if self.patience.on_spurious(distance, late, rtt) {
+                self.proven = self.proven.max(Some(lost.declared));
+            }
+        }
+    }
+
+    /// Whether a packet counted as lost at `since` or later arrived and made us more patient.
+    pub(crate) fn has_proof_since(&self, since: Instant) -> bool {
+        self.proven >= Some(since)
+    }
+
+    /// Whether a packet was counted as lost at `since` or later that has not turned out to have arrived.
+    pub(crate) fn has_lost_since(&self, since: Instant) -> bool {
+        self.forgotten >= Some(since)
+            || self.remembered.back().is_some_and(|lost| lost.declared >= since)
+    }
+
+    /// Declares packets lost (RFC 9002 section 6.1); `on_lost` sees each. Sets [`SentPackets::loss_time`].
     pub(crate) fn detect_losses(
         &mut self,
         now: Instant,
         rtt: &RttEstimator,
         mut on_lost: impl FnMut(&SentPacket),
-    ) -> Option<Instant> {
+    ) -> Losses {
         self.loss_time = None;
-        let largest = self.largest_acked?;
-        let delay = rtt.loss_delay();
-        let mut newest = None;
+        let mut losses = Losses::default();
+        let Some(largest) = self.largest_acked else { return losses };
+        let delay = rtt.loss_delay() + self.patience.extra(rtt);
+        let mut run_begun = None;
         let mut index = 0;
         while let Some(packet) = self.packets.get_mut(index) {
             let number = self.base + index as u64;
@@ -261,24 +326,40 @@ impl SentPackets {
             }
             index += 1;
             if packet.state != State::InFlight {
+                if packet.state == State::Acknowledged {
+                    run_begun = None;
+                }
                 continue;
             }
             let by_time = packet.time + delay <= now;
-            if !by_time && largest - number < self.packet_threshold {
+            if !by_time && largest - number < self.patience.packets() {
                 self.loss_time = Some(packet.time + delay);
                 break;
             }
             packet.state = State::Done;
             self.bytes_in_flight -= u64::from(packet.bytes);
-            newest = newest.max(Some(packet.time));
             on_lost(packet);
-            if self.remembered.len() == LOST_REMEMBERED_MAX {
-                self.remembered.pop_front();
+            if packet.bytes == 0 {
+                // Outside the congestion window: its loss tells nothing of it.
+                continue;
             }
-            self.remembered.push_back(number);
+            losses.newest = losses.newest.max(Some(packet.time));
+            losses.bytes += u64::from(packet.bytes);
+            let begun = *run_begun.get_or_insert(packet.time);
+            let span = packet.time.saturating_duration_since(begun);
+            if span > losses.span {
+                (losses.span, losses.span_begun) = (span, begun);
+            }
+            let lost = Lost { number, sent: packet.time, declared: now, by_time };
+            if self.remembered.len() == LOST_REMEMBERED_MAX {
+                self.forgotten =
+                    self.forgotten.max(self.remembered.pop_front().map(|lost| lost.declared));
+            }
+            self.remembered.push_back(lost);
+            self.patience.on_lost();
         }
         self.forget_done();
-        newest
+        losses
     }
 
     /// How long after the last send the probe timer fires, before back-off (RFC 9002 section 6.2.1).
@@ -299,7 +380,7 @@ impl SentPackets {
 
     fn forget_done(&mut self) {
         while let Some(packet) = self.packets.front()
-            && packet.state == State::Done
+            && packet.state != State::InFlight
         {
             self.packets.pop_front();
             self.base += 1;
@@ -308,75 +389,4 @@ impl SentPackets {
 }
 
 #[cfg(test)]
-mod tests {
-    //! Goal: losses by count and by time, spurious ones noticed, lies caught, bytes in flight conserved.
-    use super::*;
-    use crate::ranges::{RangeSet, decode_ack, encode_ack};
-    use crate::varint::Reader;
-
-    fn at(us: u64) -> Instant {
-        Instant::from_nanos(us * 1_000)
-    }
-
-    fn ack(sent: &mut SentPackets, numbers: &[u64]) -> Result<AckSummary, LyingReceiver> {
-        let mut ranges = RangeSet::new(32);
-        for &number in numbers {
-            ranges.insert(number);
-        }
-        let mut bytes = Vec::new();
-        encode_ack(&ranges, 0, 32, &mut bytes);
-        let ack = decode_ack(&mut Reader::new(&bytes)).unwrap();
-        sent.on_ack(&ack, |_| {})
-    }
-
-    fn five_sent() -> SentPackets {
-        let mut sent = SentPackets::new();
-        for number in 0..5 {
-            sent.on_sent(at(number), 100, number, 0);
-        }
-        sent
-    }
-
-    #[test]
-    fn three_above_make_a_loss() {
-        let mut sent = five_sent();
-        ack(&mut sent, &[3]).unwrap();
-        let rtt = RttEstimator::new(Duration::from_millis(100));
-        let mut lost = Vec::new();
-        assert_eq!(sent.detect_losses(at(5), &rtt, |p| lost.push(p.block)), Some(at(0)));
-        assert_eq!(lost, [0]);
-        assert!(sent.loss_time().is_some());
-        assert_eq!(sent.bytes_in_flight(), 300);
-    }
-
-    #[test]
-    fn time_makes_a_loss() {
-        let mut sent = five_sent();
-        ack(&mut sent, &[1]).unwrap();
-        let rtt = RttEstimator::new(Duration::from_millis(8));
-        let mut lost = Vec::new();
-        sent.detect_losses(at(20_000), &rtt, |p| lost.push(p.block));
-        assert_eq!(lost, [0]);
-    }
-
-    #[test]
-    fn spurious_losses_raise_the_threshold() {
-        let mut sent = five_sent();
-        ack(&mut sent, &[4]).unwrap();
-        let rtt = RttEstimator::new(Duration::from_millis(100));
-        sent.detect_losses(at(5), &rtt, |_| {});
-        let summary = ack(&mut sent, &[0, 4]).unwrap();
-        assert_eq!(summary.spurious, 1);
-        assert_eq!(sent.packet_threshold, 5);
-    }
-
-    #[test]
-    fn unsent_and_skipped_numbers_are_lies() {
-        let mut sent = five_sent();
-        assert_eq!(ack(&mut sent, &[5]).unwrap_err(), LyingReceiver);
-        sent.skip(at(6));
-        sent.on_sent(at(7), 100, 7, 0);
-        assert_eq!(ack(&mut sent, &[4, 5, 6]).unwrap_err(), LyingReceiver);
-        assert!(ack(&mut sent, &[4, 6]).is_ok());
-    }
-}
+mod tests;

@@ -64,7 +64,7 @@ impl Session {
     ) -> Self {
         common.adopted.push((association.remote_index(), association.local_index()));
         let limits = &common.limits;
-        let path = Path::new(association.address, limits.datagram_bytes, association.rtt);
+        let path = Path::new(association.address, limits, association.rtt);
         let remote_shard = association.remote_shard();
         Self {
             number,

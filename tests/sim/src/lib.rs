@@ -6,6 +6,9 @@
 //! hold. Nothing here reads a clock or the system's randomness; what the protocol itself draws from
 //! the system (the keys of a handshake) changes no length and no time.
 //!
+//! A [`race::Race`] is the other kind of world: bulk senders that share one bottleneck, and what each gets of it. The
+//! [`contest`] module holds the races that must end well, and their bars.
+//!
 //! Modules are listed leaf first.
 //!
 //! ```sh
@@ -24,5 +27,8 @@ pub mod script;
 pub mod trace;
 pub mod world;
 
+pub mod race;
+
+pub mod contest;
 pub mod scenario;
 pub mod seeds;

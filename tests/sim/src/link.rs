@@ -32,10 +32,11 @@ pub struct LinkConfig {
     pub delay: Duration,
     /// Time added at random, at most. Keeps the order.
     pub jitter: Duration,
-    /// Bytes per second, or as fast as one likes.
+    /// Bits per second, or as fast as one likes.
     pub rate: Option<u64>,
-    /// Bytes that may wait for the rate; more are dropped.
-    pub queue_bytes_max: u64,
+    /// Bytes that may wait for the rate; more are dropped. None: what the rate carries in twice the delay, which is one
+    /// bandwidth-delay product.
+    pub queue_bytes_max: Option<u64>,
     /// Longer datagrams are dropped, as by a router that says nothing.
     pub datagram_bytes_max: usize,
     /// Times, since the world began, in which nothing passes.
@@ -55,7 +56,7 @@ impl Default for LinkConfig {
             delay: Duration::from_millis(1),
             jitter: Duration::ZERO,
             rate: None,
-            queue_bytes_max: 1 << 20,
+            queue_bytes_max: None,
             datagram_bytes_max: 65_507,
             partitions: Vec::new(),
         }
@@ -171,10 +172,15 @@ impl Link {
         let Some(rate) = self.config.rate else {
             return Some(now);
         };
-        let nanos_for = |bytes: u64| Duration::from_nanos(bytes * 1_000_000_000 / rate);
+        let nanos_for = |bytes: u64| Duration::from_nanos(bytes * 8_000_000_000 / rate);
+        let queue_max = match self.config.queue_bytes_max {
+            Some(bytes) => nanos_for(bytes),
+            None => self.config.delay * 2,
+        };
         let start = self.sent_until.max(now);
         let waiting = start.saturating_duration_since(now);
-        if bytes > 0 && waiting + nanos_for(bytes) > nanos_for(self.config.queue_bytes_max) {
+        // An idle link takes any datagram, however short its queue.
+        if !waiting.is_zero() && waiting + nanos_for(bytes) > queue_max {
             return None;
         }
         self.sent_until = start + nanos_for(bytes);
@@ -298,8 +304,8 @@ mod tests {
     fn the_rate_spaces_datagrams_and_the_queue_overflows() {
         // 1,000 bytes each microsecond at 500 MB/s: half of them fit, and the queue holds ten.
         let config = LinkConfig {
-            rate: Some(500_000_000),
-            queue_bytes_max: 10_000,
+            rate: Some(4_000_000_000),
+            queue_bytes_max: Some(10_000),
             ..LinkConfig::default()
         };
         let (fates, counters) = fates(config);
@@ -307,6 +313,18 @@ mod tests {
         let arrivals: Vec<_> = fates.iter().filter_map(|fate| fate.arrival).collect();
         let apart = |pair: &[Instant]| pair[1].saturating_duration_since(pair[0]);
         assert!(arrivals.windows(2).all(|pair| apart(pair) >= Duration::from_micros(2)));
+    }
+
+    #[test]
+    fn the_queue_is_one_bandwidth_delay_product_unless_told() {
+        // 1,000 bytes each microsecond onto 8 Mbit/s: a round trip of 10 ms is 10,000 bytes of queue.
+        let delay = Duration::from_millis(5);
+        let config = LinkConfig { rate: Some(8_000_000), delay, ..LinkConfig::default() };
+        let (fates, counters) = fates(config);
+        let first: Vec<_> = fates.iter().take(12).map(|fate| fate.arrival.is_some()).collect();
+        assert_eq!(first, [[true; 10].as_slice(), &[false; 2]].concat());
+        // Of 20 ms of sending 19 datagrams have left, and ten wait, the one that is leaving included.
+        assert_eq!(counters.offered - counters.overflowed, 29);
     }
 
     #[test]

@@ -106,8 +106,8 @@ fn bad_link(plan: &mut impl Entropy) -> LinkConfig {
         reorder_delay: ms(10),
         delay: Duration::from_micros(100) + up_to(ms(15), plan),
         jitter: up_to(ms(2), plan),
-        rate: (plan.below(3) == 0).then(|| 2_000_000 + plan.below(50_000_000)),
-        queue_bytes_max: 256 << 10,
+        rate: (plan.below(3) == 0).then(|| 8 * (2_000_000 + plan.below(50_000_000))),
+        queue_bytes_max: Some(256 << 10),
         ..LinkConfig::default()
     }
 }

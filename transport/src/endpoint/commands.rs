@@ -14,6 +14,7 @@ use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::identity::PublicKey;
 use crate::limits::{ALIASES_MAX, FLOW_NAME_BYTES_MAX};
+use crate::path::PathStats;
 use crate::peer::{Peer, Source};
 use crate::send_log::Waiter;
 use crate::time::Instant;
@@ -125,6 +126,12 @@ impl Endpoint {
     pub fn peer_address(&self, peer: PeerId) -> Option<SocketAddr> {
         let peer = self.peers.get(peer.0 as usize)?;
         peer.session.as_ref().map(|session| session.address()).or(peer.address)
+    }
+
+    /// What the session with a peer knows of the network between the two.
+    pub fn path(&self, peer: PeerId) -> Option<PathStats> {
+        let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
+        Some(session.path.stats())
     }
 
     /// The name that a peer gave itself, while there is a session.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Limits;
+use crate::congestion::CongestionProfile;
 
 /// One limit, as people read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +33,15 @@ impl Shown for Duration {
             format!("{} ms", self.as_millis())
         } else {
             format!("{} s", self.as_secs())
+        }
+    }
+}
+
+impl Shown for CongestionProfile {
+    fn shown(&self) -> String {
+        match self {
+            Self::Internet => "internet".to_owned(),
+            Self::Lan => "lan".to_owned(),
         }
     }
 }
@@ -104,6 +114,7 @@ table! {
         forgeries_per_key: "at least 2", "at half of it fresh keys are shaken for; at it nothing is opened", dropped_key_worn;
         restarts_told_per_second: "any", "peers of an earlier start are not told", restarts_told;
         dial_timeout: "above 0", "the dial has failed", dials_failed;
+        congestion: "internet, or lan on a network of one's own", "datagrams wait for the window", packets_lost;
         down_after: "above 0, at most give_up", "the peer is down", peers_down;
         give_up: "at least down_after", "the session ends, its messages as peer lost", sessions_ended;
     }

@@ -417,7 +417,7 @@ fn read_greeting(space: &mut crate::space::PacketSpace, payload: &[u8]) -> Resul
                 let acknowledged = &mut greeted.acknowledged;
                 space
                     .sent
-                    .on_ack(&ack, |packet| *acknowledged |= told(packet))
+                    .on_ack_of_greeting(&ack, |packet| *acknowledged |= told(packet))
                     .map_err(|_| MALFORMED)?;
             }
             frame::RECORD => match Record::read(&mut reader).map_err(Fault::Violation)? {

@@ -9,7 +9,7 @@ use crate::flows::OutFlow;
 use crate::frame::{self, Close, Credit, Record};
 use crate::header::LaneHeader;
 use crate::lane::Receiving;
-use crate::limits::ACK_DELAY_MAX;
+use crate::limits::ACK_RANGES_MAX;
 use crate::ranges::Ack;
 use crate::sent::{NO_BLOCK, control};
 use crate::time::Instant;
@@ -42,7 +42,7 @@ impl Session {
         let lane = self
             .lane_index(header.sender_shard, rx.common)
             .ok_or(Fault::Violation("datagram from a shard that the peer has not got"))?;
-        let mut taken = Taken::default();
+        let (mut taken, mut acknowledges) = (Taken::default(), false);
         let mut reader = Reader::new(payload);
         while let Some(kind) = reader.u8() {
             taken.chosen |= !matches!(kind, frame::ACK | frame::PADDING | frame::RECORD);
@@ -61,7 +61,7 @@ impl Session {
                 frame::PADDING => {}
                 frame::PING => taken.eliciting = true,
                 frame::ACK => {
-                    let ack = crate::ranges::decode_ack(&mut reader).ok_or(MALFORMED)?;
+                    let ack = read_ack(&mut reader, &mut acknowledges)?;
                     self.handle_ack(rx, flows, now, header, lane, &ack)?;
                     taken.progress = true;
                 }
@@ -124,11 +124,11 @@ impl Session {
         let (lane, pool) = (&mut lanes[lane], &mut rx.common.pool);
         let space = &mut association.spaces[found];
         let in_flight = space.sent.bytes_in_flight();
-        let limited_by_window = path.bytes_in_flight * 2 > path.cubic.window();
+        let limited_by_window = path.bytes_in_flight * 2 > path.congestion.window();
         let (mut told_refusals, mut told_skips) = (false, false);
         let summary = space
             .sent
-            .on_ack(ack, |packet| {
+            .on_ack(now, &path.rtt, ack, |packet| {
                 if packet.block != NO_BLOCK {
                     lane.log.on_acked(packet.block, pool, |alias| bound(flows, alias));
                 }
@@ -148,17 +148,15 @@ impl Session {
             association.on_greeting_acknowledged();
         }
         if let Some(sent) = summary.rtt_from {
-            let delay =
-                std::time::Duration::from_micros(ack.delay_us.min(1 << 20)).min(ACK_DELAY_MAX);
-            path.rtt.update(now.saturating_duration_since(sent), delay);
+            path.on_rtt_sample(now, sent, ack.delay_us);
+        }
+        rx.common.counters.packets_lost_spuriously += summary.spurious;
+        if let Some(newest) = summary.newest {
+            path.congestion.on_acked(now, newest, summary.bytes, &path.rtt, !limited_by_window);
+            self.probe_count = 0;
         }
         if summary.spurious > 0 {
-            rx.common.counters.packets_lost_spuriously += summary.spurious;
-            path.cubic.on_spurious_loss();
-        }
-        if let Some(newest) = summary.newest {
-            path.cubic.on_acked(now, newest, summary.bytes, &path.rtt, !limited_by_window);
-            self.probe_count = 0;
+            self.on_spurious_loss();
         }
         self.detect_losses(rx.common, now, header.association, found);
         if greeted {
@@ -229,17 +227,19 @@ impl Session {
         };
         let (before, pool) = (space.sent.bytes_in_flight(), &mut common.pool);
         let (mut lost, mut controls) = (0, 0);
-        let newest = space.sent.detect_losses(now, &path.rtt, |packet| {
+        let losses = space.sent.detect_losses(now, &path.rtt, |packet| {
             lost += 1;
             controls |= packet.control;
             if packet.block != NO_BLOCK {
                 lane.log.on_lost(packet.block, pool);
             }
         });
-        let Some(newest) = newest else { return };
+        if lost == 0 {
+            return;
+        }
         common.counters.packets_lost += lost;
         path.bytes_in_flight -= before - space.sent.bytes_in_flight();
-        path.cubic.on_lost(now, newest);
+        path.on_lost(now, &losses);
         lane.refusals_due |= controls & control::REFUSALS != 0;
         if controls & control::SKIP != 0 {
             lane.log.tell_skips_again();
@@ -251,6 +251,31 @@ impl Session {
             self.blocked.tell_all();
         }
     }
+
+    /// A packet counted as lost arrived: the window comes back if that proved reordering and every loss of its cut arrived.
+    #[cold]
+    fn on_spurious_loss(&mut self) {
+        let Some(cut) = self.path.congestion.recovery_start() else { return };
+        let all = || std::iter::once(&self.current).chain(&self.previous);
+        let mut spaces = all().flat_map(|association| &association.spaces);
+        let is_proven = spaces.clone().any(|space| space.sent.has_proof_since(cut));
+        if is_proven && !spaces.any(|space| space.sent.has_lost_since(cut)) {
+            self.path.congestion.on_spurious_loss();
+        }
+    }
+}
+
+/// Reads an acknowledgement. What one datagram can make us walk through is bounded.
+#[inline]
+fn read_ack<'a>(reader: &mut Reader<'a>, acknowledges: &mut bool) -> Result<Ack<'a>, Fault> {
+    let ack = crate::ranges::decode_ack(reader).ok_or(MALFORMED)?;
+    if std::mem::replace(acknowledges, true) {
+        return Err(Fault::Violation("two acknowledgements in one datagram"));
+    }
+    if ack.range_count() > ACK_RANGES_MAX {
+        return Err(Fault::Violation("an acknowledgement of too many ranges"));
+    }
+    Ok(ack)
 }
 
 fn bound(flows: &mut [OutFlow], alias: u32) {

@@ -161,8 +161,7 @@ impl Session {
         space.seal(&header, out, start);
         let bytes = out.len() - start;
         space.sent.on_sent(now, bytes, block, controls.bits);
-        path.bytes_in_flight += bytes as u64;
-        path.pacer.on_sent(bytes as u64);
+        path.on_sent(bytes as u64);
         Some(bytes)
     }
 
@@ -219,11 +218,11 @@ impl Session {
         let bytes = out.len() - start;
         if controls.eliciting {
             space.sent.on_sent(now, bytes, NO_BLOCK, controls.bits);
-            path.bytes_in_flight += bytes as u64;
+            path.on_sent(bytes as u64);
         } else {
             space.sent.on_sent_silent(now);
+            path.pacer.on_sent(bytes as u64);
         }
-        path.pacer.on_sent(bytes as u64);
         Some(bytes)
     }
 }

@@ -97,8 +97,8 @@ fn wild_link(plan: &mut impl Entropy, peace: Duration) -> LinkConfig {
         reorder_delay: up_to(ms(100), plan),
         delay: up_to(ms(150), plan),
         jitter: up_to(ms(20), plan),
-        rate: (plan.below(4) == 0).then(|| 500_000 + plan.below(20_000_000)),
-        queue_bytes_max: 128 << 10,
+        rate: (plan.below(4) == 0).then(|| 8 * (500_000 + plan.below(20_000_000))),
+        queue_bytes_max: Some(128 << 10),
         partitions,
         ..LinkConfig::default()
     }

@@ -30,7 +30,7 @@ const CUT: LinkConfig = LinkConfig {
     delay: Duration::ZERO,
     jitter: Duration::ZERO,
     rate: None,
-    queue_bytes_max: 0,
+    queue_bytes_max: None,
     datagram_bytes_max: 0,
     partitions: Vec::new(),
 };
