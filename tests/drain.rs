@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::net::UdpSocket;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cubed::{Capacity, Identity, SendError, Shard, WaitError, block_on};
+use cubed::{Capacity, Identity, Limits, Outcome, SendError, Shard, WaitError, block_on};
 use support::{PATIENCE, builder, receiver, send_numbered, sender_to, stop};
 
 #[test]
@@ -18,7 +18,7 @@ fn everything_delivered_is_reported_so() {
     send_numbered(&alice, &bob, "unknown", 20, 100);
     let report = block_on(alice.drain(PATIENCE)).unwrap();
     assert_eq!((report.offered, report.delivered, report.refused), (520, 500, 20));
-    assert_eq!((report.undelivered(), report.unknown), (20, 0));
+    assert_eq!((report.undelivered(), report.uncertain()), (20, 0));
     let late = block_on(alice.resolve(bob.public_key(), "f").unwrap().send("late"));
     assert_eq!(late, Err(WaitError::Send(SendError::Closing)));
     stop(&[&alice, &bob]);
@@ -41,7 +41,7 @@ fn what_nobody_answers_is_reported_at_the_deadline() {
     let report = block_on(alice.drain(Duration::from_millis(200))).unwrap();
     assert!(begun.elapsed() < PATIENCE);
     assert_eq!(report.offered, 2_000);
-    assert_eq!(report.delivered + report.undelivered() + report.unknown, report.offered);
+    assert_eq!(report.delivered + report.undelivered() + report.uncertain(), report.offered);
     // 248 messages of 200 B, charged 264 each, are what 64 KiB of credit lets through.
     assert_eq!(report.delivered, 248, "{report:?}");
     stop(&[&alice, &bob]);
@@ -60,8 +60,8 @@ fn what_never_found_a_session_is_reported() {
     assert_eq!(offered, Ok(10));
     let report = block_on(alice.drain(Duration::from_millis(50))).unwrap();
     assert_eq!(report.offered, 10);
-    assert_eq!(report.delivered + report.undelivered() + report.unknown, 10, "{report:?}");
-    assert_eq!(report.delivered, 0);
+    assert_eq!(report.delivered + report.undelivered() + report.uncertain(), 10, "{report:?}");
+    assert_eq!((report.delivered, report.undelivered(), report.unsent), (0, 10, 10));
     stop(&[&alice]);
 }
 
@@ -104,9 +104,65 @@ fn a_drain_under_load_with_a_dead_peer_is_exact_and_in_time() {
     });
     assert!(took < PATIENCE, "{took:?}");
     assert_eq!(report.offered, taken.load(Ordering::Relaxed), "{report:?}");
-    assert_eq!(report.delivered + report.undelivered() + report.unknown, report.offered);
+    assert_eq!(report.delivered + report.undelivered() + report.uncertain(), report.offered);
     let accepted = block_on(bob.stats()).unwrap().counter("acknowledged_accepted").unwrap();
-    assert!(report.delivered <= accepted && accepted <= report.delivered + report.unknown);
-    assert!(report.peer_lost > 0, "what waited for the dead peer was never sent: {report:?}");
+    assert!(report.delivered <= accepted && accepted <= report.delivered + report.uncertain());
+    assert!(report.unsent > 0, "what waited for the dead peer was never sent: {report:?}");
+    stop(&[&alice, &bob]);
+}
+
+/// Carries datagrams between a client and `node`; once `mute` is set, only towards the node.
+fn one_way(node: SocketAddr, mute: Arc<AtomicBool>) -> SocketAddr {
+    let bind = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (outer, inner) = (Arc::new(bind()), Arc::new(bind()));
+    inner.connect(node).unwrap();
+    let at = outer.local_addr().unwrap();
+    let client = Arc::new(Mutex::new(None));
+    let (to_client, back, other) = (Arc::clone(&outer), Arc::clone(&inner), Arc::clone(&client));
+    // The threads end with the process.
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 65_536];
+        while let Ok((bytes, from)) = outer.recv_from(&mut buffer) {
+            *client.lock().unwrap() = Some(from);
+            let _ = inner.send(&buffer[..bytes]);
+        }
+    });
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(bytes) = back.recv(&mut buffer) {
+            let client = *other.lock().unwrap();
+            if let Some(client) = client.filter(|_| !mute.load(Ordering::Relaxed)) {
+                let _ = to_client.send_to(&buffer[..bytes], client);
+            }
+        }
+    });
+    at
+}
+
+#[test]
+fn what_arrived_and_was_never_answered_is_not_called_undelivered() {
+    let taken = Arc::new(AtomicU64::new(0));
+    let counts = Arc::clone(&taken);
+    let bob = receiver(move |shard| {
+        let counts = Arc::clone(&counts);
+        shard
+            .flow("f")
+            .handler(move |_, _| _ = counts.fetch_add(1, Ordering::Relaxed))
+            .expect("a new flow");
+    });
+    let mute = Arc::new(AtomicBool::new(false));
+    let at = one_way(bob.local_addr(), Arc::clone(&mute));
+    let (down_after, give_up) = (Duration::from_secs(1), Duration::from_secs(3));
+    let limits = Limits { down_after, give_up, ..Limits::default() };
+    let alice = builder().limits(limits).peer(bob.public_key(), at);
+    let alice = alice.start(async |_: Shard| ()).unwrap();
+    let flow = alice.resolve(bob.public_key(), "f").unwrap();
+    assert_eq!(block_on(flow.send("answered")), Ok(Outcome::Delivered));
+    mute.store(true, Ordering::Relaxed);
+    assert_eq!(block_on(flow.send("heard")), Ok(Outcome::PeerLost));
+    assert_eq!(taken.load(Ordering::Relaxed), 2, "it arrived");
+    let report = block_on(alice.drain(PATIENCE)).unwrap();
+    assert_eq!((report.offered, report.delivered, report.peer_lost), (2, 1, 1), "{report:?}");
+    assert_eq!((report.undelivered(), report.uncertain()), (0, 1), "{report:?}");
     stop(&[&alice, &bob]);
 }

@@ -336,7 +336,9 @@ impl fmt::Display for RequestError {
             Self::Resolve(error) => error.fmt(f),
             Self::Expired => f.write_str("no reply came before the deadline"),
             Self::Refused(refusal) => write!(f, "the receiver refused the request: {refusal}"),
-            Self::PeerLost => f.write_str("the peer has not answered for too long"),
+            Self::PeerLost => f.write_str(
+                "the peer has not answered for too long; it may have carried the request out",
+            ),
             Self::Unknown => f.write_str("the session ended before a reply came"),
             Self::Stopped => Stopped.fmt(f),
         }

@@ -61,6 +61,7 @@ impl NodeStats {
                 refused: sum.refused + one.refused,
                 expired: sum.expired + one.expired,
                 peer_lost: sum.peer_lost + one.peer_lost,
+                peer_lost_unsent: sum.peer_lost_unsent + one.peer_lost_unsent,
                 unknown: sum.unknown + one.unknown,
                 pending: sum.pending + one.pending,
             }
@@ -92,20 +93,25 @@ pub struct DrainReport {
     pub delivered: u64,
     /// Refused by the receiver, which said why.
     pub refused: u64,
-    /// Given up before they were sent.
+    /// Given up at their deadline or after their last attempt, and not delivered.
     pub expired: u64,
-    /// The peer did not answer for `give_up`.
+    /// Handed to a session whose peer did not answer for `give_up`: they may have arrived.
     pub peer_lost: u64,
-    /// Sent, and no answer by the drain's deadline or the end of their session.
+    /// Handed to a session, and no answer by the drain's deadline or the end of the session: they may have arrived.
     pub unknown: u64,
-    /// Sent by inline handlers but never handed to the protocol.
+    /// Never sent: there was no session with their peer, or an inline handler's message was never handed to the protocol.
     pub unsent: u64,
 }
 
 impl DrainReport {
     /// Those known not to have been delivered.
     pub fn undelivered(&self) -> u64 {
-        self.refused + self.expired + self.peer_lost + self.unsent
+        self.refused + self.expired + self.unsent
+    }
+
+    /// Those of which nobody can tell here whether they were delivered: no answer came.
+    pub fn uncertain(&self) -> u64 {
+        self.peer_lost + self.unknown
     }
 
     /// `tally` after the sessions have ended, and what the endpoint never saw.
@@ -115,9 +121,9 @@ impl DrainReport {
             delivered: tally.delivered,
             refused: tally.refused,
             expired: tally.expired,
-            peer_lost: tally.peer_lost,
+            peer_lost: tally.peer_lost - tally.peer_lost_unsent,
             unknown: tally.unknown + tally.pending,
-            unsent,
+            unsent: unsent + tally.peer_lost_unsent,
         }
     }
 

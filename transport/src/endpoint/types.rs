@@ -45,7 +45,7 @@ pub enum Outcome {
     Refused(Refusal),
     /// Given up before it was delivered: past its deadline, out of repetitions, or replaced by a newer value.
     Expired,
-    /// The peer did not answer for `give_up`.
+    /// The peer did not answer for `give_up`. What was sent to it may have arrived all the same.
     PeerLost,
     /// Sent, unanswered, and the session ended: it may have been delivered or not.
     Unknown,
@@ -57,7 +57,9 @@ impl fmt::Display for Outcome {
             Self::Delivered => f.write_str("delivered"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Expired => f.write_str("expired: given up before it was delivered"),
-            Self::PeerLost => f.write_str("peer lost: no word from it until the node gave up"),
+            Self::PeerLost => f.write_str(
+                "peer lost: no word from it until the node gave up; what was sent may have arrived",
+            ),
             Self::Unknown => {
                 f.write_str("unknown: the session ended before the peer told; it may have arrived")
             }
@@ -406,6 +408,8 @@ pub struct Tally {
     pub expired: u64,
     /// Ended as [`Outcome::PeerLost`].
     pub peer_lost: u64,
+    /// Those of `peer_lost` that certainly did not arrive: they still waited for a session. Not a part of the sum.
+    pub peer_lost_unsent: u64,
     /// Ended as [`Outcome::Unknown`].
     pub unknown: u64,
     /// Not ended.

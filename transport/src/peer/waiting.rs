@@ -104,6 +104,7 @@ impl Peer {
         outcome: Outcome,
     ) {
         common.count(outcome, 1);
+        common.tally.peer_lost_unsent += u64::from(outcome == Outcome::PeerLost);
         if let Some(waiter) = waiter {
             let ended = common.ends.tell(waiter, outcome, self.id.0);
             self.requests_pending -= u32::from(ended);
