@@ -21,6 +21,7 @@ use crate::time::Instant;
 
 mod attacks;
 mod bystander;
+mod effort;
 
 use bystander::{BYSTANDER, Bystander};
 

@@ -27,6 +27,7 @@ use crate::ranges::Ack;
 use crate::room::Room;
 use crate::send_log::SendLog;
 use crate::varint::Reader;
+use crate::work;
 
 /// Room for refusals kept after the last was acknowledged.
 const SPARE_REFUSALS_MAX: usize = 1_024;
@@ -62,6 +63,8 @@ pub(crate) struct Lane {
     pub(crate) grants_due: Vec<u32>,
     /// Refusals that the sender may not know, ascending.
     refusals: Vec<RefusedMessage>,
+    /// Those of the datagram that is being walked through, in any order.
+    refusals_fresh: Vec<RefusedMessage>,
     /// Packets that told refusals, with the floor told; the refusals below go when the packet is acknowledged.
     pub(crate) refusals_told: Vec<(u64, u64)>,
     pub(crate) refusals_due: bool,
@@ -85,6 +88,7 @@ impl Lane {
             orders: Orders::default(),
             grants_due: Vec::new(),
             refusals: Vec::new(),
+            refusals_fresh: Vec::new(),
             refusals_told: Vec::new(),
             refusals_due: false,
             settled_due: false,
@@ -124,6 +128,7 @@ impl Lane {
         if let Some(floor) = known.map(|told| told.1).max() {
             self.refusals_told.retain(|told| told.1 > floor);
             let before = self.refusals.len();
+            work::count(before);
             self.refusals.retain(|refusal| refusal.0 >= floor);
             room.refusals += before - self.refusals.len();
             if self.refusals.is_empty() {
@@ -426,9 +431,29 @@ impl Lane {
     #[cold]
     fn refuse(&mut self, room: &mut Room, (block, index): (u64, u16), reason: Reason) {
         room.refusals = room.refusals.saturating_sub(1);
-        let place = self.refusals.partition_point(|other| (other.0, other.1) < (block, index));
-        self.refusals.insert(place, (block, index, reason));
+        self.refusals_fresh.push((block, index, reason));
         self.refusals_due = true;
+    }
+
+    /// Puts the refusals of a datagram among the others, all at once: below many others each would move them by itself.
+    #[cold]
+    fn merge_refusals(&mut self) {
+        let place = |refusal: &RefusedMessage| (refusal.0, refusal.1);
+        self.refusals_fresh.sort_by_key(place);
+        let first = self.refusals_fresh.first().map_or((u64::MAX, 0), place);
+        let above = self.refusals.partition_point(|other| place(other) < first);
+        self.refusals.append(&mut self.refusals_fresh);
+        work::count(self.refusals.len() - above);
+        self.refusals[above..].sort_by_key(place);
+        self.refusals_fresh.shrink_to(SPARE_REFUSALS_MAX);
+    }
+
+    /// A datagram was walked through, to its end or to a fault.
+    #[inline]
+    pub(crate) fn end_datagram(&mut self) {
+        if !self.refusals_fresh.is_empty() {
+            self.merge_refusals();
+        }
     }
 }
 

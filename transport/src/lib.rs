@@ -61,6 +61,7 @@ mod indices;
 mod message;
 mod restarted;
 mod slots;
+mod work;
 
 mod best_effort;
 mod block_window;

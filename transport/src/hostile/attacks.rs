@@ -14,39 +14,39 @@ use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head, Target};
 use crate::varint;
 
 /// A block frame with this content.
-fn block(number: u64, content: &[u8]) -> Vec<u8> {
+pub(super) fn block(number: u64, content: &[u8]) -> Vec<u8> {
     let mut out = vec![frame::BLOCK];
     varint::write(number, &mut out);
     out.extend_from_slice(content);
     out
 }
 
-fn head(alias: u32, name: Option<&str>, total: u64) -> Head<'_> {
+pub(super) fn head(alias: u32, name: Option<&str>, total: u64) -> Head<'_> {
     Head { target: Target::Flow(alias), name, request: None, sequence: None, total }
 }
 
-fn first(total: u64, body: &[u8]) -> Vec<u8> {
+pub(super) fn first(total: u64, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     head(0, Some("ok"), total).write(FORM_FIRST, &mut out);
     out.extend_from_slice(body);
     out
 }
 
-fn later(origin: u64, offset: u64, total: u64, body: &[u8]) -> Vec<u8> {
+pub(super) fn later(origin: u64, offset: u64, total: u64, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Continue { origin, offset, total }.write(&mut out);
     out.extend_from_slice(body);
     out
 }
 
-fn bind(alias: u32, name: String) -> Vec<u8> {
+pub(super) fn bind(alias: u32, name: String) -> Vec<u8> {
     let mut out = Vec::new();
     Record::Bind(Bind { alias, name, wanted: 1 }).write(&mut out);
     out
 }
 
 /// Room for four messages of the longest kind, so that filling it takes no gigabytes.
-fn small() -> Limits {
+pub(super) fn small() -> Limits {
     let limits = Limits { message_bytes_max: 1 << 20, ..Limits::default() };
     Limits { peer_bytes_max: PEER_FIXED_BYTES + (5 << 20), ..limits }
 }

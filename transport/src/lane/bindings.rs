@@ -8,6 +8,7 @@ use crate::endpoint::Application;
 use crate::flows::InFlow;
 use crate::frame::{Bind, Credit};
 use crate::limits::{ALIASES_MAX, FLOW_NAME_BYTES_MAX};
+use crate::work;
 
 impl Lane {
     /// Gives credit back for messages that the application held, or is done with.
@@ -64,6 +65,7 @@ impl Lane {
 
     /// Some grant may have been lost: tells them all again.
     pub(crate) fn tell_grants_again(&mut self) {
+        work::count(self.in_flows.len());
         for (alias, flow) in self.in_flows.iter_mut().enumerate() {
             if let Some(flow) = flow
                 && !std::mem::replace(&mut flow.grant_due, true)

@@ -8,6 +8,7 @@ use super::{SendLog, Waiter};
 use crate::endpoint::Outcome;
 use crate::frame::{Reason, RefusedMessage};
 use crate::slots::SlotPool;
+use crate::work;
 
 /// What one SETTLED record settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl SendLog {
         refusals: &[RefusedMessage],
         pool: &mut SlotPool,
         mut bound: impl FnMut(u32),
-        mut on_outcome: impl FnMut(Waiter, Outcome),
+        on_outcome: impl FnMut(Waiter, Outcome),
     ) -> Option<Settlement> {
         if floor > self.next_number() {
             return None;
@@ -117,19 +118,30 @@ impl SendLog {
         settlement.delivered = ends.checked_sub(settlement.refused + settlement.expired)?;
         self.pending -= ends;
         self.settled = floor;
-        while let Some(notify) = self.notify.front()
-            && notify.block < floor
-        {
-            let refused = refusals.iter().find(|r| (r.0, r.1) == (notify.block, notify.index));
+        self.tell_settled(floor, refusals, &expired, on_outcome);
+        Some(settlement)
+    }
+
+    /// Tells who waits for messages below `floor`. Waiters, refusals and blocks expired ascend: each is walked once.
+    fn tell_settled(
+        &mut self,
+        floor: u64,
+        mut refusals: &[RefusedMessage],
+        mut expired: &[u64],
+        mut on_outcome: impl FnMut(Waiter, Outcome),
+    ) {
+        while let Some(notify) = self.notify.pop_front_if(|notify| notify.block < floor) {
+            let place = (notify.block, notify.index);
+            refusals = skip_while(refusals, |refusal| (refusal.0, refusal.1) < place);
+            expired = skip_while(expired, |block| *block < notify.block);
+            let refused = refusals.first().filter(|refusal| (refusal.0, refusal.1) == place);
             let outcome = match refused {
-                _ if expired.contains(&notify.block) => Outcome::Expired,
+                _ if expired.first() == Some(&notify.block) => Outcome::Expired,
                 Some((_, _, Reason::Refused(refusal))) => Outcome::Refused(*refusal),
                 _ => Outcome::Delivered,
             };
             on_outcome(notify.waiter, outcome);
-            self.notify.pop_front();
         }
-        Some(settlement)
     }
 
     /// One block of a group is settled; returns whether what ends in it was not delivered.
@@ -163,4 +175,11 @@ impl SendLog {
         *self = Self::new(self.block_bytes, self.bytes_max);
         pending
     }
+}
+
+/// What is left of an ascending list above those for which `is_below` holds.
+fn skip_while<T>(list: &[T], is_below: impl Fn(&T) -> bool) -> &[T] {
+    let below = list.iter().take_while(|item| is_below(item)).count();
+    work::count(1 + below);
+    &list[below..]
 }

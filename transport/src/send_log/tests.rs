@@ -270,3 +270,29 @@ fn what_was_cut_in_part_ends_at_once_and_is_skipped() {
     let skip = crate::frame::read_skip(&mut Reader::new(&out[1..]), &mut runs).unwrap();
     assert_eq!((skip.first, skip.count, skip.back, runs.len()), (1, 2, 1, 0));
 }
+
+#[test]
+fn waiters_and_refusals_are_walked_once() {
+    let mut costs = Vec::new();
+    for messages in [400_u64, 800] {
+        let mut rig = Rig::new();
+        for token in 0..messages {
+            rig.push(NORMAL, Terms::default(), &body(token, 40), token);
+        }
+        let blocks = rig.send_all();
+        // Every other message of each block is refused.
+        let mut refusals = Vec::new();
+        for block in 0..blocks.len() as u64 {
+            let ends = rig.log.block(block).unwrap().ends;
+            let places = (0..ends).step_by(2);
+            let refused = Reason::Refused(Refusal::QueueFull);
+            refusals.extend(places.map(|index| (block, index, refused)));
+        }
+        let before = crate::work::done();
+        let ends = rig.settle(blocks.len() as u64, &refusals);
+        costs.push(crate::work::done() - before);
+        let refused = ends.iter().filter(|end| end.1 == Outcome::Refused(Refusal::QueueFull));
+        assert_eq!((ends.len() as u64, refused.count()), (messages, refusals.len()));
+    }
+    assert!(costs[1] <= 2 * costs[0] + 10, "{costs:?}");
+}

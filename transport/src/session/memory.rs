@@ -10,6 +10,7 @@ use crate::limits::{
 };
 use crate::replay::PACKETS_DEFAULT;
 use crate::space::{PacketSpace, RANGES_BYTES};
+use crate::work;
 
 impl Session {
     /// What this session holds now.
@@ -37,6 +38,7 @@ impl Session {
     fn records(&self) -> usize {
         let associations = self.previous.iter().chain([&self.current]);
         let spaces = associations.flat_map(|association| &association.spaces);
+        work::count(self.lanes.len());
         spaces.map(|space| space.sent.records()).sum()
     }
 

@@ -14,6 +14,7 @@ use crate::ranges::Ack;
 use crate::sent::{NO_BLOCK, control};
 use crate::time::Instant;
 use crate::varint::Reader;
+use crate::work;
 
 /// What one datagram's frames amount to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,9 +43,25 @@ impl Session {
         let lane = self
             .lane_index(header.sender_shard, rx.common)
             .ok_or(Fault::Violation("datagram from a shard that the peer has not got"))?;
+        let taken = self.take_frames(rx, flows, now, header, lane, payload);
+        self.lanes[lane].end_datagram();
+        taken
+    }
+
+    #[inline]
+    fn take_frames<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        flows: &mut [OutFlow],
+        now: Instant,
+        header: &LaneHeader,
+        lane: usize,
+        payload: &[u8],
+    ) -> Result<Taken, Fault> {
         let (mut taken, mut acknowledges) = (Taken::default(), false);
         let mut reader = Reader::new(payload);
         while let Some(kind) = reader.u8() {
+            work::count(1);
             taken.chosen |= !matches!(kind, frame::ACK | frame::PADDING | frame::RECORD);
             match kind {
                 frame::BLOCK => {
