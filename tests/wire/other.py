@@ -29,3 +29,25 @@ def accepted(questions: list[bytes]) -> list[dict[str, int]]:
     """Which of its decoders take a beginning of each, and how many bytes of it."""
     pairs = ([pair.split("=") for pair in line.split(",") if pair] for line in ask("decoders", questions))
     return [{name: int(taken) for name, taken in row} for row in pairs]
+
+
+class Node:
+    """A node that remembers what it was told, and its public key."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen([PATH], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.key = b""
+        self.tell(b"\0")
+
+    def tell(self, datagram: bytes) -> list[bytes]:
+        """What it answers."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"tell {datagram.hex()}\n")
+        self._process.stdin.flush()
+        key, *answers = map(bytes.fromhex, self._process.stdout.readline().strip().split(","))
+        self.key = key
+        return [answer for answer in answers if answer]
+
+    def close(self) -> None:
+        """Ends its process."""
+        self._process.communicate()

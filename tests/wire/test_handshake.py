@@ -126,6 +126,14 @@ class Refused(unittest.TestCase):
             with self.subTest(reader=reader.__name__, length=len(data)), self.assertRaises(Malformed):
                 reader.open(KEYS, data)
 
+    def test_what_is_too_long_is_not_sealed(self) -> None:
+        Hello(head(header.HELLO), bytes(1122)).seal(KEYS)
+        with self.assertRaises(ValueError):
+            Hello(head(header.HELLO), bytes(1123)).seal(KEYS)
+        ChannelKeys.of(DIALLED, "c" * 255)
+        with self.assertRaises(ValueError):
+            ChannelKeys.of(DIALLED, "c" * 256)
+
     def test_every_byte_of_a_hello_is_bound(self) -> None:
         hello = Hello(head(header.HELLO), b"hello", COOKIE).seal(KEYS)
         for at in range(len(hello)):

@@ -44,10 +44,7 @@ class Hello:
         header = _header(datagram, HELLO)
         bound, sealed = datagram[: HEADER_BYTES + COOKIE_BYTES], datagram[HEADER_BYTES + COOKIE_BYTES :]
         cursor = Cursor(keys.open(Role.DIALLER, header.dial_id, bound, sealed))
-        client_hello = _sized(cursor)
-        if any(cursor.rest()):
-            raise Malformed("padding that is not zero")
-        return cls(header, client_hello, bound[HEADER_BYTES:])
+        return cls(header, _sized(cursor), bound[HEADER_BYTES:])
 
     def hash(self) -> bytes:
         """What a cookie proves to belong to: the same with and without a cookie."""

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from .keys import NONCE_BYTES, LaneKeys, Suite
 
 
-def expand_label(suite: Suite, secret: bytes, label: str, length: int) -> bytes:
-    """HKDF-Expand-Label with an empty context; AES-256-GCM goes with SHA-384, the others with SHA-256."""
+def expand_label(suite: Suite, secret: bytes, label: str, length: int, context: bytes = b"") -> bytes:
+    """HKDF-Expand-Label; AES-256-GCM goes with SHA-384, the others with SHA-256."""
     name = b"tls13 " + label.encode()
-    info = length.to_bytes(2, "big") + bytes([len(name)]) + name + b"\0"
+    info = length.to_bytes(2, "big") + bytes([len(name)]) + name + bytes([len(context)]) + context
     algorithm = SHA384() if suite is Suite.AES_256_GCM else SHA256()
     return HKDFExpand(algorithm, length, info).derive(secret)
 
