@@ -17,6 +17,7 @@ from cubed_wire.header import HandshakeHeader
 from cubed_wire.keys import ChannelKeys, LaneKeys, Role, Suite, context
 from cubed_wire.tls import HandshakeKeys
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 DIAL_ID = bytes(range(0x81, 0x89))
@@ -119,8 +120,11 @@ class Refused(unittest.TestCase):
             (CookieDatagram, cookie[:-1]),
             (CookieDatagram, cookie + b"\0"),
             (CookieDatagram, hello),
+            (CookieDatagram, CookieDatagram(head(header.COOKIE), COOKIE[1:]).seal(KEYS)),
             (Reply, hello),
+            (Reply, CookieDatagram(head(header.COOKIE), bytes(32)).seal(KEYS)),
             (Reply, head(header.REPLY).encode() + bytes(27)),
+            (Reply, head(header.REPLY).encode() + bytes(5)),
             (Reply, head(header.REPLY).encode() + bytes(1185)),
         ]:
             with self.subTest(reader=reader.__name__, length=len(data)), self.assertRaises(Malformed):
@@ -214,6 +218,16 @@ class Identities(unittest.TestCase):
             self.assertEqual(identity.load(path).private_bytes_raw(), secret.private_bytes_raw())
             for mode in (0o640, 0o604, 0o660):
                 path.chmod(mode)
+                with self.assertRaises(Malformed):
+                    identity.load(path)
+
+    def test_another_kind_of_key_or_no_key_is_refused(self) -> None:
+        other = X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "node.key"
+            path.touch(0o600)
+            for data in (b"", b"-----BEGIN PRIVATE KEY-----\n", other):
+                path.write_bytes(data)
                 with self.assertRaises(Malformed):
                     identity.load(path)
 

@@ -95,6 +95,10 @@ class Blocks(unittest.TestCase):
             self.assertEqual(assembly.take(0, first), [])
             with self.assertRaises(Malformed):
                 assembly.take(1, messages.encode([wrong]))
+        assembly, headless = Assembly(), messages.Part(1, 1, 8, b"bcdefgh")
+        self.assertEqual(assembly.take(1, messages.encode([headless])), [])
+        with self.assertRaises(Malformed):
+            assembly.take(2, messages.encode([messages.Part(2, 1, 8, b"bcdefgh")]))
         assembly = Assembly()
         assembly.take(0, first)
         self.assertEqual(assembly.take(1, messages.encode([messages.Part(1, 4, 8, b"efgh")])), [(head, b"abcdefgh")])
