@@ -262,13 +262,22 @@ impl Peer {
     /// Dials for fresh keys: at once, or a second after the last ones if forgers wear them out or the peer does not answer.
     #[cold]
     pub(crate) fn want_fresh_keys(&mut self, now: Instant) {
-        let Some(session) = &self.session else { return };
+        let Some(session) = &mut self.session else { return };
         let current = &session.current;
         let forged = Some(current.since).filter(|_| current.is_attacked());
         let candidates = session.previous.iter().filter(|other| other.is_candidate);
         let waiting = candidates.chain(&self.greeting_pending).map(|other| other.since).max();
         let at = forged.max(waiting).map_or(now, |since| now.max(since + REDIAL));
-        self.redial_at.get_or_insert(at);
+        session.fresh_keys_at.get_or_insert(at);
+    }
+
+    /// A dial begins: it is what was waited for, whatever for.
+    pub(crate) fn on_dialled(&mut self, now: Instant) {
+        self.redial_at = None;
+        self.dialled_at = Some(now);
+        if let Some(session) = &mut self.session {
+            session.fresh_keys_at = None;
+        }
     }
 
     /// Somebody who saw a datagram of ours says that the peer does not know its keys. Whether that is so shows a dial; false
@@ -305,7 +314,7 @@ impl Peer {
         let life = self.life_at(common, now);
         let limits = &common.limits;
         let session = self.session.as_ref();
-        let session = session.and_then(|session| session.next_timeout(now, limits.dial_timeout));
+        let session = session.and_then(|session| session.next_timeout(now, limits));
         let greetings = self.greeting_pending.iter().filter_map(Association::greeting_due).min();
         let expiry = self.greeting_pending.first().map(|first| first.since + limits.dial_timeout);
         let dial = self.dialling.as_ref().map(|dialling| dialling.resend_at);
@@ -430,7 +439,9 @@ impl Peer {
     /// When a dial should be begun; `None` while one is under way. It waits for a greeting that is under way.
     fn dial_at(&self, dial_timeout: Duration) -> Option<Instant> {
         let is_reachable = self.address.is_some() || self.session.is_some();
-        let at = self.redial_at.filter(|_| is_reachable && self.dialling.is_none())?;
+        let fresh_keys_at = self.session.as_ref().and_then(|session| session.fresh_keys_at);
+        let at = self.redial_at.into_iter().chain(fresh_keys_at).min();
+        let at = at.filter(|_| is_reachable && self.dialling.is_none())?;
         let greeting = self.greeting_pending.last().filter(|_| self.session.is_none());
         let patience = self.greeting_patience(dial_timeout);
         Some(greeting.map_or(at, |greeting| at.max(greeting.since + patience)))
@@ -443,14 +454,16 @@ impl Peer {
 
     /// Sets when to dial next while messages wait, the peer is down or its keys are worn.
     pub(crate) fn schedule_redial(&mut self, common: &Common, now: Instant) {
-        let packets_per_key = common.limits.packets_per_key;
-        let wanted = match &self.session {
+        let at = self.next_dial(now);
+        let wanted = match &mut self.session {
             Some(session) => {
-                self.presence.is_down() || session.current.is_worn(now, packets_per_key)
+                let is_worn = session.current.is_worn(now, common.limits.packets_per_key);
+                session.fresh_keys_at = is_worn.then_some(at);
+                self.presence.is_down()
             }
             None => self.wanted_since.is_some() || self.presence.is_watched(),
         };
-        self.redial_at = wanted.then(|| self.next_dial(now));
+        self.redial_at = wanted.then_some(at);
     }
 }
 

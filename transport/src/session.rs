@@ -43,6 +43,8 @@ pub(crate) struct Session {
     changed_at: Instant,
     /// When the peer was last asked for a word before old keys are erased.
     asked_at: Instant,
+    /// When to dial for fresh keys, until there are some.
+    pub(crate) fresh_keys_at: Option<Instant>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) path: Path,
     pub(crate) credit: OutCredit,
@@ -50,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) message_bytes_max: u64,
     /// Probe timeouts in a row (RFC 9002 section 6.2.1).
     probe_count: u32,
+    /// Probes in a row with nothing in flight, to hear what became of messages that arrived.
+    settle_probes: u32,
     /// Flows that wait for credit: BLOCKED or BIND tells of them.
     pub(crate) blocked: BlockedFlows,
 }
@@ -76,10 +80,12 @@ impl Session {
             ours_is_smaller,
             changed_at: Instant::default(),
             asked_at: Instant::default(),
+            fresh_keys_at: None,
             lanes: vec![Lane::new(remote_shard, limits)],
             path,
             credit: OutCredit::default(),
             probe_count: 0,
+            settle_probes: 0,
             blocked: BlockedFlows::default(),
         }
     }

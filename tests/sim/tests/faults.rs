@@ -1,7 +1,7 @@
 //! Goal: restarts, deaths, cuts, damage and refusals end as documented, for every seed.
 
 use cubed_sim::scenario::{self, SCENARIOS};
-use cubed_sim::seeds::{check, check_repeats};
+use cubed_sim::seeds::{check, check_repeats, run_one};
 
 #[test]
 fn restart() {
@@ -62,6 +62,20 @@ fn give_up() {
 #[test]
 fn rekey() {
     check(("faults", "rekey"), scenario::rekey, 20);
+}
+
+/// Traffic during a handshake for fresh keys asked for the next ones, a second later: without end when keys last for a second.
+#[test]
+fn fresh_keys_that_were_not_needed() {
+    for seed in [1, 38] {
+        run_one(scenario::rekey, seed).unwrap_or_else(|failure| panic!("{failure:?}"));
+    }
+}
+
+/// Only one side found the older keys worn, so that each sent on others and both were kept.
+#[test]
+fn sides_that_chose_differently() {
+    run_one(scenario::rekey, 59).unwrap_or_else(|failure| panic!("{failure:?}"));
 }
 
 #[test]

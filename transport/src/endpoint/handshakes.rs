@@ -342,8 +342,7 @@ impl Endpoint {
             Ok(dial) => {
                 self.common.counters.dials_begun += 1;
                 let peer = &mut self.peers[index as usize];
-                peer.redial_at = None;
-                peer.dialled_at = Some(now);
+                peer.on_dialled(now);
                 peer.dialling = Some(Box::new(Dialling {
                     dial,
                     address,

@@ -134,7 +134,9 @@ impl Peer {
         is_attacked: bool,
     ) -> Received {
         let dropped = drop_unopened(common, error);
-        if is_attacked && self.dialling.is_none() && self.redial_at.is_none() {
+        let is_wanted =
+            self.session.as_ref().is_some_and(|session| session.fresh_keys_at.is_some());
+        if is_attacked && self.dialling.is_none() && !is_wanted {
             self.want_fresh_keys(now);
             return Received::Alarming;
         }

@@ -202,6 +202,9 @@ impl Session {
         );
         rx.common.refusals = refusals;
         let settled = settled.ok_or(Fault::Violation("settled what was never sent"))?;
+        if settled.delivered + settled.refused + settled.expired > 0 {
+            self.settle_probes = 0;
+        }
         rx.common.tally.delivered += settled.delivered;
         rx.common.tally.refused += settled.refused;
         rx.common.tally.expired += settled.expired;

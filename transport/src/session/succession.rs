@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Session;
 use crate::association::Association;
 use crate::common::Common;
-use crate::limits::{ACK_DELAY_MAX, ASSOCIATIONS_KEPT_MAX, PROBE_INTERVAL_MAX};
+use crate::limits::{ACK_DELAY_MAX, ASSOCIATIONS_KEPT_MAX, Limits, PROBE_INTERVAL_MAX};
 use crate::sent::{NO_BLOCK, SentPackets, control};
 use crate::time::Instant;
 
@@ -61,16 +61,22 @@ impl Session {
         let is_worn = current.is_worn(now, common.limits.packets_per_key);
         let overlaps = gap < OVERLAP && !is_worn && current_leads != other_leads;
         if if overlaps { other_leads } else { is_newer } {
-            self.path.address = other.address;
-            std::mem::swap(&mut self.current, &mut self.previous[found]);
-            self.on_new_keys(common);
+            self.send_on(common, found);
         }
         self.changed_at = now;
+    }
+
+    /// Sends on other keys of the session from here on.
+    fn send_on(&mut self, common: &mut Common, index: usize) {
+        self.path.address = self.previous[index].address;
+        std::mem::swap(&mut self.current, &mut self.previous[index]);
+        self.on_new_keys(common);
     }
 
     /// What is told by packet number is told anew; all else in flight is acknowledged under the keys that it left under.
     fn on_new_keys(&mut self, common: &mut Common) {
         common.counters.rekeys += 1;
+        self.fresh_keys_at = None;
         common.adopted.push((self.current.remote_index(), self.current.local_index()));
         for lane in &mut self.lanes {
             lane.refusals_due = !lane.refusals().is_empty();
@@ -118,24 +124,33 @@ impl Session {
     }
 
     /// When old keys may be erased, or the peer is to be asked first; `None` when it was asked and sends on them.
-    fn erased_at(&self, old: &Association, dial_timeout: Duration) -> Option<Instant> {
+    fn erased_at(&self, old: &Association, limits: &Limits) -> Option<Instant> {
+        let quiet = QUIET_PROBE_TIMEOUTS * self.probe_timeout();
         if old.local_index() == self.peer_sends_on && self.asked_at > self.changed_at {
-            return None;
+            let at = self.asked_at + quiet;
+            return self.is_to_follow(old, at, limits).then_some(at);
         }
         if old.is_candidate {
-            return Some(old.last_received.max(old.since) + dial_timeout);
+            return Some(old.last_received.max(old.since) + limits.dial_timeout);
         }
-        let quiet = QUIET_PROBE_TIMEOUTS * self.probe_timeout();
         let next = old.last_received.max(self.changed_at) + quiet;
         Some(next.max(self.asked_at + PROBE_INTERVAL_MAX))
     }
 
+    /// Whether the peer chose other keys than we did, and stays with them although it knows ours: it answered under those. The
+    /// smaller key's side stays with what it chose, so the other one follows.
+    fn is_to_follow(&self, old: &Association, at: Instant, limits: &Limits) -> bool {
+        !self.ours_is_smaller
+            && self.current.last_received > self.asked_at
+            && !old.is_worn(at, limits.packets_per_key)
+    }
+
     /// When [`Session::close_old`] would do something.
     #[cold]
-    pub(super) fn close_old_at(&self, dial_timeout: Duration) -> Option<Instant> {
+    pub(super) fn close_old_at(&self, limits: &Limits) -> Option<Instant> {
         let times = self.previous.iter().flat_map(|old| {
             let losses = old.spaces.iter().filter_map(|space| space.sent.loss_time());
-            let ends = [self.flight_ends_at(old), self.erased_at(old, dial_timeout)];
+            let ends = [self.flight_ends_at(old), self.erased_at(old, limits)];
             losses.chain(ends.into_iter().flatten())
         });
         times.min()
@@ -144,7 +159,6 @@ impl Session {
     /// Does what is due for old keys: losses, what is given up, erasing.
     #[cold]
     pub(super) fn close_old(&mut self, common: &mut Common, now: Instant) {
-        let dial_timeout = common.limits.dial_timeout;
         for index in (0..self.previous.len()).rev() {
             let association = self.previous[index].local_index();
             for space in 0..self.previous[index].spaces.len() {
@@ -157,8 +171,13 @@ impl Session {
                 self.give_up_flight(common, index);
             }
             let old = &self.previous[index];
-            if self.erased_at(old, dial_timeout).is_some_and(|at| at <= now) {
+            if self.erased_at(old, &common.limits).is_some_and(|at| at <= now) {
                 let is_left = old.local_index() != self.peer_sends_on;
+                if !is_left && self.asked_at > self.changed_at {
+                    self.send_on(common, index);
+                    self.changed_at = now;
+                    continue;
+                }
                 if is_left && (old.is_candidate || self.is_heard_since(old)) {
                     self.erase(common, index);
                 } else {

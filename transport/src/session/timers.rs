@@ -2,20 +2,18 @@
 //!
 //! What always holds: `next_timeout` is never later than the moment at which `handle_timeout` would do something.
 
-use std::time::Duration;
-
 use super::Session;
 use crate::association::Association;
 use crate::common::Common;
 use crate::lane::Lane;
-use crate::limits::{ACK_DELAY_MAX, PROBE_INTERVAL_MAX};
+use crate::limits::{ACK_DELAY_MAX, Limits, PROBE_INTERVAL_MAX};
 use crate::sent::SentPackets;
 use crate::space::PacketSpace;
 use crate::time::Instant;
 
 impl Session {
     /// When to call [`Session::handle_timeout`] next.
-    pub(crate) fn next_timeout(&self, now: Instant, dial_timeout: Duration) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self, now: Instant, limits: &Limits) -> Option<Instant> {
         let acks = self.previous.iter().flat_map(|association| {
             let acks = association.spaces.iter().filter_map(PacketSpace::ack_deadline);
             acks.chain(association.greeting_due())
@@ -28,7 +26,7 @@ impl Session {
             };
         };
         if !self.previous.is_empty() {
-            consider(self.close_old_at(dial_timeout));
+            consider(self.close_old_at(limits));
         }
         consider(self.current.greeting_due());
         for space in &self.current.spaces {
@@ -54,7 +52,10 @@ impl Session {
         let all = self.previous.iter().chain([&self.current]);
         let last = all.filter_map(Association::last_sent).max()?;
         let base = SentPackets::probe_delay(&self.path.rtt, ACK_DELAY_MAX);
-        let delay = base.saturating_mul(1 << self.probe_count.min(16)).min(PROBE_INTERVAL_MAX);
+        // An acknowledgement says nothing of when messages will be settled: an ordered one may wait for another for long.
+        let is_in_flight = self.path.bytes_in_flight > 0;
+        let count = if is_in_flight { self.probe_count } else { self.settle_probes };
+        let delay = base.saturating_mul(1 << count.min(16)).min(PROBE_INTERVAL_MAX);
         Some(last + delay)
     }
 
@@ -86,7 +87,11 @@ impl Session {
 
     fn on_probe_timeout(&mut self, common: &mut Common) {
         common.counters.probe_timeouts += 1;
-        self.probe_count += 1;
+        if self.path.bytes_in_flight > 0 {
+            self.probe_count += 1;
+        } else {
+            self.settle_probes += 1;
+        }
         for lane in &mut self.lanes {
             if lane.log.pending() == 0 && self.path.bytes_in_flight == 0 {
                 continue;

@@ -1,5 +1,8 @@
 //! Fresh keys by time and by count: when they come, what they cost, what becomes of the old ones.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use cubed_transport::Limits;
 
 use crate::wire::{Wire, address, ms};
@@ -207,4 +210,72 @@ fn no_number_is_used_twice_under_a_key() {
         }
     }
     assert!(wire.counters(0).rekeys >= 2_000 && wire.sealed > 100_000, "{}", wire.sealed);
+}
+
+/// What is sent while the dialler's greeting is lost must not ask for yet other keys.
+#[test]
+fn a_rekey_costs_one_dial() {
+    let limits = Limits { rekey_after: ms(10_000), ..Limits::default() };
+    for unlucky in [0, 1] {
+        let mut wire = Wire::new(2, limits.clone());
+        wire.send(AB, 0, 100);
+        wire.run(ms(100));
+        wire.drops =
+            Box::new(move |sent| sent.is_lane() && sent.from == unlucky && sent.number() == 0);
+        let dials = |wire: &Wire| wire.counters(0).dials_begun + wire.counters(1).dials_begun;
+        let (before, mut number) = (dials(&wire), 1);
+        while wire.now.as_nanos() < 1_016_000_000_000 {
+            wire.send(AB, number, 100);
+            wire.run(ms(1));
+            number += 1;
+        }
+        assert_eq!([0, 1].map(|end| wire.counters(end).rekeys), [1, 1]);
+        assert_eq!(dials(&wire) - before, 1, "dials for keys that are 5 s old");
+        wire.drops = Box::new(|_| false);
+        wire.run(ms(100));
+        wire.assert_arrived(AB, 0..number);
+    }
+}
+
+/// Both dial at once. Of the smaller key's handshake nothing comes through that its dialler seals, so it hears its peer under
+/// other keys only, and its peer hears nothing that it says but acknowledgements.
+#[test]
+fn keys_under_which_nothing_comes_back_are_replaced() {
+    let mut wire = Wire::new(2, Limits::default());
+    let keys = [0, 1].map(|end: usize| wire.ends[end].endpoint.public_key());
+    let smaller = usize::from(keys[1] < keys[0]);
+    let larger = 1 - smaller;
+    let is_start = Rc::new(Cell::new(true));
+    let mut first: [Option<u32>; 2] = [None; 2];
+    let starting = Rc::clone(&is_start);
+    wire.drops = Box::new(move |sent| match sent.bytes[0] {
+        // FINISH names the association as lane datagrams of its sender do.
+        3 => {
+            first[sent.from].get_or_insert(sent.index());
+            false
+        }
+        // Notices of restarts would tell.
+        5 => true,
+        0x40 if first[sent.from] == Some(sent.index()) => sent.from == smaller || starting.get(),
+        _ => false,
+    });
+    for way in [(smaller, larger), (larger, smaller)] {
+        wire.send(way, 0, 8);
+    }
+    wire.run(ms(700));
+    is_start.set(false);
+    for way in [(smaller, larger), (larger, smaller)] {
+        wire.send(way, 1, 8);
+    }
+    wire.is_recording = true;
+    wire.run(ms(2_500));
+    // The larger key's side was heard all the time.
+    assert!([0, 1].map(|end| wire.counters(end).sessions_begun) == [1, 1]);
+    assert_eq!(wire.ends[smaller].app.arrived.get(&1), Some(&1));
+    assert_eq!(wire.ends[larger].app.arrived.get(&1), None);
+    // It hears that its message arrived and not how it ended, and asks ever less often.
+    assert!(wire.recorded.len() < 200, "{} datagrams", wire.recorded.len());
+    wire.run(ms(8_000));
+    wire.assert_arrived((smaller, larger), 0..2);
+    wire.assert_arrived((larger, smaller), 0..2);
 }
