@@ -35,6 +35,8 @@ pub(crate) struct OutFlow {
     pub(crate) next_sequence: u64,
     /// Class in which its last ordered message waits or waited.
     pub(crate) order_class: u8,
+    /// Group of its last ordered message, if that began one; else zero.
+    pub(crate) order_group: u32,
     /// Ordered messages that wait for a session, or for room in it.
     pub(crate) ordered_waiting: u32,
     /// Lowest class in which one of them waits.
@@ -57,6 +59,7 @@ impl OutFlow {
             refusal: None,
             next_sequence: 0,
             order_class: 0,
+            order_group: 0,
             ordered_waiting: 0,
             waiting_class: 0,
             stamp: 0,

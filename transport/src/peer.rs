@@ -57,6 +57,7 @@ pub(crate) struct Dialling {
 }
 
 /// A message offered before there was a session to log it in.
+#[derive(Clone)]
 pub(crate) struct WaitingMessage {
     pub(crate) alias: u32,
     pub(crate) body: Bytes,

@@ -277,6 +277,16 @@ impl SendLog {
         !self.classes[class].has_unsent()
     }
 
+    /// The group made last.
+    pub(crate) fn last_group(&self) -> u32 {
+        self.last_group
+    }
+
+    /// Whether the body of this group is to be cut further.
+    pub(crate) fn is_uncut(&self, group: u32) -> bool {
+        self.groups.get(&group).is_some_and(|group| !group.is_cut && !group.is_given_up)
+    }
+
     /// The number that the next block gets.
     #[inline]
     fn next_number(&self) -> u64 {

@@ -540,3 +540,47 @@ fn a_flow_that_is_not_read_stalls_no_other() {
     assert_eq!(world.received("a").len(), 4_000);
     assert!(world.offer(stuck, &body(offered, 900), &options, offered) == Err(SendError::Full));
 }
+
+#[test]
+fn a_flow_without_credit_holds_up_none_of_those_that_wait_for_a_session() {
+    let mut world = World::unconnected(14);
+    let (stuck, flow) = (world.flow("stuck"), world.flow("a"));
+    let options = [SendOptions::default(), ORDERED];
+    for token in 0..600 {
+        world.offer(stuck, &body(token, 900), &options[token as usize % 2], token).unwrap();
+    }
+    for token in 1_000..1_100 {
+        world.offer(flow, &body(token, 900), &options[token as usize % 2], token).unwrap();
+    }
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.received("a").len(), 100);
+    let taken = world.received("stuck").len();
+    assert!((200..300).contains(&taken), "{taken} fit into the window");
+    for token in 2_000..2_100 {
+        world.send(flow, &body(token, 900), &options[token as usize % 2], token);
+    }
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.received("a").len(), 200);
+}
+
+/// What is offered behind a long ordered message must not fill the window of blocks: the message would never end.
+#[test]
+fn ordered_messages_do_not_overtake_a_long_one_of_their_flow() {
+    // Longer than the window of blocks; and bursts so small that others fill the window meanwhile.
+    for (bytes, burst) in [(30 << 20, 0), (400_000, 1)] {
+        let mut world = World::new(15);
+        let (flow, other) = (world.flow("a"), world.flow("b"));
+        let options = SendOptions { burst, ..ORDERED };
+        world.send(flow, &body(0, bytes), &options, 0);
+        for token in 1..100 {
+            world.send(flow, &body(token, 40), &ORDERED, token);
+        }
+        for token in 1_000..21_000 {
+            world.send(other, &body(token, 1_300), &SendOptions::default(), token);
+        }
+        world.finish();
+        assert_eq!(world.received("a"), (0..100).collect::<Vec<_>>());
+        assert_eq!(world.received("b").len(), 20_000);
+        assert_eq!(world.ends[1].0.counters().ordered_held, 0, "none came before its turn");
+    }
+}

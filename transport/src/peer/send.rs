@@ -93,8 +93,16 @@ impl Peer {
             class = class.max(usize::from(flow.waiting_class));
         }
         let Some(session) = self.session.as_mut().filter(|_| !self.waiting.precedes(class)) else {
-            return self.queue(common, now, alias, body, options, class, request, waiter);
+            return self.queue(common, now, alias, body, options, Some(class), request, waiter);
         };
+        let is_parked = self.waiting.is_parked(alias);
+        if options.service == Service::Ordered && (is_parked || is_behind(session, flow)) {
+            return self.queue(common, now, alias, body, options, None, request, waiter);
+        }
+        if is_parked && flow.wanted > 0 {
+            self.was_full = true;
+            return Err(SendError::Full);
+        }
         let logging = Logging { options, request, waiter };
         let sent = log_with(session, common, flow, alias, body, logging);
         match sent {
@@ -104,7 +112,7 @@ impl Peer {
         sent
     }
 
-    /// Keeps a message until there is a session, and room in it.
+    /// Keeps a message until there is a session, and room in it; without a class until its flow can go on.
     #[expect(clippy::too_many_arguments, reason = "one message with all that may be asked of it")]
     fn queue(
         &mut self,
@@ -113,7 +121,7 @@ impl Peer {
         alias: u32,
         body: Source<'_>,
         options: &SendOptions,
-        class: usize,
+        class: Option<usize>,
         request: Option<u64>,
         waiter: Option<Waiter>,
     ) -> Result<(), SendError> {
@@ -132,10 +140,16 @@ impl Peer {
             && let Some(flow) = self.flows.get_mut(alias as usize)
         {
             flow.ordered_waiting += 1;
-            flow.waiting_class = class as u8;
+            if let Some(class) = class {
+                flow.waiting_class = class as u8;
+            }
         }
         let (body, options) = (body.into_bytes(), *options);
-        self.waiting.push(class, WaitingMessage { alias, body, options, request, waiter });
+        let message = WaitingMessage { alias, body, options, request, waiter };
+        match class {
+            Some(class) => self.waiting.push(class, message),
+            None => self.waiting.park(message),
+        }
         common.counters.acknowledged_offered += 1;
         if self.session.is_none() {
             self.want_session(now);
@@ -200,41 +214,6 @@ impl Peer {
         self.wanted_since.get_or_insert(now);
         if self.dialling.is_none() && self.redial_at.is_none() {
             self.redial_at = Some(now);
-        }
-    }
-
-    /// Moves messages that waited for a session into its log, as far as there is room.
-    pub(super) fn log_waiting(&mut self, common: &mut Common) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        while let Some((class, message)) = self.waiting.first() {
-            let Some(flow) = self.flows.get_mut(message.alias as usize) else {
-                break;
-            };
-            let body = Source::Owned(message.body.clone());
-            let WaitingMessage { alias, options, request, waiter, .. } = *message;
-            let logging = Logging { options: &options, request, waiter };
-            let logged = log_with(session, common, flow, alias, body, logging);
-            if logged == Err(SendError::Full) {
-                break;
-            }
-            if options.service == Service::Ordered {
-                flow.ordered_waiting = flow.ordered_waiting.saturating_sub(1);
-            }
-            if let Err(error) = logged {
-                // The peer's own limit was learnt only now.
-                let outcome = error.as_outcome();
-                common.count(outcome, 1);
-                if let Some(waiter) = waiter {
-                    let ended = common.ends.tell(waiter, outcome, self.id.0);
-                    self.requests_pending -= u32::from(ended);
-                }
-            }
-            self.waiting.pop(class);
-        }
-        if self.waiting.is_empty() {
-            self.tell_writable(common);
         }
     }
 
@@ -314,15 +293,15 @@ impl Peer {
 
 /// What is asked of a message about to be logged.
 #[derive(Clone, Copy)]
-struct Logging<'a> {
-    options: &'a SendOptions,
-    request: Option<u64>,
-    waiter: Option<Waiter>,
+pub(super) struct Logging<'a> {
+    pub(super) options: &'a SendOptions,
+    pub(super) request: Option<u64>,
+    pub(super) waiter: Option<Waiter>,
 }
 
 /// Takes the credit of a message; returns its charge.
 #[inline]
-fn take_credit(
+pub(super) fn take_credit(
     session: &mut Session,
     flow: &mut OutFlow,
     alias: u32,
@@ -385,9 +364,31 @@ fn log_with(
     body: Source<'_>,
     logging: Logging<'_>,
 ) -> Result<(), SendError> {
+    let cost = take_credit(session, flow, alias, body.as_slice().len())?;
+    if write_with(session, common, flow, alias, body, logging) {
+        return Ok(());
+    }
+    session.credit.untake(flow, cost);
+    Err(SendError::Full)
+}
+
+/// Whether the last ordered message of the flow is not cut to its end. What is logged now might go before its rest, wait for it at
+/// the receiver, and keep its own block unsettled, until no block of any flow could be sent.
+pub(super) fn is_behind(session: &Session, flow: &OutFlow) -> bool {
+    flow.order_group != 0 && session.lanes[0].log.is_uncut(flow.order_group)
+}
+
+/// Writes one message that has its credit; `false` when the log has no room.
+pub(super) fn write_with(
+    session: &mut Session,
+    common: &mut Common,
+    flow: &mut OutFlow,
+    alias: u32,
+    body: Source<'_>,
+    logging: Logging<'_>,
+) -> bool {
     let Logging { options, request, waiter } = logging;
     let bytes = body.as_slice().len();
-    let cost = take_credit(session, flow, alias, bytes)?;
     let log = &mut session.lanes[0].log;
     let is_ordered = options.service == Service::Ordered;
     let mut class = options.class();
@@ -399,6 +400,7 @@ fn log_with(
     let asked = Asked { request, sequence, waiter };
     let mut terms = options.terms();
     terms.only_unsent = request.is_some() && terms.deadline.is_some();
+    let last_group = log.last_group();
     let mut route = Route::Flow(flow, alias);
     let taken = if !terms.is_plain() {
         log.has_room(class, bytes.min(OWNED_BODY_BYTES_MIN))
@@ -408,15 +410,13 @@ fn log_with(
     } else {
         log.has_room_owned(bytes) && log.push_owned(class, &mut route, asked, body.into_bytes())
     };
-    if !taken {
-        session.credit.untake(flow, cost);
-        return Err(SendError::Full);
-    }
-    if is_ordered {
+    if taken && is_ordered {
         flow.next_sequence += 1;
         flow.order_class = class as u8;
+        let group = log.last_group();
+        flow.order_group = if group == last_group { 0 } else { group };
     }
-    Ok(())
+    taken
 }
 
 #[inline]

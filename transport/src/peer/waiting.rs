@@ -1,10 +1,13 @@
-//! Owns messages that wait for a session or for room in it: by priority, until their deadline; and unsent values.
+//! Owns messages that wait for a session or for room in it: by priority, until their deadline; those that wait for their own
+//! flow to go on; and unsent values.
 //!
-//! What always holds: of one priority the first offered is logged first; an ordered message never waits in a higher class
-//! than one of its flow that was offered before it.
+//! What always holds: of one priority the first offered is logged first, but for what waits for its flow and holds up no other;
+//! an ordered message never waits in a higher class than one of its flow that was offered before it, and one that waits for its
+//! flow was offered before all of the flow that wait in a class.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use super::send::{Logging, Source, is_behind, take_credit, write_with};
 use super::{Peer, WaitingMessage};
 use crate::common::Common;
 use crate::endpoint::{Event, Outcome, SendError, Service};
@@ -13,10 +16,23 @@ use crate::send_log::Waiter;
 use crate::time::Instant;
 use crate::values::Value;
 
+/// What became of a message that was to be logged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Logged {
+    /// It is in the log, or it ended.
+    Gone,
+    /// Its flow has no credit, or an ordered message is to be sent before it.
+    FlowWaits,
+    /// The log is full.
+    LogFull,
+}
+
 /// Messages that wait, by class.
 #[derive(Default)]
 pub(crate) struct Waiting {
     classes: [VecDeque<WaitingMessage>; 3],
+    /// What waits for its flow to go on, by alias; no queue is empty.
+    parked: BTreeMap<u32, VecDeque<WaitingMessage>>,
     bytes: usize,
     /// No deadline of those waiting is earlier.
     deadline: Option<Instant>,
@@ -25,11 +41,11 @@ pub(crate) struct Waiting {
 impl Waiting {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.classes.iter().all(VecDeque::is_empty)
+        self.classes.iter().all(VecDeque::is_empty) && self.parked.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.classes.iter().map(VecDeque::len).sum()
+        self.classes.iter().chain(self.parked.values()).map(VecDeque::len).sum()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -41,12 +57,42 @@ impl Waiting {
         self.classes[..=class].iter().any(|queue| !queue.is_empty())
     }
 
+    /// Whether messages of this flow wait for it to go on.
+    pub(crate) fn is_parked(&self, alias: u32) -> bool {
+        self.parked.contains_key(&alias)
+    }
+
     pub(crate) fn push(&mut self, class: usize, message: WaitingMessage) {
-        self.bytes += cost_of(&message);
+        self.note(&message);
+        self.classes[class].push_back(message);
+    }
+
+    /// Keeps a message until its flow can go on.
+    pub(crate) fn park(&mut self, message: WaitingMessage) {
+        self.note(&message);
+        self.parked.entry(message.alias).or_default().push_back(message);
+    }
+
+    fn note(&mut self, message: &WaitingMessage) {
+        self.bytes += cost_of(message);
         if let Some(deadline) = message.options.deadline {
             self.deadline = Some(self.deadline.map_or(deadline, |other| other.min(deadline)));
         }
-        self.classes[class].push_back(message);
+    }
+
+    /// The first message parked on the first such flow with this alias or a larger one.
+    fn first_parked(&self, alias: u32) -> Option<&WaitingMessage> {
+        self.parked.range(alias..).next()?.1.front()
+    }
+
+    fn pop_parked(&mut self, alias: u32) {
+        let Some(queue) = self.parked.get_mut(&alias) else { return };
+        if let Some(message) = queue.pop_front() {
+            self.bytes -= cost_of(&message);
+        }
+        if queue.is_empty() {
+            self.parked.remove(&alias);
+        }
     }
 
     pub(crate) fn first(&self) -> Option<(usize, &WaitingMessage)> {
@@ -70,7 +116,7 @@ impl Waiting {
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return over;
         }
-        for queue in &mut self.classes {
+        for queue in self.classes.iter_mut().chain(self.parked.values_mut()) {
             for message in std::mem::take(queue) {
                 if message.options.deadline.is_some_and(|deadline| deadline <= now) {
                     self.bytes -= cost_of(&message);
@@ -80,14 +126,15 @@ impl Waiting {
                 }
             }
         }
-        let left = self.classes.iter().flatten();
+        self.parked.retain(|_, queue| !queue.is_empty());
+        let left = self.classes.iter().chain(self.parked.values()).flatten();
         self.deadline = left.filter_map(|message| message.options.deadline).min();
         over
     }
 
     pub(crate) fn take_all(&mut self) -> Vec<WaitingMessage> {
         let all = std::mem::take(self);
-        all.classes.into_iter().flatten().collect()
+        all.parked.into_values().chain(all.classes).flatten().collect()
     }
 }
 
@@ -96,6 +143,70 @@ fn cost_of(message: &WaitingMessage) -> usize {
 }
 
 impl Peer {
+    /// Moves messages that waited into the session's log, as far as there is room. What waits for its own flow steps aside.
+    #[cold]
+    pub(super) fn log_waiting(&mut self, common: &mut Common) {
+        let before = self.waiting.len();
+        let mut next = 0;
+        while let Some(message) = self.waiting.first_parked(next).cloned() {
+            let alias = message.alias;
+            match self.log_one(common, message) {
+                Logged::Gone => self.waiting.pop_parked(alias),
+                Logged::FlowWaits | Logged::LogFull => next = alias + 1,
+            }
+        }
+        while let Some((class, message)) = self.waiting.first() {
+            let (alias, message) = (message.alias, message.clone());
+            let logged = if self.waiting.is_parked(alias) {
+                Logged::FlowWaits
+            } else {
+                self.log_one(common, message)
+            };
+            match logged {
+                Logged::LogFull => break,
+                Logged::Gone => drop(self.waiting.pop(class)),
+                Logged::FlowWaits => {
+                    if let Some(message) = self.waiting.pop(class) {
+                        self.waiting.park(message);
+                    }
+                }
+            }
+        }
+        if self.waiting.len() < before && !self.waiting.precedes(2) {
+            self.tell_writable(common);
+        }
+    }
+
+    fn log_one(&mut self, common: &mut Common, message: WaitingMessage) -> Logged {
+        let WaitingMessage { alias, body, options, request, waiter } = message;
+        let flow = self.flows.get_mut(alias as usize);
+        let (Some(session), Some(flow)) = (self.session.as_mut(), flow) else {
+            return Logged::LogFull;
+        };
+        let is_ordered = options.service == Service::Ordered;
+        if is_ordered && is_behind(session, flow) {
+            return Logged::FlowWaits;
+        }
+        let error = match take_credit(session, flow, alias, body.len()) {
+            Err(SendError::Full) => return Logged::FlowWaits,
+            Err(error) => Some(error),
+            Ok(cost) => {
+                let logging = Logging { options: &options, request, waiter };
+                if !write_with(session, common, flow, alias, Source::Owned(body), logging) {
+                    session.credit.untake(flow, cost);
+                    return Logged::LogFull;
+                }
+                None
+            }
+        };
+        self.note_left(alias, options.service);
+        if let Some(error) = error {
+            // The peer's own limit was learnt only now.
+            self.end_waiting(common, waiter, error.as_outcome());
+        }
+        Logged::Gone
+    }
+
     /// Ends a message that was in no log.
     pub(super) fn end_waiting(
         &mut self,
