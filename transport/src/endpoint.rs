@@ -25,6 +25,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::allowance::Allowance;
 use crate::common::{Common, Ends};
 pub use crate::counters::Counters;
 use crate::frame::Greeting;
@@ -36,7 +37,7 @@ pub use crate::limits::{LimitError, Limits};
 use crate::peer::{Peer, Received};
 use crate::random::Entropy;
 use crate::requests::Requests;
-use crate::restarted::{Allowance, Notice};
+use crate::restarted::Notice;
 use crate::slots::SlotPool;
 use crate::time::Instant;
 pub use config::{ChannelConfig, Config, ConfigError};
@@ -99,6 +100,7 @@ impl Endpoint {
         entropy.fill(&mut cookie_secret);
         let handshakes = Handshakes::new(locals, cookie_secret, &config.limits)
             .map_err(ConfigError::Handshake)?;
+        let restarts_told = restarts::allowance(&config.limits);
         Ok(Self {
             common: new_common(config, identity.public_key(), entropy),
             handshakes,
@@ -107,7 +109,7 @@ impl Endpoint {
             by_key: HashMap::new(),
             owners: HashMap::default(),
             by_remote: HashMap::new(),
-            restarts_told: Allowance::default(),
+            restarts_told,
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             is_closing: false,

@@ -55,6 +55,7 @@ pub mod handshake;
 
 pub mod limits;
 
+mod allowance;
 mod counters;
 mod header;
 mod indices;

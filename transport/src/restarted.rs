@@ -1,12 +1,11 @@
 //! Owns the notice with which a node answers a lane datagram of which it knows nothing: its bytes, how its reader proves
-//! that it answers something, and how many are given.
+//! that it answers something.
 //!
 //! What always holds: a notice is shorter than what it answers and is never an answer to anything but a lane datagram; one
 //! that does not repeat the tag of a datagram sent just now changes nothing.
 
 use crate::header::LaneHeader;
 use crate::limits::{HEADER_BYTES, TAG_BYTES};
-use crate::time::Instant;
 
 /// First byte of a notice.
 const KIND_RESTARTED: u8 = 0x05;
@@ -17,8 +16,6 @@ const VERSION: u8 = 1;
 const REMEMBERED: usize = 16;
 /// Shortest lane datagram that has a tag.
 const ANSWERED_BYTES_MIN: usize = HEADER_BYTES + TAG_BYTES;
-
-const NANOS: u64 = 1_000_000_000;
 
 /// "I know nothing of the association that you use": all of the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,35 +101,9 @@ impl SentTags {
     }
 }
 
-/// So many a second and no more, a quarter of a second's worth at once.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Allowance {
-    /// Nanoseconds' worth of notices that were not given.
-    saved: u64,
-    last: Instant,
-}
-
-impl Allowance {
-    /// Takes one if there is one.
-    pub(crate) fn take(&mut self, now: Instant, per_second: u32) -> bool {
-        let Some(cost) = NANOS.checked_div(per_second.into()) else {
-            return false;
-        };
-        let passed = now.saturating_duration_since(self.last).as_nanos();
-        self.last = self.last.max(now);
-        let passed = passed.min(NANOS.into()) as u64;
-        self.saved = (self.saved + passed).min((NANOS / 4).max(cost));
-        let is_enough = self.saved >= cost;
-        self.saved -= if is_enough { cost } else { 0 };
-        is_enough
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    //! Goal: one encoding, answers only to what has a tag, the allowance is kept.
-    use std::time::Duration;
-
+    //! Goal: one encoding, answers only to what has a tag.
     use super::*;
 
     fn notice() -> Notice {
@@ -179,19 +150,5 @@ mod tests {
         assert!(tags.contains([20; 8]) && tags.contains([220; 8]) && !tags.contains([120; 8]));
         assert!(tags.contains([5; 8]) && !tags.contains([4; 8]));
         assert!(!SentTags::default().contains([0; 8]));
-    }
-
-    #[test]
-    fn the_allowance_is_a_quarter_second_at_once_and_then_the_rate() {
-        let mut allowance = Allowance::default();
-        let mut now = Instant::from_nanos(NANOS);
-        let mut count = |now, times| (0..times).filter(|_| allowance.take(now, 100)).count();
-        assert_eq!(count(now, 1_000), 25);
-        for _ in 0..100 {
-            now += Duration::from_millis(10);
-            assert_eq!(count(now, 10), 1);
-        }
-        assert_eq!(count(now + Duration::from_hours(1), 1_000), 25);
-        assert!(!Allowance::default().take(now, 0));
     }
 }

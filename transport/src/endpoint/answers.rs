@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::ChannelId;
+use crate::allowance::Allowance;
 use crate::association::Association;
 use crate::handshake::{HalfOpen, Hello};
 use crate::identity::PublicKey;
@@ -63,7 +64,9 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn new(places_max: usize, hellos_per_second: u32) -> Self {
-        Self { table: VecDeque::new(), places_max, unproven: Allowance::new(hellos_per_second) }
+        // None at all would shut everybody out who has no cookie yet: zero is taken as one.
+        let unproven = Allowance::new(hellos_per_second.max(1), Duration::from_secs(1));
+        Self { table: VecDeque::new(), places_max, unproven }
     }
 
     /// Whether a hello must prove its address before anything is done for it.
@@ -174,57 +177,5 @@ impl Answers {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.table.len()
-    }
-}
-
-/// So many a second, and as many at once: a token bucket that is one point in time.
-#[derive(Clone, Copy, Debug)]
-struct Allowance {
-    interval: Duration,
-    /// When all of it will be there again, as seen from the last one taken.
-    full_at: Instant,
-}
-
-impl Allowance {
-    fn new(per_second: u32) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        Self { interval, full_at: Instant::default() }
-    }
-
-    /// Whether one may be taken now.
-    fn has_any(&self, now: Instant) -> bool {
-        self.full_at.saturating_duration_since(now) + self.interval <= Duration::from_secs(1)
-    }
-
-    fn take(&mut self, now: Instant) {
-        self.full_at = self.full_at.max(now) + self.interval;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    //! Goal: an allowance gives its number at once and each second, whatever the clock does.
-    use super::*;
-
-    fn taken(allowance: &mut Allowance, now: Instant) -> u32 {
-        let mut count = 0;
-        while allowance.has_any(now) {
-            allowance.take(now);
-            count += 1;
-        }
-        count
-    }
-
-    #[test]
-    fn an_allowance_fills_in_a_second_and_no_further() {
-        let mut allowance = Allowance::new(50);
-        let at = |millis: u64| Instant::from_nanos(5_000_000_000 + millis * 1_000_000);
-        assert_eq!(taken(&mut allowance, at(0)), 50);
-        assert_eq!(taken(&mut allowance, at(0)), 0);
-        assert_eq!(taken(&mut allowance, at(19)), 0);
-        assert_eq!(taken(&mut allowance, at(100)), 5);
-        assert_eq!(taken(&mut allowance, at(3_600_000)), 50);
-        assert_eq!(taken(&mut allowance, at(0)), 0, "a clock that went back gives nothing");
-        assert_eq!(taken(&mut Allowance::new(0), at(0)), 1, "zero is taken as one");
     }
 }

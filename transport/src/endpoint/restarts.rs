@@ -5,14 +5,21 @@
 //! whether there is a new incarnation. A closing node answers nothing.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::{Endpoint, Owner};
+use super::{Endpoint, Limits, Owner};
+use crate::allowance::Allowance;
 use crate::header::LaneHeader;
 use crate::restarted::Notice;
 use crate::time::Instant;
 
 /// Remote indexes kept beyond twice as many as there are local ones, before stale ones are looked for.
 const ADOPTED_SLACK: usize = 64;
+
+/// How many notices are given: a quarter of a second's worth at once.
+pub(super) fn allowance(limits: &Limits) -> Allowance {
+    Allowance::new(limits.restarts_told_per_second, Duration::from_secs(1) / 4)
+}
 
 impl Endpoint {
     /// A lane datagram came for an association that this node does not know.
@@ -28,9 +35,8 @@ impl Endpoint {
         if self.is_closing {
             return;
         }
-        let per_second = self.common.limits.restarts_told_per_second;
         if let Some(notice) = Notice::answering(header, datagram)
-            && self.restarts_told.take(now, per_second)
+            && self.restarts_told.take(now)
         {
             self.common.counters.restarts_told += 1;
             self.handshakes.out.push_back((from, notice.encode().to_vec()));
