@@ -26,6 +26,14 @@ fn sessions_that_one_side_alone_ended() {
     }
 }
 
+/// The slowest recoveries that were seen.
+#[test]
+fn recoveries_that_take_long() {
+    for seed in [608, 683, 6952] {
+        run_one(chaos, seed).unwrap_or_else(|failure| panic!("{failure:?}"));
+    }
+}
+
 /// One seed, one trace: in another thread, and beside others, as by itself.
 #[test]
 fn a_seed_gives_one_trace_in_any_thread() {
