@@ -29,7 +29,7 @@ fn sessions_that_one_side_alone_ended() {
 /// The slowest recoveries that were seen.
 #[test]
 fn recoveries_that_take_long() {
-    for seed in [608, 683, 6952] {
+    for seed in [608, 683, 6952, 11448] {
         run_one(chaos, seed).unwrap_or_else(|failure| panic!("{failure:?}"));
     }
 }
