@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use cubed::{
     Channel, ConnectError, DialFailure, Identity, KeepFile, KeepSettings, KeyState, Node,
-    NodeBuilder, NodeKeepError, NodeMode, Outcome, Policy, PublicKey, ResolveError, Shard, Trust,
-    Verb, block_on,
+    NodeBuilder, NodeKeepError, NodeMode, Outcome, Policy, PublicKey, Remote, ResolveError, Shard,
+    Trust, Verb, block_on,
 };
 use support::{builder, eventually, stop};
 
@@ -117,6 +117,89 @@ fn a_dialled_node_that_has_changed_its_name_is_not_accepted() {
     block_on(alice.keep().forget(key)).unwrap();
     eventually("it is taken as new", || block_on(orders.connect()).is_ok());
     stop(&[&alice, &after]);
+}
+
+/// A node that knows this one; whether it still has its session, and where it sends.
+fn sensor(bob: &Node) -> (Node, Remote) {
+    let node = builder().role("sensor").peer(bob.public_key(), bob.local_addr());
+    let node = node.start(async |_: Shard| ()).unwrap();
+    let orders = node.resolve(bob.public_key(), "orders").unwrap();
+    (node, orders)
+}
+
+fn has_session(orders: &Remote) -> bool {
+    block_on(orders.peer_info()).unwrap().is_some()
+}
+
+#[test]
+fn whoever_loses_its_role_to_another_key_loses_its_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = KeepSettings::file(folder.path().join("keep.toml"));
+    let bob = builder().policy(accepted_may_send());
+    let bob = bob.keep(settings.trust(Trust::Always).mutable(true));
+    let (bob, heard) = listener(bob, &[""]);
+    let (old, from_old) = sensor(&bob);
+    assert_eq!(block_on(from_old.send("old")), Ok(Outcome::Delivered));
+    let (new, from_new) = sensor(&bob);
+    assert_eq!(block_on(from_new.send("new")), Ok(Outcome::Delivered));
+    // It does nothing, and is told.
+    eventually("the session of the old key ends", || !has_session(&from_old));
+    assert!(has_session(&from_new));
+    let known = block_on(bob.keep().list()).unwrap();
+    assert_eq!(known.iter().map(|entry| entry.key).collect::<Vec<_>>(), [new.public_key()]);
+    assert_eq!(*heard.lock().unwrap(), [":old", ":new"]);
+    stop(&[&old, &new, &bob]);
+}
+
+#[test]
+fn whoever_is_forgotten_loses_its_session_and_waits_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keep.toml");
+    let (bob, _) = listener(with_keep(builder(), &file, Trust::Never), &[""]);
+    let (alice, orders) = sensor(&bob);
+    block_on(bob.keep().accept(alice.public_key())).unwrap();
+    assert_eq!(block_on(orders.send("hello")), Ok(Outcome::Delivered));
+    block_on(bob.keep().forget(alice.public_key())).unwrap();
+    eventually("the session ends", || !has_session(&orders));
+    let failed = block_on(orders.connect()).unwrap_err();
+    assert!(matches!(failed, ConnectError::Dial(DialFailure::Pending { .. })), "{failed:?}");
+    stop(&[&alice, &bob]);
+}
+
+#[test]
+fn a_policy_that_no_longer_names_a_key_ends_its_session_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = KeepSettings::file(folder.path().join("keep.toml"));
+    let nodes: Vec<_> = (0..3).map(|_| Identity::generate().unwrap()).collect();
+    let keys: Vec<_> = nodes.iter().map(Identity::public_key).collect();
+    let rule = |policy: Policy, key| policy.with_rule(key, "*".parse().unwrap(), &[Verb::Send]);
+    let both = rule(rule(accepted_may_send(), keys[0]), keys[1]);
+    let one = rule(accepted_may_send(), keys[1]);
+    let (bob, _) = listener(builder().policy(both).keep(keep), &[""]);
+    block_on(bob.keep().accept(keys[2])).unwrap();
+    let started = nodes.into_iter().map(|identity| {
+        let node = builder().identity(identity).peer(bob.public_key(), bob.local_addr());
+        let node = node.start(async |_: Shard| ()).unwrap();
+        let orders = node.resolve(bob.public_key(), "orders").unwrap();
+        assert_eq!(block_on(orders.send("hello")), Ok(Outcome::Delivered));
+        (node, orders)
+    });
+    let started: Vec<_> = started.collect();
+    block_on(bob.set_policy(one)).unwrap();
+    eventually("the session of the key left out ends", || !has_session(&started[0].1));
+    // The rule that is left names one, the keep has accepted the other: both sessions are the ones they had.
+    for (node, orders) in &started[1..] {
+        assert!(has_session(orders), "{}", node.public_key());
+        assert_eq!(block_on(orders.send("again")), Ok(Outcome::Delivered));
+        let begun = block_on(node.stats()).unwrap().shards[0].counters.sessions_begun;
+        assert_eq!(begun, 1);
+    }
+    let failed = block_on(started[0].1.connect()).unwrap_err();
+    assert!(matches!(failed, ConnectError::Dial(DialFailure::Pending { .. })), "{failed:?}");
+    for (node, _) in &started {
+        stop(&[node]);
+    }
+    stop(&[&bob]);
 }
 
 #[test]

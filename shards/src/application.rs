@@ -12,8 +12,8 @@ use cubed_router::policy::Verb;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Disposition, Incoming, Newcomer, Outcome, PeerId,
-    Refusal, Token, Verdict,
+    Application, Binding, Body, ChannelId, Disposition, Endpoint, Incoming, Newcomer, Outcome,
+    PeerId, Refusal, Token, Verdict,
 };
 
 use crate::flows::Flows;
@@ -29,6 +29,8 @@ pub(crate) struct Receiver {
     pub(crate) channels: Vec<ChannelTrust>,
     /// How often somebody's rights may have changed: a policy replaced, a key accepted or not any more.
     pub(crate) trust_changes: u32,
+    /// Keys that lost their place to another since their sessions were last ended.
+    pub(crate) displaced: Vec<(ChannelId, PublicKey)>,
     pub(crate) outbox: Rc<RefCell<Outbox>>,
     pub(crate) now: Instant,
     pub(crate) bindings_refused: u64,
@@ -41,8 +43,9 @@ impl Application for Receiver {
 
     fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
         let trust = &mut self.channels[usize::from(newcomer.channel.0)];
-        let (verdict, someone_lost) = trust.judge(newcomer);
-        self.trust_changes = self.trust_changes.wrapping_add(someone_lost.into());
+        let (verdict, removed) = trust.judge(newcomer);
+        self.trust_changes = self.trust_changes.wrapping_add((!removed.is_empty()).into());
+        self.displaced.extend(removed.into_iter().map(|key| (newcomer.channel, key)));
         verdict
     }
 
@@ -95,6 +98,19 @@ impl Application for Receiver {
 }
 
 impl Receiver {
+    /// Ends the sessions of keys that lost their place to another.
+    #[cold]
+    pub(crate) fn end_displaced(&mut self, endpoint: &mut Endpoint) {
+        for (channel, key) in self.displaced.drain(..) {
+            let trust = &self.channels[usize::from(channel.0)];
+            if !trust.policy.admits(&key)
+                && let Some(peer) = endpoint.find_peer_on(channel, &key)
+            {
+                endpoint.reject(peer);
+            }
+        }
+    }
+
     fn find_allowed(
         &self,
         channel: ChannelId,

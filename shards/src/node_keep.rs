@@ -71,7 +71,7 @@ impl NodeKeep {
         self.decide(key, Word::Reject).await
     }
 
-    /// Forgets a key: its next contact is its first. A session that it had by the keep alone ends. Ends when the disk has it.
+    /// Forgets a key: its next contact is its first. A session with it ends, unless the policy names it. Ends when the disk has it.
     ///
     /// # Errors
     ///

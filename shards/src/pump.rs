@@ -280,6 +280,9 @@ fn receive(shared: &Shared, batch: &mut Received<'_>) {
     for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
         endpoint.handle_datagram(now, batch.from, datagram, receiver);
     }
+    if !receiver.displaced.is_empty() {
+        receiver.end_displaced(endpoint);
+    }
     flush(shared, &mut state);
 }
 

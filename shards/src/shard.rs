@@ -196,7 +196,8 @@ impl Shard {
         Some(PresenceSet::new(state.endpoint.watched().collect()))
     }
 
-    /// Replaces the policy. Bindings of flows are asked for again; sessions stay.
+    /// Replaces the policy. Bindings of flows are asked for again; sessions with keys that nothing here
+    /// knows any more (neither policy, nor configuration, nor keep) end.
     ///
     /// # Errors
     ///
@@ -214,9 +215,16 @@ impl Shard {
         let unknown = |_| FlowError::UnknownChannel(channel.to_owned());
         let channel = self.shared.facts.directory.channel(channel).map_err(unknown)?;
         let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
-        let State { receiver, .. } = &mut *state;
-        receiver.channels[usize::from(channel.0)].policy = Arc::new(policy);
+        let State { endpoint, receiver, .. } = &mut *state;
+        let trust = &mut receiver.channels[usize::from(channel.0)];
+        trust.policy = Arc::new(policy);
         receiver.trust_changes = receiver.trust_changes.wrapping_add(1);
+        let connected: Vec<_> = endpoint.connected_on(channel).collect();
+        for (peer, key) in connected {
+            if !trust.may_stay(&key) {
+                endpoint.reject(peer);
+            }
+        }
         Ok(())
     }
 

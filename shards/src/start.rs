@@ -238,6 +238,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
         waits: Waits::default(),
         channels: trust,
         trust_changes: 0,
+        displaced: Vec::new(),
         outbox: Rc::new(Outbox::default().into()),
         now,
         bindings_refused: 0,

@@ -52,15 +52,21 @@ impl ChannelTrust {
         state == Some(KeyState::Accepted)
     }
 
-    /// What becomes of somebody who has said who it is, and whether others lost rights by it.
-    pub(crate) fn judge(&mut self, newcomer: &Newcomer<'_>) -> (Verdict, bool) {
+    /// Whether a session with this key may stay: the policy or this node knows it, or the keep has accepted it.
+    pub(crate) fn may_stay(&self, key: &PublicKey) -> bool {
+        self.policy.admits(key) || self.known.contains(key) || self.has_accepted(key)
+    }
+
+    /// What becomes of somebody who has said who it is, and who else lost its place by it.
+    pub(crate) fn judge(&mut self, newcomer: &Newcomer<'_>) -> (Verdict, Vec<PublicKey>) {
         let key = *newcomer.key;
         if self.policy.admits(&key) {
-            return (Verdict::Accepted, false);
+            return (Verdict::Accepted, Vec::new());
         }
         let is_vouched = self.known.contains(&key);
         let Some(Kept { keep, writer }) = &mut self.kept else {
-            return (if is_vouched { Verdict::Accepted } else { Verdict::NotAdmitted }, false);
+            let verdict = if is_vouched { Verdict::Accepted } else { Verdict::NotAdmitted };
+            return (verdict, Vec::new());
         };
         let Newcomer { name, role, mode, kind, address, .. } = *newcomer;
         let (name, role, mode) = (name.to_owned(), role.to_owned(), mode.bits());
@@ -69,7 +75,11 @@ impl ChannelTrust {
         let mut changes = Vec::new();
         let ruling = keep.judge(&arrival, &mut changes);
         let is_new = changes.iter().any(|change| matches!(change, Change::Set(_)));
-        let someone_lost = changes.iter().any(|change| matches!(change, Change::Removed(_)));
+        let removed = changes.iter().filter_map(|change| match change {
+            Change::Removed(key) => Some(*key),
+            Change::Set(_) => None,
+        });
+        let removed = removed.collect();
         writer.store(changes);
         let verdict = match ruling {
             Ruling::Accepted => Verdict::Accepted,
@@ -85,7 +95,7 @@ impl ChannelTrust {
                 Verdict::Rejected(cause.as_str())
             }
         };
-        (verdict, someone_lost)
+        (verdict, removed)
     }
 }
 

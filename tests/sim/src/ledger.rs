@@ -276,6 +276,15 @@ impl Ledger {
         &self.entries
     }
 
+    /// How many messages arrived on flows of this name.
+    pub fn arrived_on(&self, flow: &str) -> u64 {
+        self.classes
+            .iter()
+            .filter(|(class, _)| class.2 == flow)
+            .map(|(_, count)| count.arrived)
+            .sum()
+    }
+
     /// Entries that wait for an end and whose sender still runs, given each node's current start.
     pub fn open<'a>(&'a self, starts: &'a [Option<u32>]) -> impl Iterator<Item = usize> + 'a {
         let waits = |entry: &Entry| {

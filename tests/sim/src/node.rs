@@ -7,15 +7,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cubed_router::keep::{Keep, Trust};
 use cubed_router::policy::Policy;
 use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
-use cubed_transport::{Config, Endpoint, FlowId, Limits, NodeMode, PeerId, Token};
+use cubed_transport::{
+    ChannelConfig, ChannelId, Config, Endpoint, FlowId, Limits, NodeMode, PeerId, Token,
+};
 
 use crate::addresses::Addresses;
 use crate::ledger::NodeIndex;
 use crate::recorder::{FlowSetup, Recorder};
+
+/// The channel "garden" of nodes with keeps; flows whose names begin with this are there, all others are not.
+pub(crate) const GARDEN: ChannelId = ChannelId(1);
+pub(crate) const GARDEN_PREFIX: &str = "garden.";
 
 /// How a node is set up at each start.
 #[derive(Clone, Debug)]
@@ -26,12 +33,24 @@ pub struct NodeSetup {
     pub policy: Policy,
     /// Its flows.
     pub flows: Vec<FlowSetup>,
+    /// How its keeps deal with new keys, on the default channel and on "garden", if it has that and them.
+    pub keeps: Option<[Trust; 2]>,
+}
+
+impl NodeSetup {
+    /// The application at a start, with what the disk has of its keeps.
+    fn recorder(&self, kept: &[Keep]) -> Recorder {
+        let mut recorder = Recorder::new(self.policy.clone(), self.flows.clone());
+        recorder.keeps = kept.to_vec();
+        recorder
+    }
 }
 
 impl Default for NodeSetup {
     /// Everybody may do everything, and there are no flows.
     fn default() -> Self {
-        Self { limits: Limits::default(), policy: Policy::open(), flows: Vec::new() }
+        let (limits, policy) = (Limits::default(), Policy::open());
+        Self { limits, policy, flows: Vec::new(), keeps: None }
     }
 }
 
@@ -44,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) ahead: Duration,
     /// The running process, if there is one.
     pub(crate) start: Option<Start>,
+    /// What its disk has of its keeps.
+    kept: Vec<Keep>,
     identity: Identity,
     setup: NodeSetup,
     starts: u32,
@@ -85,6 +106,7 @@ impl Node {
             key: identity.public_key(),
             ahead: Duration::ZERO,
             start: None,
+            kept: setup.keeps.iter().flatten().map(|trust| Keep::new(*trust, false)).collect(),
             identity,
             setup,
             starts: 0,
@@ -104,7 +126,7 @@ impl Node {
             role: String::new(),
             mode: NodeMode::PLAIN,
             kind: 0,
-            channels: Vec::new(),
+            channels: self.kept.iter().skip(1).map(|_| garden()).collect(),
             shard: 0,
             shards: 1,
             placement_salt: [0; 32],
@@ -117,7 +139,7 @@ impl Node {
         self.start = Some(Start {
             number,
             endpoint,
-            recorder: Recorder::new(self.setup.policy.clone(), self.setup.flows.clone()),
+            recorder: self.setup.recorder(&self.kept),
             timer: None,
             waiting: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -128,9 +150,35 @@ impl Node {
         });
         Ok(())
     }
+
+    /// Ends the process; what it stored stays.
+    pub(crate) fn kill(&mut self) -> Option<Start> {
+        let start = self.start.take()?;
+        self.kept.clone_from(&start.recorder.keeps);
+        Some(start)
+    }
+}
+
+/// The second channel of nodes with keeps.
+fn garden() -> ChannelConfig {
+    ChannelConfig { name: "garden".to_owned(), identity: None }
 }
 
 impl Start {
+    /// The operator says whether a key is accepted on a channel.
+    pub(crate) fn decide(&mut self, channel: ChannelId, key: PublicKey, accept: bool) {
+        let Some(keep) = self.recorder.keeps.get_mut(usize::from(channel.0)) else { return };
+        let changes = &mut Vec::new();
+        if accept {
+            let _ = keep.accept(&key, changes);
+        } else {
+            let _ = keep.reject(&key, changes);
+            if let Some(peer) = self.endpoint.find_peer_on(channel, &key) {
+                self.endpoint.reject(peer);
+            }
+        }
+    }
+
     /// Tells the endpoint about another node.
     pub(crate) fn meet(
         &mut self,
@@ -140,6 +188,10 @@ impl Start {
     ) -> Result<PeerId, String> {
         let peer = self.endpoint.add_peer(key, address).map_err(|error| format!("{error:?}"))?;
         self.peers.insert(peer, node);
+        if self.recorder.keeps.len() > 1 {
+            let there = self.endpoint.add_peer_on(GARDEN, key, address);
+            self.peers.insert(there.map_err(|error| format!("{error:?}"))?, node);
+        }
         Ok(peer)
     }
 
@@ -153,7 +205,11 @@ impl Start {
         if let Some(flow) = self.flows.get(&(to, name)) {
             return Ok(*flow);
         }
-        let peer = self.peer(to).ok_or_else(|| format!("node {to} was never introduced"))?;
+        let mut peer = self.peer(to).ok_or_else(|| format!("node {to} was never introduced"))?;
+        if name.starts_with(GARDEN_PREFIX) {
+            let key = self.endpoint.peer_key(peer).ok_or("a peer without a key")?;
+            peer = self.endpoint.find_peer_on(GARDEN, &key).ok_or("nobody in the garden")?;
+        }
         let flow = self.endpoint.open_flow(peer, name).map_err(|error| format!("{error:?}"))?;
         self.flows.insert((to, name), flow);
         Ok(flow)

@@ -5,12 +5,15 @@
 
 use std::time::Duration;
 
+use cubed_router::keep::{self, Keep, Portrait, Ruling};
 use cubed_router::policy::{Policy, Verb};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Disposition, Incoming, Outcome, PeerId, Refusal,
-    ReplyTo, Service, Token,
+    Application, Binding, Body, ChannelId, Disposition, Incoming, Newcomer, Outcome, PeerId,
+    Refusal, ReplyTo, Service, Token, Verdict,
 };
+
+use crate::node::{GARDEN, GARDEN_PREFIX};
 
 /// What a message costs of credit beyond its body, bytes.
 const CHARGE_PER_MESSAGE: u64 = 64;
@@ -74,6 +77,8 @@ pub struct Held {
 pub struct Recorder {
     policy: Policy,
     flows: Vec<FlowSetup>,
+    /// By channel; without any, everybody that the policy admits is accepted.
+    pub(crate) keeps: Vec<Keep>,
     /// What arrived since the world last took it.
     pub arrivals: Vec<Arrival>,
     /// Requests of this node that ended since the world last took them.
@@ -90,18 +95,44 @@ impl Recorder {
     /// An application with these flows and this policy.
     pub fn new(policy: Policy, flows: Vec<FlowSetup>) -> Self {
         let (arrivals, replies) = (Vec::new(), Vec::new());
-        Self { policy, flows, arrivals, replies, binds: 0, acknowledged: 0, best_effort: 0 }
+        Self {
+            policy,
+            flows,
+            keeps: Vec::new(),
+            arrivals,
+            replies,
+            binds: 0,
+            acknowledged: 0,
+            best_effort: 0,
+        }
     }
 }
 
 impl Application for Recorder {
     fn admit(&mut self, _: ChannelId, key: &PublicKey) -> bool {
-        self.policy.admits(key)
+        !self.keeps.is_empty() || self.policy.admits(key)
+    }
+
+    fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
+        let Some(keep) = self.keeps.get_mut(usize::from(newcomer.channel.0)) else {
+            return Verdict::Accepted;
+        };
+        let Newcomer { name, role, mode, kind, address, is_dialled, .. } = *newcomer;
+        let (name, role, mode) = (name.to_owned(), role.to_owned(), mode.bits());
+        let portrait = Portrait { name, role, mode, kind };
+        // Whom it dials, it knows by its configuration.
+        let arrival =
+            keep::Arrival { key: *newcomer.key, portrait, address, is_vouched: is_dialled };
+        match keep.judge(&arrival, &mut Vec::new()) {
+            Ruling::Accepted => Verdict::Accepted,
+            Ruling::Pending => Verdict::Pending,
+            Ruling::Rejected(cause) => Verdict::Rejected(cause.as_str()),
+        }
     }
 
     fn bind(
         &mut self,
-        _: ChannelId,
+        channel: ChannelId,
         _: PeerId,
         key: &PublicKey,
         flow: &str,
@@ -109,6 +140,9 @@ impl Application for Recorder {
         self.binds += 1;
         let found = self.flows.iter().position(|setup| setup.name == flow);
         let index = found.ok_or(Refusal::NoSuchFlow)?;
+        if flow.starts_with(GARDEN_PREFIX) != (channel == GARDEN) {
+            return Err(Refusal::NoSuchFlow);
+        }
         if !self.policy.allows(key, Verb::Send, flow) {
             return Err(Refusal::Denied);
         }

@@ -15,6 +15,7 @@ use crate::recorder::FlowSetup;
 use crate::script::{Action, Fault};
 use crate::world::World;
 
+pub use acceptance::acceptance;
 pub use chaos::chaos;
 pub use keys::{rekey, restart_noticed};
 pub use outages::{close, give_up, kill, partition, replay, restart, simultaneous_dial};
@@ -22,6 +23,7 @@ pub use presence::{black_hole, cable, churn, process};
 pub use services::services;
 pub use traffic::{clean, corruption, exactly_once, mesh, refusals};
 
+mod acceptance;
 mod chaos;
 mod keys;
 mod outages;
@@ -47,6 +49,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("close", close),
     ("rekey", rekey),
     ("restart_noticed", restart_noticed),
+    ("acceptance", acceptance),
     ("cable", cable),
     ("process", process),
     ("give_up", give_up),

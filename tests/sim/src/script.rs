@@ -87,6 +87,17 @@ pub enum Action {
         /// Whom.
         to: NodeIndex,
     },
+    /// An operator accepts or rejects another node's key at a node that runs.
+    Decide {
+        /// Where.
+        at: NodeIndex,
+        /// About whom.
+        about: NodeIndex,
+        /// On the channel "garden" instead of the default one.
+        garden: bool,
+        /// Accept, or reject.
+        accept: bool,
+    },
     /// End a node's process as `kill -9` does.
     Kill(NodeIndex),
     /// Start a killed node again and introduce it to all others.

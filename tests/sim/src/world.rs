@@ -4,18 +4,18 @@
 //! steps: outputs until there are none, then the application's work, then the checks. What a
 //! seed and a script decide is therefore decided for good, and the [`Trace`] shows it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
-use cubed_transport::{SendError, SendOptions, Service, Token};
+use cubed_transport::{ChannelId, SendError, SendOptions, Service, Token};
 
 use crate::agenda::Agenda;
 use crate::ledger::{Entry, Kind, Ledger, NodeIndex};
 use crate::link::{Link, LinkConfig};
-use crate::node::{Node, NodeSetup, Start, Waiting};
+use crate::node::{GARDEN, Node, NodeSetup, Start, Waiting};
 use crate::recorder::Held;
 use crate::script::{Action, Fault, Seen};
 use crate::trace::Trace;
@@ -61,8 +61,8 @@ pub struct World {
     events: u64,
     timeouts_at_once: u32,
     run: Vec<u8>,
-    /// Every lane datagram sealed: its sender, which start of it, and the header less its flags, which is key and number.
-    sealed: HashSet<(NodeIndex, u32, [u8; LANE_HEADER_BYTES])>,
+    /// Every lane datagram sealed: its sender, which start of it, and the header less its flags, which is key and number; its hash.
+    sealed: HashMap<(NodeIndex, u32, [u8; LANE_HEADER_BYTES]), [u8; 32]>,
     rules: Vec<Rule>,
     /// Datagrams to addresses of no node.
     strays: Vec<(SocketAddr, Vec<u8>)>,
@@ -94,7 +94,7 @@ impl World {
             events: 0,
             timeouts_at_once: 0,
             run: Vec::new(),
-            sealed: HashSet::new(),
+            sealed: HashMap::new(),
             rules: Vec::new(),
             strays: Vec::new(),
             captured: None,
@@ -320,6 +320,14 @@ impl World {
             Action::Jump { node, by } => {
                 self.nodes[node].ahead += by;
                 self.settle(node)
+            }
+            Action::Decide { at, about, garden, accept } => {
+                let key = self.nodes[about].key;
+                let channel = if garden { GARDEN } else { ChannelId::DEFAULT };
+                if let Some(start) = &mut self.nodes[at].start {
+                    start.decide(channel, key, accept);
+                }
+                self.settle(at)
             }
             Action::Restart(node) => self.restart(node),
             Action::Close(node) => {

@@ -15,7 +15,7 @@ fn kill() {
 
 #[test]
 fn simultaneous_dial() {
-    check(("faults", "simultaneous_dial"), scenario::simultaneous_dial, 100);
+    check(("faults", "simultaneous_dial"), scenario::simultaneous_dial, 1_000);
 }
 
 #[test]
@@ -81,6 +81,11 @@ fn sides_that_chose_differently() {
 #[test]
 fn restart_noticed() {
     check(("faults", "restart_noticed"), scenario::restart_noticed, 50);
+}
+
+#[test]
+fn acceptance() {
+    check(("faults", "acceptance"), scenario::acceptance, 50);
 }
 
 #[test]

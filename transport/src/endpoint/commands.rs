@@ -90,6 +90,17 @@ impl Endpoint {
         self.by_key.get(&(channel, *key)).map(|&index| PeerId(index))
     }
 
+    /// The peers of a channel with whom there is a session, and their keys.
+    pub fn connected_on(
+        &self,
+        channel: ChannelId,
+    ) -> impl Iterator<Item = (PeerId, PublicKey)> + '_ {
+        let places = (0..).map(PeerId).zip(&self.peers);
+        let connected =
+            places.filter(move |(_, peer)| peer.channel == channel && peer.session.is_some());
+        connected.map(|(id, peer)| (id, peer.key))
+    }
+
     /// The channel of a peer.
     pub fn peer_channel(&self, peer: PeerId) -> Option<ChannelId> {
         self.peers.get(peer.0 as usize).map(|peer| peer.channel)

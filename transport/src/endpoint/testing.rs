@@ -8,6 +8,12 @@ use crate::limits::HEADER_BYTES;
 use crate::time::Instant;
 
 impl Endpoint {
+    /// The indexes, ours and the peer's, of the association that the session with the peer sends on.
+    pub fn current_association(&self, peer: PeerId) -> Option<(u32, u32)> {
+        let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
+        Some((session.current.local_index(), session.current.remote_index()))
+    }
+
     /// Seals `payload` for the peer as the next lane datagram of the session, whatever it says. `None` without a session, or
     /// when its keys are used up.
     pub fn seal_payload(&mut self, now: Instant, peer: PeerId, payload: &[u8]) -> Option<Vec<u8>> {

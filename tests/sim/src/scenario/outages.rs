@@ -127,7 +127,7 @@ pub fn give_up(seed: u64) -> Result<Report, Fault> {
 ///
 /// # Errors
 ///
-/// A breach, or any message that is not delivered.
+/// A breach, any message that is not delivered, more than one session, or ends that send under different keys.
 pub fn simultaneous_dial(seed: u64) -> Result<Report, Fault> {
     let mut plan = SeededEntropy::new(seed ^ 0x2_1a4);
     let loss = [0, 50_000, 200_000][plan.below(3) as usize];
@@ -144,6 +144,20 @@ pub fn simultaneous_dial(seed: u64) -> Result<Report, Fault> {
     expect_all_delivered(&world)?;
     let both = world.is_connected(0, 1) && world.is_connected(1, 0);
     expect(&world, both, || format!("not connected: {:?}", world.seen))?;
+    for node in 0..2 {
+        let sessions = world.counters(node).map(|counters| counters.sessions_begun);
+        expect(&world, sessions == Some(1), || format!("node {node} began {sessions:?}"))?;
+    }
+    // A word each way under the chosen keys, and both sides have chosen the same ones.
+    for way in [(0, 1), (1, 0)] {
+        let span = (world.age(), ms(100));
+        plan_messages(&mut world, &mut plan, way, Service::Acknowledged, 3, span);
+    }
+    let (planned, limit) = (world.age() + ms(5_000), world.age() + ms(60_000));
+    world.run_until_settled(planned, limit)?;
+    let ends = [world.association(0, 1), world.association(1, 0)];
+    let crossed = ends[1].map(|(own, other)| (other, own));
+    expect(&world, ends[0].is_some() && ends[0] == crossed, || format!("keys differ: {ends:?}"))?;
     finish(world)
 }
 

@@ -60,6 +60,12 @@ impl World {
         })
     }
 
+    /// The indexes, its own and the other's, of the association on which a running node sends to another.
+    pub fn association(&self, from: NodeIndex, to: NodeIndex) -> Option<(u32, u32)> {
+        let start = self.nodes[from].start.as_ref()?;
+        start.endpoint.current_association(start.peer(to)?)
+    }
+
     /// When `node` first saw this about `other`, at or after `from`.
     pub fn first_seen(
         &self,

@@ -108,7 +108,7 @@ impl World {
 
     /// Ends a node's process; only its sums are left.
     pub(super) fn kill(&mut self, node: NodeIndex) {
-        if let Some(start) = self.nodes[node].start.take() {
+        if let Some(start) = self.nodes[node].kill() {
             self.killed.add(&start);
             // What its application had not handed over yet is gone with it.
             for (token, _) in start.waiting.into_values().flatten() {
