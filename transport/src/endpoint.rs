@@ -252,6 +252,14 @@ impl Endpoint {
 
     // -- inside
 
+    /// The inside of a session, for tests that no public call could write; the peer is asked for what it has to send.
+    #[cfg(test)]
+    pub(crate) fn parts(&mut self, peer: PeerId) -> (&mut crate::session::Session, &mut Common) {
+        self.make_ready(peer.0);
+        let session = self.peers[peer.0 as usize].session.as_deref_mut();
+        (session.expect("a session"), &mut self.common)
+    }
+
     #[inline]
     fn make_ready(&mut self, index: u32) {
         let peer = &mut self.peers[index as usize];

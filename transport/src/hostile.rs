@@ -22,6 +22,7 @@ use crate::time::Instant;
 mod attacks;
 mod bystander;
 mod effort;
+mod lanes;
 
 use bystander::{BYSTANDER, Bystander};
 

@@ -96,7 +96,7 @@ pub(crate) struct SendLog {
     opened: u64,
     /// Blocks sent in a row while something of lower priority waited.
     preferred_in_a_row: u32,
-    /// Blocks to send again, oldest loss first.
+    /// Blocks to send again, oldest loss first; each once, and marked so.
     lost: VecDeque<u64>,
     large_bytes: usize,
     groups: HashMap<u32, Group, IndexHasher>,

@@ -203,8 +203,9 @@ impl SentPackets {
         self.loss_time
     }
 
-    /// Takes one acknowledgement; `on_acked` sees each packet newly acknowledged. Costs a step per range and per record
-    /// between the lowest and the largest number acknowledged.
+    /// Takes one acknowledgement; `on_acked` sees each packet newly acknowledged. Costs a step per record between the lowest
+    /// and the largest number acknowledged, and per range 8 comparisons with skipped numbers and two searches among 1,024
+    /// losses. A datagram acknowledges once, in at most 32 ranges: at most 256 comparisons and 64 searches.
     ///
     /// # Errors
     /// [`LyingReceiver`] when a number was acknowledged that was never sent.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cubed_sim::contest::Contender::{Cubed, Plain};
-use cubed_sim::contest::{Contender, Contest};
+use cubed_sim::contest::{Contender, Contest, Shares};
 use cubed_sim::race::Lie;
 use cubed_transport::{CongestionProfile, Limits};
 
@@ -21,12 +21,13 @@ fn slow_and_fast(contenders: [Contender; 2]) -> [Contest; 2] {
 }
 
 /// 100 Mbit/s with a round trip of 5 ms.
-fn lossy(loss: u32, measure: Duration) -> f64 {
-    Contest::new(100_000_000, ms(5), &[Cubed]).losing(loss).lasting(ms(500), measure).run().total()
+fn lossy(loss: u32, measure: Duration) -> Shares {
+    Contest::new(100_000_000, ms(5), &[Cubed]).losing(loss).lasting(ms(500), measure).run()
 }
 
 #[test]
 fn two_sessions_are_within_a_fifth_of_the_fair_share() {
+    // Each between 40 and 60 % of what the link carried over the time measured.
     for contest in slow_and_fast([Cubed, Cubed]) {
         let shares = contest.run();
         assert!(shares.least_of_fair() >= 0.8 && shares.greatest_of_fair() <= 1.2, "{shares:?}");
@@ -47,19 +48,21 @@ fn a_session_and_a_plain_flow_each_get_a_third_of_nearly_all() {
 
 #[test]
 fn random_loss_leaves_most_of_the_goodput() {
-    let clean = lossy(0, ms(5_000));
+    let clean = lossy(0, ms(5_000)).total();
     assert!(clean > 0.94 * 100e6, "{clean}");
     for (loss, least, measure) in
-        [(10, 0.95, 20_000), (100, 0.85, 10_000), (1_000, 0.6, 10_000), (10_000, 0.25, 20_000)]
+        [(10, 0.98, 240_000), (100, 0.85, 25_000), (1_000, 0.6, 10_000), (10_000, 0.25, 20_000)]
     {
-        let kept = lossy(loss, ms(measure)) / clean;
+        let shares = lossy(loss, ms(measure));
+        assert!(shares.link.lost >= 10, "{loss}: {shares:?}");
+        let kept = shares.total() / clean;
         assert!(kept >= least, "{kept} of clean at {loss} of a million lost, {least} wanted");
     }
 }
 
 #[test]
 fn reordering_of_a_quarter_costs_at_most_a_fifth() {
-    let clean = lossy(0, ms(5_000));
+    let clean = lossy(0, ms(5_000)).total();
     for delay in [1, 5, 10] {
         let mut contest = Contest::new(100_000_000, ms(5), &[Cubed]).lasting(ms(500), ms(5_000));
         contest.link.reorder = 250_000;
@@ -102,6 +105,7 @@ fn withheld_and_delayed_acknowledgements_gain_nothing() {
 fn repeated_acknowledgements_gain_nothing() {
     let (honest, _) = sent_to(None);
     let (sent, sender) = sent_to(Some(Lie::Repeat(20)));
+    assert!(!sender.contains(" violations=") && sent * 2 > honest, "it goes on: {sent}, {sender}");
     assert!(sent * 10 <= honest * 11, "{sent} against {honest}; {sender}");
 }
 
@@ -131,6 +135,9 @@ fn the_lan_profile_fills_a_link_and_does_not_mind_random_loss() {
         let kept = lan(rate, CongestionProfile::Lan, 1_000);
         assert!(kept > 0.9, "{kept} of {rate} bit/s at one in a thousand lost");
     }
+    // Rounds of some 170 datagrams: nearly each loses one, which is under the 2 % that the profile tolerates.
+    let kept = lan(5_000_000_000, CongestionProfile::Lan, 5_000);
+    assert!(kept > 0.9, "{kept} of 5 Gbit/s at five in a thousand lost");
     let (lan, internet) = [CongestionProfile::Lan, CongestionProfile::Internet]
         .map(|profile| lan(5_000_000_000, profile, 1_000))
         .into();

@@ -106,12 +106,14 @@ pub(super) struct Block {
     /// How often it was sent.
     pub(super) sends: u16,
     full_bytes: u16,
+    /// Whether it waits among the losses.
+    pub(super) is_queued: bool,
 }
 
 impl Block {
     pub(super) fn new(draft: Draft, origin: u64) -> Self {
         let Draft { payload, names, ends, group, full_bytes, .. } = draft;
-        Self { payload, names, origin, group, ends, sends: 0, full_bytes }
+        Self { payload, names, origin, group, ends, sends: 0, full_bytes, is_queued: false }
     }
 
     #[inline]

@@ -30,6 +30,7 @@ impl SendLog {
             if let Some(bytes) = self.payload_bytes(number) {
                 return Some((Pick::Again(number), bytes));
             }
+            // Settled or released for good: it never waits here again, so its mark may stay.
             self.lost.pop_front();
         }
         let next = self.next_number();
@@ -98,6 +99,7 @@ impl SendLog {
             Pick::Again(number) => {
                 if self.lost.front() == Some(&number) {
                     self.lost.pop_front();
+                    self.blocks[(number - self.base) as usize].is_queued = false;
                 }
                 number
             }

@@ -50,7 +50,15 @@ impl SendLog {
         let (group, sends) = (block.group, block.sends);
         if group != 0 && !self.may_repeat(group, sends) {
             self.give_up(group, pool);
-        } else if !self.lost.contains(&number) {
+        } else {
+            self.send_again(number);
+        }
+    }
+
+    /// Puts a block among those to send again, unless it is there: one step, however many are.
+    fn send_again(&mut self, number: u64) {
+        let block = &mut self.blocks[(number - self.base) as usize];
+        if !std::mem::replace(&mut block.is_queued, true) {
             self.lost.push_back(number);
         }
     }
@@ -63,10 +71,7 @@ impl SendLog {
         let Some(index) = self.blocks.iter().position(|block| may(&block)) else {
             return false;
         };
-        let number = self.base + index as u64;
-        if !self.lost.contains(&number) {
-            self.lost.push_back(number);
-        }
+        self.send_again(self.base + index as u64);
         true
     }
 

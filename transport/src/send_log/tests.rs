@@ -296,3 +296,25 @@ fn waiters_and_refusals_are_walked_once() {
     }
     assert!(costs[1] <= 2 * costs[0] + 10, "{costs:?}");
 }
+
+#[test]
+fn a_loss_is_queued_once_however_often_it_is_told() {
+    let mut rig = Rig::new();
+    for n in 0..3 {
+        rig.push(NORMAL, Terms::default(), &body(n, 500), n);
+    }
+    let first = rig.send_all();
+    let numbers: Vec<_> = first.iter().map(|block| block.0).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+    for number in [1, 1, 0, 1, 2] {
+        rig.log.on_lost(number, &mut rig.pool);
+    }
+    assert!(rig.log.probe(), "block 0, which waits already");
+    rig.log.on_acked(2, &mut rig.pool, |_| {});
+    let again = rig.send_all();
+    assert_eq!(again, [first[1].clone(), first[0].clone()], "in the order of their losses");
+    // What was sent again can be lost again.
+    rig.log.on_lost(1, &mut rig.pool);
+    assert!(rig.log.probe());
+    assert_eq!(rig.send_all(), [first[1].clone(), first[0].clone()]);
+}

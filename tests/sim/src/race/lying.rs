@@ -14,6 +14,8 @@ use super::{Cubed, Departure, Packet, Place, Racer};
 /// First byte of a lane datagram, and where its packet number stands.
 const LANE_KIND: u8 = 0x40;
 const NUMBER_AT: std::ops::Range<usize> = 8..16;
+/// Numbers remembered for repeating them.
+const ARRIVED_KEPT: usize = 64;
 /// Frame type of an acknowledgement.
 const ACK: u8 = 0x02;
 
@@ -26,7 +28,7 @@ pub enum Lie {
     Delay(Duration),
     /// After each arrival it acknowledges all from the first number to this many beyond the highest seen, holes included.
     Claim(u64),
-    /// After each arrival it acknowledges this number of packets below the highest seen, one by one.
+    /// After each arrival it acknowledges the newest packets that arrived again, so many of them, one by one.
     Repeat(u64),
 }
 
@@ -39,6 +41,8 @@ pub struct Lying {
     count: u32,
     from: Place,
     largest: Option<u64>,
+    /// The newest numbers that arrived, as many as are repeated.
+    arrived: VecDeque<u64>,
     has_news: bool,
     late: VecDeque<(Instant, Departure)>,
 }
@@ -47,8 +51,9 @@ impl Lying {
     /// A liar at this place; it begins once `after` datagrams arrived, so that the handshake is honest.
     pub fn new(place: Place, limits: &cubed_transport::Limits, lie: Lie, after: u64) -> Self {
         let node = Cubed::receiver(place, limits);
-        let late = VecDeque::new();
-        Self { node, lie, left: after, count: 0, from: 0, largest: None, has_news: false, late }
+        let (arrived, late) = (VecDeque::new(), VecDeque::new());
+        let (largest, has_news) = (None, false);
+        Self { node, lie, left: after, count: 0, from: 0, largest, arrived, has_news, late }
     }
 
     fn acknowledge(&mut self, now: Instant, largest: u64, length: u64, out: &mut Vec<Departure>) {
@@ -82,8 +87,10 @@ impl Lying {
         match self.lie {
             Lie::Claim(beyond) => self.acknowledge(now, largest + beyond, largest + beyond, out),
             Lie::Repeat(count) => {
-                for number in largest.saturating_sub(count)..largest {
-                    self.acknowledge(now, number, 0, out);
+                // Only what arrived: a number left out on purpose would end the session at once.
+                self.arrived.drain(..self.arrived.len().saturating_sub(count as usize));
+                for index in 0..self.arrived.len() {
+                    self.acknowledge(now, self.arrived[index], 0, out);
                 }
             }
             Lie::Withhold(_) | Lie::Delay(_) => {}
@@ -98,6 +105,10 @@ impl Racer for Lying {
             && let Some(number) = datagram.get(NUMBER_AT)
         {
             let number = number.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            if self.arrived.len() == ARRIVED_KEPT {
+                self.arrived.pop_front();
+            }
+            self.arrived.push_back(number);
             (self.largest, self.has_news) = (self.largest.max(Some(number)), true);
             self.left = self.left.saturating_sub(1);
         }
