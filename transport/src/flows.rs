@@ -172,6 +172,7 @@ impl InFlow {
         let changed = self.binding != binding;
         self.binding = binding;
         self.granted = self.granted.max(self.consumed + self.window());
+        self.grant_wanted();
         changed
     }
 
@@ -195,6 +196,10 @@ impl InFlow {
         // A quarter of the window: often enough never to stall, rare enough to cost nothing.
         if self.consumed + window >= self.granted + window / 4 {
             self.granted = self.consumed + window;
+            if self.wanted > self.granted {
+                // A message longer than the window, asked for before this much was consumed.
+                self.grant_wanted();
+            }
         } else if self.wanted <= self.granted || !self.grant_wanted() {
             return false;
         }
@@ -275,5 +280,15 @@ mod tests {
         assert!(!flow.consume(19_999));
         assert!(flow.consume(1));
         assert_eq!(flow.granted, 20_000 + charge(1_000_000));
+    }
+
+    #[test]
+    fn a_large_message_is_granted_also_when_much_is_consumed_at_once() {
+        let mut flow = InFlow::new("x", Ok(binding()), 0);
+        assert!(flow.receive(30_000));
+        flow.want(30_000 + charge(1_000_000));
+        flow.grant_due = false;
+        assert!(flow.consume(30_000));
+        assert_eq!(flow.granted, 30_000 + charge(1_000_000));
     }
 }
