@@ -1,10 +1,16 @@
 //! Owns which outgoing flows wait for credit, and which of them are still to tell the receiver so.
 //!
 //! What always holds: telling costs as much as flows wait, however many there are; all get their turn although few fit into one
-//! datagram.
+//! datagram; a flow that waits is told of again each second, whatever became of the first telling.
+
+use std::time::Duration;
 
 use crate::flows::OutFlow;
 use crate::frame::{self, BLOCKED_BYTES_MAX, Bind, Record};
+use crate::time::Instant;
+
+/// While flows wait, they are told of this often.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Flows that wait for credit.
 #[derive(Debug, Default)]
@@ -15,6 +21,7 @@ pub(crate) struct BlockedFlows {
     next: u32,
     /// How many are still to be told.
     left: usize,
+    told_at: Instant,
 }
 
 impl BlockedFlows {
@@ -38,8 +45,21 @@ impl BlockedFlows {
         self.left > 0
     }
 
+    /// When to tell again of those that still wait.
+    #[inline]
+    pub(crate) fn again_at(&self) -> Option<Instant> {
+        (self.left == 0 && !self.waiting.is_empty()).then(|| self.told_at + TOLD_EVERY)
+    }
+
     /// Appends BLOCKED or BIND, one per flow that waits, up to `limit`; whether there was any.
-    pub(crate) fn write(&mut self, flows: &[OutFlow], limit: usize, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn write(
+        &mut self,
+        flows: &[OutFlow],
+        now: Instant,
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        self.told_at = now;
         self.waiting.retain(|&alias| flows.get(alias as usize).is_some_and(|flow| flow.wanted > 0));
         self.left = self.left.min(self.waiting.len());
         let mut place = self.waiting.partition_point(|&alias| alias < self.next);
@@ -83,7 +103,7 @@ mod tests {
         let mut datagrams = 0;
         while blocked.is_due() {
             let mut out = Vec::new();
-            assert!(blocked.write(&flows, 400, &mut out));
+            assert!(blocked.write(&flows, Instant::default(), 400, &mut out));
             datagrams += 1;
             let mut reader = crate::varint::Reader::new(&out);
             while reader.u8().is_some() {
@@ -102,7 +122,23 @@ mod tests {
             flow.wanted = 0;
         }
         blocked.tell_all();
-        assert!(!blocked.write(&flows, 400, &mut Vec::new()));
+        assert!(!blocked.write(&flows, Instant::default(), 400, &mut Vec::new()));
         assert_eq!((blocked.is_due(), blocked.waiting.len()), (false, 0));
+    }
+
+    #[test]
+    fn who_still_waits_is_told_of_again() {
+        let mut flows = vec![OutFlow::new("a")];
+        flows[0].wanted = 7;
+        let mut blocked = BlockedFlows::default();
+        blocked.add(0);
+        let now = Instant::from_nanos(5_000_000_000);
+        assert_eq!(blocked.again_at(), None, "it is due at once");
+        assert!(blocked.write(&flows, now, 400, &mut Vec::new()));
+        assert_eq!((blocked.is_due(), blocked.again_at()), (false, Some(now + TOLD_EVERY)));
+        flows[0].wanted = 0;
+        blocked.tell_all();
+        assert!(!blocked.write(&flows, now, 400, &mut Vec::new()));
+        assert_eq!(blocked.again_at(), None, "nobody waits");
     }
 }

@@ -37,6 +37,9 @@ impl Session {
         for lane in &self.lanes {
             consider(lane.log.next_deadline());
         }
+        if !self.current.is_used_up() {
+            consider(self.blocked.again_at());
+        }
         let waits = |lane: &Lane| lane.log.has_unsent() || !lane.best_effort.is_empty();
         if !self.current.is_used_up() && self.lanes.iter().any(waits) {
             consider(self.path.next_release(now));
@@ -70,6 +73,9 @@ impl Session {
             self.close_old(common, now);
         }
         self.expire(common, now);
+        if self.blocked.again_at().is_some_and(|time| time <= now) {
+            self.blocked.tell_all();
+        }
         if self.probe_at().is_some_and(|time| time <= now) {
             self.on_probe_timeout(common);
         }

@@ -273,7 +273,7 @@ fn write_controls(
     {
         controls.bits |= control::SKIP;
     }
-    if blocked.is_due() && blocked.write(flows, limit, out) {
+    if blocked.is_due() && blocked.write(flows, now, limit, out) {
         controls.bits |= control::BLOCKED;
     }
     controls.eliciting |= controls.bits != 0;
