@@ -68,7 +68,7 @@ pub use executor::{
 pub use ring_error::RingError;
 pub use socket::{
     BindError, RecvMeta, SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, SocketBuffers,
-    SocketOptions, SocketStats, UdpSocket,
+    SocketOptions, SocketStats, UdpSocket, is_too_long,
 };
 pub use spin::{SpinDecision, SpinPolicy, Spinner};
 pub use timers::{Sleep, Timers};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cubed_router::placement::owner_shard;
-use cubed_runtime::{Clock, DriverStats, SocketBuffers, Timers};
+use cubed_runtime::{Clock, DriverStats, SocketBuffers, Timers, is_too_long};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token, Transmit};
@@ -56,6 +56,7 @@ pub(crate) struct PumpCounters {
     pub(crate) parks: u64,
     pub(crate) commands: u64,
     pub(crate) send_errors: u64,
+    pub(crate) sends_too_long: u64,
     pub(crate) driver: DriverStats,
 }
 
@@ -63,6 +64,11 @@ impl PumpCounters {
     /// A run that the system refused is lost, like one lost on its way: the protocol sends it again.
     #[cold]
     pub(crate) fn count_send_error(&mut self, transmit: &Transmit, error: &io::Error) {
+        if is_too_long(error) {
+            // No error: this is how an interface answers a probe that is too long for it.
+            self.sends_too_long += 1;
+            return;
+        }
         self.send_errors += 1;
         if self.send_errors == 1 {
             tracing::warn!(to = %transmit.to, %error, "first datagram that the system did not send");

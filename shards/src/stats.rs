@@ -29,6 +29,8 @@ pub struct ShardStats {
     pub commands: u64,
     /// Runs of datagrams that the system refused to send; the protocol treats them as lost.
     pub send_errors: u64,
+    /// Runs of datagrams, mostly probes of a path's limit, that are longer than the interface carries; lost likewise.
+    pub sends_too_long: u64,
     /// Flows that peers asked for and were refused, because there is none or policy denies it.
     pub bindings_refused: u64,
     /// Messages that inline handlers and batches sent and replied.
@@ -158,6 +160,7 @@ impl ShardStats {
             parks: pump.parks,
             commands: pump.commands,
             send_errors: pump.send_errors,
+            sends_too_long: pump.sends_too_long,
             bindings_refused: state.receiver.bindings_refused,
             outbox_taken: outbox.taken,
             outbox_stalled: outbox.stalled,

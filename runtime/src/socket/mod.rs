@@ -29,7 +29,7 @@ use control::{ControlFacts, ControlSpace, RECV_CONTROL_BYTES};
 
 pub use error::BindError;
 pub use options::{SocketBuffers, SocketOptions, SocketStats};
-pub use send::{SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus};
+pub use send::{SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, is_too_long};
 
 /// How often one call steps over a pending ICMP error before it lets the caller have it.
 const ICMP_RETRIES_MAX: u32 = 4;

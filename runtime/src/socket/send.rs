@@ -186,6 +186,13 @@ impl UdpSocket {
     }
 }
 
+/// Whether a send failed because a datagram is longer than the interface carries (`EMSGSIZE`): what a probe of the path's
+/// limit finds out.
+#[must_use]
+pub fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
 /// No room now, some later: the socket's buffer (`EAGAIN`) or the interface's queue (`ENOBUFS`).
 fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))

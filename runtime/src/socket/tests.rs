@@ -184,3 +184,12 @@ fn two_sockets_share_a_port_when_both_ask() {
     let second = UdpSocket::bind(first.local_addr(), &options).expect("shared");
     assert_eq!(first.local_addr(), second.local_addr());
 }
+
+#[test]
+fn a_datagram_longer_than_the_interface_carries_is_known_as_such() {
+    let socket = bind("127.0.0.1:0");
+    let bytes = vec![0; 65_508];
+    let error = socket.send(socket.local_addr(), &bytes, 0).unwrap_err();
+    assert!(super::is_too_long(&error), "{error:?}");
+    assert!(!super::is_too_long(&io::Error::from_raw_os_error(libc::EINVAL)));
+}
