@@ -178,7 +178,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Longest datagram sent, bytes of UDP payload: 576 to 9,000. Default: 1,452.
+    /// Longest datagram ever tried, bytes of UDP payload: 1,200 to 9,000. What a path carries is found out by probes, from
+    /// 1,200 up. Default: 1,452.
     pub fn datagram_bytes(mut self, bytes: u16) -> Self {
         self.limits.datagram_bytes = bytes;
         self

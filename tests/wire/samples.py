@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 from cubed_wire import frames, messages, records
-from cubed_wire.frames import BestEffort, Block, Blocked, Credit, Frame, Padding, Ping, Skip, Told
+from cubed_wire.frames import BestEffort, Block, Blocked, BlockPart, Challenge, Credit, Frame, Padding, Ping, Response, Skip, Told
 from cubed_wire.messages import First, Head, Part, Piece, Whole
 from cubed_wire.ranges import Ack
 from cubed_wire.settled import SKIPPED, Entry, Settled
@@ -120,7 +120,9 @@ def pieces(chance: random.Random, best_effort: bool) -> tuple[Piece, ...]:
 def frame(chance: random.Random) -> Frame:
     """Any frame that may stand anywhere in a row."""
     alias = chance.randint(0, ALIAS_MAX)
-    match chance.randrange(8):
+    match chance.randrange(9):
+        case 8:
+            return chance.choice((Challenge, Response))(chance.randbytes(8))
         case 0:
             return Padding()
         case 1:
@@ -185,6 +187,9 @@ def last(chance: random.Random) -> Frame:
     """Any frame that runs to the end of the row."""
     if chance.random() < 0.5:
         return Block(number(chance) | 1 << 13, pieces(chance, False))
+    if chance.random() < 0.2:
+        offset = number(chance, 10)
+        return BlockPart(number(chance), offset, offset + 10 + number(chance, 10), chance.randbytes(chance.randint(1, 9)))
     return BestEffort(pieces(chance, True))
 
 

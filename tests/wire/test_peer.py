@@ -8,7 +8,7 @@ import unittest
 import other
 from cubed_wire import frames
 from cubed_wire.cursor import Malformed
-from cubed_wire.frames import Block, Credit, Frame, Ping, Told
+from cubed_wire.frames import Block, Credit, Frame, Padding, Ping, Told
 from cubed_wire.handshake import Hello
 from cubed_wire.header import LaneHeader, Restarted
 from cubed_wire.keys import Role
@@ -60,7 +60,10 @@ class Peers(unittest.TestCase):
     def test_a_handshake_gives_a_session(self) -> None:
         peer = Peer(self.node)
         self.assertEqual((len(peer.reply), len(peer.finish)), (370, 197))
-        acknowledged, greeting = peer.greet()
+        acknowledged, greeting, *probe = peer.greet()
+        # A longer datagram is tried at once, and a short one goes behind it.
+        self.assertEqual(set(probe), {Ping(), Padding()})
+        self.assertEqual(len(probe), 1_452 - 16 - 16 + 1)
         self.assertEqual(acknowledged, Ack(((0, 0),), acknowledged.delay_us))
         self.assertEqual((greeting.record.name, greeting.record.shards), ("node 2", 1))
         self.assertIn(Ack(((0, 1),), 0), peer.say(Ping()))
@@ -105,7 +108,8 @@ class Peers(unittest.TestCase):
         damaged[-1] ^= 1
         self.assertEqual(self.node.tell(bytes(damaged)), [])
         greeted = peer.datagram(Told(Greeting(os.urandom(16), "python", "", 0, 0, 1, bytes(32), 1 << 20)))
-        self.assertEqual(len(self.node.tell(greeted)), 1)
+        answered = self.node.tell(greeted)
+        self.assertEqual([len(datagram) for datagram in answered[1:]], [1_452, 33])
         self.assertEqual(self.node.tell(greeted), [])
 
     def test_an_altered_reply_is_dropped(self) -> None:

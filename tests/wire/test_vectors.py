@@ -7,7 +7,8 @@ import unittest
 import page
 from cubed_wire import frames, identity, messages
 from cubed_wire.cookie import CookieSecret
-from cubed_wire.frames import BestEffort, Block, Blocked, Credit, Frame, Padding, Ping, Skip, Told
+from cubed_wire.cursor import Malformed
+from cubed_wire.frames import BestEffort, Block, Blocked, BlockPart, Challenge, Credit, Frame, Padding, Ping, Response, Skip, Told
 from cubed_wire.header import LaneHeader, Restarted
 from cubed_wire.keys import ChannelKeys, LaneKeys, Role, Suite, context
 from cubed_wire.messages import Cutter, First, Head, Part, Whole
@@ -51,8 +52,10 @@ FRAMES: list[tuple[str, str, Frame]] = [
     ),
     ("CREDIT", "CREDIT: alias 3, limit 4 MiB, longest message 64 MiB.", Credit(3, 4 * MIB, 64 * MIB)),
     ("BLOCKED", "BLOCKED: alias 3, 5,000,000 wanted.", Blocked(3, 5_000_000)),
+    ("CHALLENGE", "CHALLENGE and RESPONSE: the bytes `who's it`.", Challenge(b"who's it")),
+    ("RESPONSE", "CHALLENGE and RESPONSE: the bytes `who's it`.", Response(b"who's it")),
 ]
-NOT_FRAMES = {"BLOCK 0", "BLOCK 1", "sequences", "datagram", "RESTARTED", *SUITES}
+NOT_FRAMES = {"BLOCK 0", "BLOCK 1", "PART", "sequences", "datagram", "RESTARTED", *SUITES}
 
 
 class Names(unittest.TestCase):
@@ -189,6 +192,22 @@ class Frames(unittest.TestCase):
         self.assertEqual(frames.decode_row(keys.frames_of(vector)), (Ping(),))
         self.assertEqual(Restarted.answer(vector).encode(), notice)
         self.assertEqual(Restarted.decode(notice), Restarted(to=3, index=0x01020304, sender=5, tag=vector[-16:-8]))
+
+
+class Parts(unittest.TestCase):
+    """A part behind padding: two frames."""
+
+    def test_part(self) -> None:
+        words = "PART: one byte of padding, then the 8 bytes `piece of` of block 5, whose content is 1,400 bytes long, from byte 700 on."
+        self.assertTrue(page.says("Vectors", words))
+        (vector,) = page.labelled()["PART"]
+        row = (frames.Padding(), BlockPart(5, 700, 1_400, b"piece of"))
+        self.assertEqual(frames.encode_row(row), vector)
+        self.assertEqual(frames.decode_row(vector), row)
+        for offset, total, piece in ((0, 8, b"piece of"), (0, 8, b""), (5, 12, b"piece of")):
+            wrong = frames.encode(BlockPart(5, offset, total, piece))
+            with self.assertRaises(Malformed):
+                frames.decode_row(wrong)
 
 
 class Everything(unittest.TestCase):

@@ -44,6 +44,21 @@ impl BestEffortQueue {
         Self { slots: VecDeque::new(), open: Slot::default(), next: 1, block_bytes }
     }
 
+    /// Slots opened from here on are full at `bytes`.
+    pub(crate) fn set_block_bytes(&mut self, bytes: usize) {
+        self.block_bytes = bytes;
+    }
+
+    /// Gives the next content up: the path carries less than when it was written. Returns how many messages end in it.
+    #[cold]
+    pub(crate) fn drop_next(&mut self, pool: &mut SlotPool) -> u32 {
+        let Some(slot) = self.slots.pop_front() else {
+            return 0;
+        };
+        pool.give(slot.bytes);
+        slot.ends
+    }
+
     /// Longest message that could be taken.
     pub(crate) fn body_bytes_max(&self) -> usize {
         (SLOTS_MAX - 2) * (self.block_bytes - crate::limits::HEAD_SLACK)

@@ -43,6 +43,19 @@ impl BlockWindow {
         self.bits.as_ref().map_or(0, |bits| size_of_val(&**bits))
     }
 
+    /// Whether block `number` was inserted.
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        let is_set = |bits: &[u64; WORDS]| {
+            bits[((number % BLOCK_WINDOW) / 64) as usize] >> (number % 64) & 1 == 1
+        };
+        number < self.floor || (!self.is_beyond(number) && self.bits.as_deref().is_some_and(is_set))
+    }
+
+    /// Whether block `number` lies beyond the window.
+    pub(crate) fn is_beyond(&self, number: u64) -> bool {
+        number >= self.floor + BLOCK_WINDOW
+    }
+
     /// Records block `number`.
     #[inline]
     pub(crate) fn insert(&mut self, number: u64) -> Arrival {
@@ -129,6 +142,7 @@ mod tests {
             let mut seen = BTreeSet::new();
             for step in steps {
                 let number = (window.floor() + step).saturating_sub(20);
+                prop_assert_eq!(window.contains(number), seen.contains(&number));
                 let expected = if seen.insert(number) { Arrival::New } else { Arrival::Duplicate };
                 prop_assert_eq!(window.insert(number), expected);
                 prop_assert!((0..window.floor()).all(|n| seen.contains(&n)));
@@ -171,6 +185,7 @@ mod tests {
     fn beyond_the_window_changes_nothing() {
         let mut window = BlockWindow::new();
         assert_eq!(window.insert(BLOCK_WINDOW), Arrival::Beyond);
+        assert!(window.is_beyond(BLOCK_WINDOW) && !window.contains(BLOCK_WINDOW));
         assert_eq!(window.insert(BLOCK_WINDOW - 1), Arrival::New);
         assert_eq!(window.insert(0), Arrival::New);
         assert_eq!(window.floor(), 1);

@@ -57,7 +57,7 @@ counters! {
     best_effort_offered,
     /// Best-effort messages put into a datagram.
     best_effort_sent,
-    /// Best-effort messages abandoned here because their session ended before they left.
+    /// Best-effort messages abandoned here: their session ended, or the path's limit fell, before they left.
     best_effort_dropped_local,
     /// Best-effort messages given to the application and accepted by it.
     best_effort_accepted,
@@ -67,6 +67,30 @@ counters! {
     best_effort_fragments_dropped,
     /// Blocks sent again after a loss or a probe.
     blocks_resent,
+    /// Parts sent of blocks that are longer than the path's limit now.
+    parts_sent,
+    /// Parts received of blocks that had not arrived.
+    parts_received,
+    /// Probes of a longer datagram sent.
+    size_probes_sent,
+    /// Probes of a longer datagram that were lost.
+    size_probes_lost,
+    /// How often a path turned out to carry longer datagrams.
+    size_raised,
+    /// How often a path carried less than before: black holes.
+    size_fell,
+    /// Other addresses of peers that were asked to prove themselves.
+    paths_challenged,
+    /// Addresses that did, and became the peer's.
+    paths_validated,
+    /// Addresses that did not in time, or were given up for a newer one.
+    path_challenges_failed,
+    /// Other addresses not asked: another was a moment ago, or the peer came from there.
+    path_prospects_refused,
+    /// Challenges of peers not answered because a newer one came in the same turn.
+    path_answers_replaced,
+    /// Answers to no challenge of ours, or from elsewhere than where it was sent.
+    path_responses_ignored,
     /// Packets declared lost.
     packets_lost,
     /// Losses that a later acknowledgement proved spurious.

@@ -26,6 +26,12 @@ pub(crate) const SKIP: u8 = 0x07;
 pub(crate) const RECORD: u8 = 0x06;
 /// Messages to the datagram's end, kept by nobody.
 pub(crate) const BEST_EFFORT: u8 = 0x09;
+/// A piece of a block that is longer than a datagram may be now, to the datagram's end.
+pub(crate) const PART: u8 = 0x0a;
+/// Asks whoever is at an address to answer from there; 8 random bytes follow.
+pub(crate) const PATH_CHALLENGE: u8 = 0x0b;
+/// Answers a `PATH_CHALLENGE` with its bytes.
+pub(crate) const PATH_RESPONSE: u8 = 0x0c;
 pub(crate) use crate::send_log::FRAME_BLOCK as BLOCK;
 
 /// Record types at or above this are skipped by a receiver that does not know them; below, they are refused.
@@ -232,6 +238,34 @@ pub(crate) fn write_blocked(alias: u32, wanted: u64, out: &mut Vec<u8>) {
 /// Reads alias and wanted limit.
 pub(crate) fn read_blocked(reader: &mut Reader<'_>) -> Option<(u32, u64)> {
     Some((u32::try_from(reader.varint()?).ok()?, reader.varint()?))
+}
+
+/// What stands in front of a part of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) block: u64,
+    /// Where its bytes belong in the block's content.
+    pub(crate) offset: u64,
+    /// Length of the block's content.
+    pub(crate) total: u64,
+}
+
+/// Longest head of a PART of a block as long as a datagram can be.
+pub(crate) const PART_HEAD_BYTES_MAX: usize = 1 + varint::SIZE_MAX + 4 + 4;
+
+impl Part {
+    /// Appends the head, type byte included.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(PART);
+        varint::write(self.block, out);
+        varint::write(self.offset, out);
+        varint::write(self.total, out);
+    }
+
+    /// Reads what follows the type byte.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { block: reader.varint()?, offset: reader.varint()?, total: reader.varint()? })
+    }
 }
 
 /// Sequences of ordered messages that will not come.
@@ -528,6 +562,12 @@ mod tests {
             if let Some(SkipHead { first, count, back }) = read_skip(&mut reader, &mut runs) {
                 let mut again = Vec::new();
                 write_skip(first, count, back, &runs, &mut again);
+                prop_assert_eq!(&again[1..], &bytes[..bytes.len() - reader.remaining()]);
+            }
+            let mut reader = Reader::new(&bytes);
+            if let Some(part) = Part::read(&mut reader) {
+                let mut again = Vec::new();
+                part.write(&mut again);
                 prop_assert_eq!(&again[1..], &bytes[..bytes.len() - reader.remaining()]);
             }
             let mut reader = Reader::new(&bytes);

@@ -8,6 +8,7 @@ mod best_effort;
 mod bindings;
 mod fitting;
 mod ordered;
+mod parts;
 
 use crate::assembly::{Assembled, Assembly, PartError, PartMeta};
 use crate::best_effort::BestEffortQueue;
@@ -28,6 +29,7 @@ use crate::room::Room;
 use crate::send_log::SendLog;
 use crate::varint::Reader;
 use crate::work;
+use parts::BlockParts;
 
 /// Room for refusals kept after the last was acknowledged.
 const SPARE_REFUSALS_MAX: usize = 1_024;
@@ -54,7 +56,11 @@ pub(crate) struct Lane {
     pub(crate) best_effort: BestEffortQueue,
     /// Datagrams to send regardless of the congestion window (RFC 9002 section 7.5).
     pub(crate) probes: u32,
+    /// A short datagram is to go beside the probes: it arrives also where long ones no longer do.
+    pub(crate) ping_due: bool,
     window: BlockWindow,
+    /// Blocks that come in parts.
+    block_parts: Option<BlockParts>,
     assembly: Assembly,
     best_effort_assembly: Assembly,
     in_flows: Vec<Option<InFlow>>,
@@ -73,15 +79,17 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(remote_shard: u8, limits: &Limits) -> Self {
-        let payload = limits.payload_bytes();
+    pub(crate) fn new(remote_shard: u8, limits: &Limits, datagram_bytes: u16) -> Self {
+        let slot_bytes = limits.payload_bytes();
         // Room for four of the longest messages: see `Lane::parts_fit`.
-        Self {
+        let mut lane = Self {
             remote_shard,
-            log: SendLog::new(payload, limits.log_bytes_max),
-            best_effort: BestEffortQueue::new(payload),
+            log: SendLog::new(slot_bytes, limits.log_bytes_max),
+            best_effort: BestEffortQueue::new(slot_bytes),
             probes: 0,
+            ping_due: false,
             window: BlockWindow::new(),
+            block_parts: None,
             assembly: Assembly::new(BLOCK_WINDOW as usize),
             best_effort_assembly: Assembly::new(BEST_EFFORT_PARTS_MAX),
             in_flows: Vec::new(),
@@ -92,7 +100,9 @@ impl Lane {
             refusals_told: Vec::new(),
             refusals_due: false,
             settled_due: false,
-        }
+        };
+        lane.set_datagram_bytes(datagram_bytes);
+        lane
     }
 
     /// All blocks below this one have arrived, and their messages been handed over.
@@ -150,6 +160,7 @@ impl Lane {
         memory.refusals += self.refusals.capacity() * size_of::<RefusedMessage>()
             + self.refusals_told.capacity() * size_of::<(u64, u64)>();
         memory.keys += self.window.held_bytes();
+        memory.parts += self.block_parts.as_ref().map_or(0, BlockParts::bytes);
     }
 
     /// Takes one block.

@@ -16,6 +16,8 @@ pub use table::LimitRow;
 pub const HEADER_BYTES: usize = 16;
 /// Bytes of the AEAD tag at the end of every sealed datagram.
 pub const TAG_BYTES: usize = 16;
+/// Shortest limit that a path may have: handshake datagrams are this long (RFC 9000 section 14 asks the same of every path).
+pub const DATAGRAM_BYTES_FLOOR: u16 = 1_200;
 /// Largest UDP payload over IPv4: 65,535 less 20 B IP and 8 B UDP header. Bounds one GSO run as well.
 pub const UDP_PAYLOAD_BYTES_MAX: usize = 65_507;
 /// Segments that the kernel takes in one GSO send (`UDP_MAX_SEGMENTS` of `net/ipv4/udp.c` before 6.9).
@@ -108,8 +110,12 @@ const _: () = assert!(BLOCK_WINDOW.is_power_of_two());
 /// What an endpoint allows. Every field has a default and is checked once, by [`Limits::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Length of a full datagram, bytes, header and tag included; 576 to 9,000. Default 1,452 (Ethernet less IPv6 and UDP).
+    /// Longest datagram ever tried, bytes, header and tag included; 1,200 to 9,000. Default 1,452 (Ethernet less IPv6 and UDP).
+    /// What a path carries is found out by probes.
     pub datagram_bytes: u16,
+    /// Longest datagram of a path of which nothing is known yet; 1,200 to `datagram_bytes`. Default 1,200: the first probe, of
+    /// `datagram_bytes`, is answered within a round trip, and until then nothing is lost on a path that carries less.
+    pub datagram_bytes_initial: u16,
     /// Longest message sent or accepted, bytes. Default and ceiling 64 MiB.
     pub message_bytes_max: u64,
     /// Unacknowledged bytes kept per lane, at least 16 datagrams. Default 1 MiB.
@@ -158,6 +164,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             datagram_bytes: 1_452,
+            datagram_bytes_initial: DATAGRAM_BYTES_FLOOR,
             message_bytes_max: MESSAGE_BYTES_CEILING,
             log_bytes_max: 1 << 20,
             queue_bytes_max: 1 << 20,
@@ -186,8 +193,12 @@ impl Limits {
     /// Names the first field out of range, its value and what is allowed.
     pub fn check(&self) -> Result<(), LimitError> {
         let fail = |field, value: u64, allowed| Err(LimitError { field, value, allowed });
-        if !(576..=9_000).contains(&self.datagram_bytes) {
-            return fail("datagram_bytes", self.datagram_bytes.into(), "576 to 9,000");
+        if !(DATAGRAM_BYTES_FLOOR..=9_000).contains(&self.datagram_bytes) {
+            return fail("datagram_bytes", self.datagram_bytes.into(), "1,200 to 9,000");
+        }
+        if !(DATAGRAM_BYTES_FLOOR..=self.datagram_bytes).contains(&self.datagram_bytes_initial) {
+            let value = self.datagram_bytes_initial.into();
+            return fail("datagram_bytes_initial", value, "1,200 to datagram_bytes");
         }
         if self.message_bytes_max > MESSAGE_BYTES_CEILING {
             return fail("message_bytes_max", self.message_bytes_max, "at most 67,108,864");
@@ -233,10 +244,15 @@ impl Limits {
         Ok(())
     }
 
-    /// Bytes of a full datagram between header and tag.
+    /// Bytes of the longest datagram between header and tag.
     pub(crate) fn payload_bytes(&self) -> usize {
-        usize::from(self.datagram_bytes) - HEADER_BYTES - TAG_BYTES
+        payload_bytes(self.datagram_bytes)
     }
+}
+
+/// Bytes of a datagram of `datagram_bytes` between header and tag.
+pub(crate) const fn payload_bytes(datagram_bytes: u16) -> usize {
+    datagram_bytes as usize - HEADER_BYTES - TAG_BYTES
 }
 
 /// A [`Limits`] field out of range: the caller's fault.
@@ -266,8 +282,10 @@ mod tests {
     #[test]
     fn defaults_pass_and_bounds_are_named() {
         assert_eq!(Limits::default().check(), Ok(()));
-        let broken = Limits { datagram_bytes: 575, ..Limits::default() };
+        let broken = Limits { datagram_bytes: 1_199, ..Limits::default() };
         assert_eq!(broken.check().unwrap_err().field, "datagram_bytes");
+        let broken = Limits { datagram_bytes_initial: 1_453, ..Limits::default() };
+        assert_eq!(broken.check().unwrap_err().field, "datagram_bytes_initial");
         let broken = Limits { message_bytes_max: MESSAGE_BYTES_CEILING + 1, ..Limits::default() };
         assert!(broken.check().unwrap_err().to_string().contains("67108865"));
         let broken = Limits { give_up: Duration::from_secs(1), ..Limits::default() };

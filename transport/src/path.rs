@@ -1,6 +1,11 @@
-//! Owns what a session knows of the network between two hosts: address, round-trip time, congestion window, pacing.
+//! Owns what a session knows of the network between two hosts: address, round-trip time, congestion window, pacing, the
+//! longest datagram, and the address that the peer may be moving to.
 //!
-//! What always holds: all lanes of a session draw on one window, so that many lanes compete as one flow.
+//! What always holds: all lanes of a session draw on one window, so that many lanes compete as one flow; the address is one
+//! that the peer has proven, by a handshake or by answering a challenge.
+
+mod prospect;
+mod search;
 
 mod stats;
 
@@ -11,23 +16,54 @@ use crate::congestion::Controller;
 use crate::limits::{ACK_DELAY_MAX, Limits};
 use crate::pacing::Pacer;
 use crate::rtt::{INITIAL_DEFAULT, RttEstimator};
-use crate::sent::Losses;
+use crate::sent::{AckSummary, Losses};
 use crate::time::Instant;
 
 pub use stats::PathStats;
+
+pub(crate) use prospect::{CHALLENGE_BYTES, Prospect};
+pub(crate) use search::SizeSearch;
+
+/// A challenge of the peer, to be answered where it came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) to: SocketAddr,
+    pub(crate) data: [u8; CHALLENGE_BYTES],
+    /// Length of the datagram that brought it; the answer is no longer.
+    pub(crate) bytes: usize,
+}
+
+/// What the frames of one datagram said about paths.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PathFrames {
+    pub(crate) challenge: Option<[u8; CHALLENGE_BYTES]>,
+    pub(crate) response: Option<[u8; CHALLENGE_BYTES]>,
+}
 
 /// One path.
 #[derive(Debug)]
 pub(crate) struct Path {
     pub(crate) address: SocketAddr,
+    /// What was sent before belongs to another path and says nothing of this one.
+    pub(crate) since: Instant,
     pub(crate) rtt: RttEstimator,
     pub(crate) congestion: Controller,
     pub(crate) pacer: Pacer,
     /// Bytes in flight over all lanes.
     pub(crate) bytes_in_flight: u64,
+    /// Longest datagram now; that of `search`.
     pub(crate) datagram_bytes: u64,
     /// When an acknowledgement first gave a sample of the round trip.
     sampled_since: Option<Instant>,
+    pub(crate) search: SizeSearch,
+    pub(crate) prospect: Option<Box<Prospect>>,
+    /// No other address is challenged before.
+    pub(crate) prospect_after: Instant,
+    /// The address before this one, and until when datagrams from there count as late ones.
+    pub(crate) former: Option<(SocketAddr, Instant)>,
+    pub(crate) answer: Option<Answer>,
+    /// Told by the datagram being read.
+    pub(crate) told: Option<PathFrames>,
 }
 
 /// From this window on datagrams leave in pairs; in a smaller one the place that waits for its neighbour would be missed.
@@ -37,20 +73,68 @@ const PERSISTENT_PROBES: u32 = 3;
 
 impl Path {
     /// A path whose first round trip, if known, was that of the handshake.
-    pub(crate) fn new(address: SocketAddr, limits: &Limits, rtt: Option<Duration>) -> Self {
-        let datagram_bytes = limits.datagram_bytes;
-        let mut estimator = RttEstimator::new(INITIAL_DEFAULT);
-        if let Some(rtt) = rtt {
-            estimator.update(rtt, Duration::ZERO);
-        }
+    pub(crate) fn new(
+        now: Instant,
+        address: SocketAddr,
+        limits: &Limits,
+        rtt: Option<Duration>,
+    ) -> Self {
+        let datagram_bytes = limits.datagram_bytes_initial;
         Self {
             address,
-            rtt: estimator,
+            since: Instant::default(),
+            rtt: estimator(rtt),
             congestion: Controller::new(limits.congestion, datagram_bytes.into()),
             pacer: Pacer::new(),
             bytes_in_flight: 0,
             datagram_bytes: datagram_bytes.into(),
+            search: SizeSearch::new(now, datagram_bytes, limits.datagram_bytes),
+            prospect: None,
+            prospect_after: Instant::default(),
+            former: None,
+            answer: None,
+            told: None,
             sampled_since: None,
+        }
+    }
+
+    /// The peer is at `address` now. A new port alone is a new mapping of the same way there: what is known of it stays (RFC
+    /// 9000 section 9.4). Another host address is another path, of which nothing is known but one round trip.
+    pub(crate) fn move_to(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        limits: &Limits,
+        rtt: Option<Duration>,
+    ) {
+        let former = Some((self.address, now + 3 * self.probe_timeout()));
+        if self.address.ip() == address.ip() {
+            self.address = address;
+            self.former = former;
+            self.prospect = None;
+            return;
+        }
+        let bytes_in_flight = self.bytes_in_flight;
+        let prospect_after = self.prospect_after;
+        let new = Self::new(now, address, limits, rtt);
+        *self = Self { since: now, bytes_in_flight, prospect_after, former, ..new };
+    }
+
+    /// Takes what an acknowledgement says about this path, leaving out what was sent on another.
+    #[inline]
+    pub(crate) fn on_acked(
+        &mut self,
+        now: Instant,
+        summary: &AckSummary,
+        delay_us: u64,
+        limited_by_window: bool,
+    ) {
+        let since = self.since;
+        if let Some(sent) = summary.rtt_from.filter(|sent| *sent >= since) {
+            self.on_rtt_sample(now, sent, delay_us);
+        }
+        if let Some(newest) = summary.newest.filter(|sent| *sent >= since) {
+            self.congestion.on_acked(now, newest, summary.bytes, &self.rtt, !limited_by_window);
         }
     }
 
@@ -66,7 +150,7 @@ impl Path {
     /// (RFC 9002 section 7.6).
     #[cold]
     pub(crate) fn on_lost(&mut self, now: Instant, losses: &Losses) {
-        let Some(newest) = losses.newest else { return };
+        let Some(newest) = losses.newest.filter(|sent| *sent >= self.since) else { return };
         self.congestion.on_lost(now, newest, losses.bytes);
         let period = (self.rtt.pto_base() + ACK_DELAY_MAX) * PERSISTENT_PROBES;
         // Packets sent before the first sample went by a guess of the round trip.
@@ -123,6 +207,33 @@ impl Path {
         let alone = window < PAIRS_WINDOW_DATAGRAMS * self.datagram_bytes;
         if alone { self.datagram_bytes } else { 2 * self.datagram_bytes }
     }
+
+    /// One probe timeout, without back-off.
+    pub(crate) fn probe_timeout(&self) -> Duration {
+        self.rtt.pto_base() + ACK_DELAY_MAX
+    }
+
+    /// Whether a datagram about the path itself should leave now.
+    #[inline]
+    pub(crate) fn is_asking(&self, now: Instant) -> bool {
+        self.answer.is_some()
+            || self.prospect.as_ref().is_some_and(|prospect| prospect.due(now).is_some())
+            || self.search.due(now).is_some()
+    }
+
+    /// When the path itself is to be looked at.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let prospect = self.prospect.as_ref().map(|prospect| prospect.next_timeout());
+        [prospect, self.search.next_timeout()].into_iter().flatten().min()
+    }
+}
+
+fn estimator(rtt: Option<Duration>) -> RttEstimator {
+    let mut estimator = RttEstimator::new(INITIAL_DEFAULT);
+    if let Some(rtt) = rtt {
+        estimator.update(rtt, Duration::ZERO);
+    }
+    estimator
 }
 
 #[cfg(test)]
@@ -133,8 +244,10 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn path() -> Path {
-        let limits = Limits { datagram_bytes: 1_000, ..Limits::default() };
-        Path::new("10.0.0.1:1".parse().unwrap(), &limits, Some(10 * MS))
+        let limits =
+            Limits { datagram_bytes: 1_000, datagram_bytes_initial: 1_000, ..Limits::default() };
+        let now = Instant::default();
+        Path::new(now, "10.0.0.1:1".parse().unwrap(), &limits, Some(10 * MS))
     }
 
     fn lose(span: Duration, begun_after_sample: bool) -> u64 {

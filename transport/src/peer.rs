@@ -251,6 +251,11 @@ impl Peer {
             self.tell_ended(common);
         }
         let session = self.session.as_mut()?;
+        if session.path.is_asking(now)
+            && let Some(written) = session.write_path_datagram(common, now, out)
+        {
+            return Some(written);
+        }
         let segment = session.fill_run(common, &self.flows, now, out)?;
         let address = session.address();
         session.current.sent_tags.on_run(out, segment);

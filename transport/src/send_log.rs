@@ -8,6 +8,7 @@
 mod draft;
 mod group;
 mod large;
+mod parts;
 mod schedule;
 mod settle;
 mod skips;
@@ -30,6 +31,7 @@ pub(crate) use draft::FRAME_BLOCK;
 use draft::{Block, Class, Draft, Link, Open, Payload, prefix_bytes};
 use group::Group;
 pub(crate) use group::Terms;
+use parts::Parts;
 pub(crate) use schedule::Pick;
 use skips::Skips;
 
@@ -115,14 +117,18 @@ pub(crate) struct SendLog {
     held_bytes: usize,
     /// Messages logged and not settled.
     pending: u64,
-    /// Bytes of a full block: what a datagram holds between header and tag.
+    /// Bytes of a full block: what a datagram holds now between header and tag.
     block_bytes: usize,
+    /// What a block costs while its payload is kept: the longest that a block may ever be.
+    slot_bytes: usize,
     bytes_max: usize,
+    /// Blocks longer than a datagram may be now.
+    parts: Option<Box<Parts>>,
 }
 
 impl SendLog {
-    /// An empty log of full blocks of `block_bytes`, keeping at most `bytes_max`.
-    pub(crate) fn new(block_bytes: usize, bytes_max: usize) -> Self {
+    /// An empty log of full blocks of `slot_bytes`, keeping at most `bytes_max`.
+    pub(crate) fn new(slot_bytes: usize, bytes_max: usize) -> Self {
         Self {
             blocks: VecDeque::new(),
             base: 0,
@@ -142,8 +148,10 @@ impl SendLog {
             settled: 0,
             held_bytes: 0,
             pending: 0,
-            block_bytes,
+            block_bytes: slot_bytes,
+            slot_bytes,
             bytes_max,
+            parts: None,
         }
     }
 
@@ -256,7 +264,7 @@ impl SendLog {
     pub(crate) fn has_room(&self, class: usize, body_bytes: usize) -> bool {
         // Every part takes a whole slot; a head costs at most HEAD_SLACK of it.
         let parts = 2 + body_bytes / (self.block_bytes - HEAD_SLACK);
-        self.held_bytes + parts * self.block_bytes <= self.bytes_max_of(class)
+        self.held_bytes + parts * self.slot_bytes <= self.bytes_max_of(class)
     }
 
     fn bytes_max_of(&self, class: usize) -> usize {
@@ -269,7 +277,7 @@ impl SendLog {
 
     /// Whether anything could be sent now or later without further calls of `push` or acknowledgements.
     pub(crate) fn has_unsent(&self) -> bool {
-        !self.lost.is_empty() || self.classes.iter().any(Class::has_unsent)
+        !self.lost.is_empty() || self.has_parts_due() || self.classes.iter().any(Class::has_unsent)
     }
 
     /// Whether nothing of this class waits to be sent for the first time.
@@ -300,7 +308,7 @@ impl SendLog {
 
     fn open_block(&mut self, class: usize, pool: &mut SlotPool, continues: Link) {
         self.opened += 1;
-        self.held_bytes += self.block_bytes;
+        self.held_bytes += self.slot_bytes;
         let limit = self.block_bytes - prefix_bytes(self.next_number(), continues);
         let open = &mut self.classes[class].open;
         *open = Open {

@@ -46,6 +46,17 @@ enum State {
     Done,
 }
 
+/// What a datagram carried, beside control frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cargo {
+    /// The block, or none.
+    Whole,
+    /// This part of the block.
+    Part(u8),
+    /// Padding: a probe of the path's limit, whose length stands in the block's place.
+    SizeProbe,
+}
+
 /// One datagram sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SentPacket {
@@ -55,6 +66,7 @@ pub(crate) struct SentPacket {
     pub(crate) bytes: u16,
     /// Bits of [`control`].
     pub(crate) control: u8,
+    pub(crate) cargo: Cargo,
     state: State,
 }
 
@@ -155,11 +167,24 @@ impl SentPackets {
     /// Records an ack-eliciting datagram just sealed under [`SentPackets::next_number`].
     #[inline]
     pub(crate) fn on_sent(&mut self, now: Instant, bytes: usize, block: u64, control: u8) {
+        self.on_sent_cargo(now, bytes, block, control, Cargo::Whole);
+    }
+
+    /// The same for any cargo. A datagram of zero bytes is outside the congestion window: its loss tells nothing of it.
+    #[inline]
+    pub(crate) fn on_sent_cargo(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        block: u64,
+        control: u8,
+        cargo: Cargo,
+    ) {
         self.bytes_in_flight += bytes as u64;
         self.last_sent = now;
         let bytes = bytes as u16;
         let state = State::InFlight;
-        self.packets.push_back(SentPacket { time: now, block, bytes, control, state });
+        self.packets.push_back(SentPacket { time: now, block, bytes, control, cargo, state });
     }
 
     /// Records a datagram that asks for no acknowledgement.
@@ -181,8 +206,8 @@ impl SentPackets {
             self.base += 1;
             return;
         }
-        let state = State::Done;
-        self.packets.push_back(SentPacket { time, block: NO_BLOCK, bytes: 0, control: 0, state });
+        let (block, cargo, state) = (NO_BLOCK, Cargo::Whole, State::Done);
+        self.packets.push_back(SentPacket { time, block, bytes: 0, control: 0, cargo, state });
     }
 
     /// Bytes of ack-eliciting datagrams neither acknowledged nor lost.

@@ -6,6 +6,7 @@
 
 mod blocked;
 mod memory;
+mod paths;
 mod receive;
 mod succession;
 mod timers;
@@ -23,6 +24,7 @@ use crate::path::Path;
 use crate::time::Instant;
 
 use blocked::BlockedFlows;
+pub(crate) use paths::Came;
 pub(crate) use receive::Taken;
 pub(crate) use transmit::{write_association_datagram, write_close};
 
@@ -60,6 +62,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(
+        now: Instant,
         number: u32,
         greeting: Greeting,
         association: Association,
@@ -68,8 +71,9 @@ impl Session {
     ) -> Self {
         common.adopted.push((association.remote_index(), association.local_index()));
         let limits = &common.limits;
-        let path = Path::new(association.address, limits, association.rtt);
+        let path = Path::new(now, association.address, limits, association.rtt);
         let remote_shard = association.remote_shard();
+        let lane = Lane::new(remote_shard, limits, path.search.current());
         Self {
             number,
             message_bytes_max: greeting.message_bytes_max.min(limits.message_bytes_max),
@@ -81,7 +85,7 @@ impl Session {
             changed_at: Instant::default(),
             asked_at: Instant::default(),
             fresh_keys_at: None,
-            lanes: vec![Lane::new(remote_shard, limits)],
+            lanes: vec![lane],
             path,
             credit: OutCredit::default(),
             probe_count: 0,
@@ -109,7 +113,8 @@ impl Session {
         if remote_shard >= self.greeting.shards {
             return None;
         }
-        self.lanes.push(Lane::new(remote_shard, &common.limits));
+        let size = self.path.search.current();
+        self.lanes.push(Lane::new(remote_shard, &common.limits, size));
         Some(self.lanes.len() - 1)
     }
 

@@ -153,7 +153,8 @@ impl PacketSpace {
         OpenError::Forged
     }
 
-    /// The datagram's content was taken: its number is never accepted again, and is acknowledged if it asks for it.
+    /// The datagram's content was taken: its number is never accepted again, and is acknowledged if it asks for it. Returns
+    /// whether the number is above all before it.
     #[inline]
     pub(crate) fn on_received(
         &mut self,
@@ -161,7 +162,7 @@ impl PacketSpace {
         header: &LaneHeader,
         eliciting: bool,
         ack_delay: Duration,
-    ) {
+    ) -> bool {
         let number = header.packet_number;
         self.replay.commit(number);
         let expected = self.received.largest().map_or(0, |largest| largest + 1);
@@ -169,8 +170,9 @@ impl PacketSpace {
         if number >= expected {
             self.largest_received = now;
         }
+        let is_newest = number >= expected;
         if !eliciting {
-            return;
+            return is_newest;
         }
         self.unacknowledged += 1;
         if header.ack_now || number != expected || self.unacknowledged >= ACK_DATAGRAMS_MAX {
@@ -178,6 +180,7 @@ impl PacketSpace {
         } else if self.ack_deadline.is_none() {
             self.ack_deadline = Some(now + ack_delay.min(ACK_DELAY_MAX));
         }
+        is_newest
     }
 
     /// The datagram opened but its content could not be taken now: it may come again, under another number.

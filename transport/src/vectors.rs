@@ -3,7 +3,7 @@
 
 use crate::endpoint::Refusal;
 use crate::flows::OutFlow;
-use crate::frame::{self, Bind, Close, Credit, Greeting, Reason, Record, Run};
+use crate::frame::{self, Bind, Close, Credit, Greeting, Part, Reason, Record, Run};
 use crate::header::LaneHeader;
 use crate::keys::{AssociationSecret, Role, Suite};
 use crate::limits::{HEADER_BYTES, Limits};
@@ -113,6 +113,18 @@ fn blocks() -> Vec<Vec<u8>> {
     blocks
 }
 
+/// Padding of one byte, then 8 bytes of block 5 from its byte 700 on.
+fn part() -> Vec<u8> {
+    let mut out = vec![frame::PADDING];
+    Part { block: 5, offset: 700, total: 1_400 }.write(&mut out);
+    out.extend_from_slice(b"piece of");
+    out
+}
+
+fn path_frame(kind: u8) -> Vec<u8> {
+    [&[kind][..], b"who's it"].concat()
+}
+
 fn lane_datagram() -> Vec<u8> {
     let secret = AssociationSecret::from_bytes([0x42; 32]);
     let keys = secret.lane_keys(Suite::Aes128Gcm, Role::Dialler, 3, 5);
@@ -160,6 +172,9 @@ fn vectors_stand_in_the_protocol_page() {
         ("BLOCKED", blocked()),
         ("BLOCK 0", blocks.next().expect("two blocks")),
         ("BLOCK 1", blocks.next().expect("two blocks")),
+        ("PART", part()),
+        ("CHALLENGE", path_frame(frame::PATH_CHALLENGE)),
+        ("RESPONSE", path_frame(frame::PATH_RESPONSE)),
         ("datagram", lane_datagram()),
         ("RESTARTED", restarted()),
     ];

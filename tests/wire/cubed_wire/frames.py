@@ -15,7 +15,8 @@ from .ranges import Ack
 from .records import ALIASES_MAX, Close
 from .settled import REASONS, SKIPPED, Settled
 
-PADDING, PING, ACK, SETTLED, CREDIT, BLOCKED, RECORD, SKIP, BLOCK, BEST_EFFORT = range(10)
+PADDING, PING, ACK, SETTLED, CREDIT, BLOCKED, RECORD, SKIP, BLOCK, BEST_EFFORT, PART, CHALLENGE, RESPONSE = range(13)
+CHALLENGE_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,31 @@ class BestEffort:
     pieces: tuple[messages.Piece, ...]
 
 
-Frame = Padding | Ping | Ack | Settled | Credit | Blocked | Told | Skip | Block | BestEffort
+@dataclass(frozen=True)
+class BlockPart:
+    """PART: some of a block's content, which is `total` bytes long, from `offset` on."""
+
+    block: int
+    offset: int
+    total: int
+    piece: bytes
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """PATH_CHALLENGE."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Response:
+    """PATH_RESPONSE."""
+
+    data: bytes
+
+
+Frame = Padding | Ping | Ack | Settled | Credit | Blocked | Told | Skip | Block | BestEffort | BlockPart | Challenge | Response
 
 
 def encode(frame: Frame) -> bytes:
@@ -105,6 +130,12 @@ def encode(frame: Frame) -> bytes:
             return bytes([BLOCK]) + varints.write(number) + messages.encode(pieces)
         case BestEffort(pieces):
             return bytes([BEST_EFFORT]) + messages.encode(pieces)
+        case BlockPart(block, offset, total, piece):
+            return bytes([PART]) + b"".join(map(varints.write, (block, offset, total))) + piece
+        case Challenge(data):
+            return bytes([CHALLENGE]) + data
+        case Response(data):
+            return bytes([RESPONSE]) + data
     raise TypeError(frame)
 
 
@@ -174,6 +205,14 @@ def _decode_block(cursor: Cursor) -> Block:
     return block
 
 
+def _decode_part(cursor: Cursor) -> BlockPart:
+    block, offset, total = (varints.read(cursor) for _ in range(3))
+    piece = cursor.rest()
+    if not piece or len(piece) == total or offset + len(piece) > total:
+        raise Malformed("a part that is nothing, everything or beyond the end")
+    return BlockPart(block, offset, total, piece)
+
+
 _DECODERS = {
     PADDING: lambda _: Padding(),
     PING: lambda _: Ping(),
@@ -185,6 +224,9 @@ _DECODERS = {
     SKIP: _decode_skip,
     BLOCK: _decode_block,
     BEST_EFFORT: lambda cursor: BestEffort(messages.decode(cursor.rest(), best_effort=True)),
+    PART: _decode_part,
+    CHALLENGE: lambda cursor: Challenge(cursor.take(CHALLENGE_BYTES)),
+    RESPONSE: lambda cursor: Response(cursor.take(CHALLENGE_BYTES)),
 }
 
 

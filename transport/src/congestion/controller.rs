@@ -32,6 +32,14 @@ impl Controller {
         }
     }
 
+    /// The path's limit changed.
+    pub(crate) fn on_datagram_bytes_changed(&mut self, datagram_bytes: u64) {
+        match self {
+            Self::Cubic(cubic) => cubic.on_datagram_bytes_changed(datagram_bytes),
+            Self::Lan(lan) => lan.on_datagram_bytes_changed(datagram_bytes),
+        }
+    }
+
     /// Bytes that may be in flight.
     #[inline]
     pub(crate) fn window(&self) -> u64 {

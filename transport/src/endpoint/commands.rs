@@ -145,6 +145,12 @@ impl Endpoint {
         Some(session.path.stats())
     }
 
+    /// The longest datagram that the path to a peer is known to carry, bytes, while there is a session.
+    pub fn peer_datagram_bytes(&self, peer: PeerId) -> Option<u16> {
+        let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
+        Some(session.path.search.current())
+    }
+
     /// The name that a peer gave itself, while there is a session.
     pub fn peer_name(&self, peer: PeerId) -> Option<&str> {
         let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;

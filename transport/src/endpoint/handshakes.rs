@@ -105,7 +105,7 @@ impl Endpoint {
         };
         let taken = match header.kind {
             Kind::Hello => self.handle_hello(now, from, datagram),
-            Kind::Reply => self.handle_reply(now, from, &header, datagram),
+            Kind::Reply => self.handle_reply(now, &header, datagram),
             Kind::Cookie => self.handle_cookie(now, &header, datagram),
             Kind::Finish => self.handle_finish(now, from, &header, datagram, app),
         };
@@ -215,7 +215,6 @@ impl Endpoint {
     fn handle_reply(
         &mut self,
         now: Instant,
-        from: SocketAddr,
         header: &Header,
         datagram: &mut [u8],
     ) -> Result<(), Dropped> {
@@ -236,8 +235,10 @@ impl Endpoint {
         dialling.resend_at = now + dialling.pause;
         let mut finish = Vec::new();
         dialling.dial.finish(&mut finish);
-        self.handshakes.out.push_own((from, finish));
-        let association = Association::new(now, from, established, rtt);
+        // Not where the reply came from, which anybody may write: the dialled address has heard our hello.
+        let address = dialling.address;
+        self.handshakes.out.push_own((address, finish));
+        let association = Association::new(now, address, established, rtt);
         self.peers[peer_index as usize].add_association(&mut self.common, association);
         self.make_ready(peer_index);
         Ok(())

@@ -35,7 +35,7 @@ impl Endpoint {
             return false;
         };
         let Some((key, association)) = answer.stranger.as_deref_mut() else { return false };
-        let greeted = open_greeting(&mut self.common, association, now, from, header, datagram);
+        let greeted = open_greeting(&mut self.common, association, now, header, datagram);
         let is_taken = greeted.is_ok();
         let greeting = match greeted {
             Ok(greeted) => greeted.greeting,

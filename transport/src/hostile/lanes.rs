@@ -67,8 +67,12 @@ fn run(lanes: u8) -> Run {
             let session = siege.endpoint.parts(peer).0;
             let window_before = session.path.congestion.window();
             let before = session.path.bytes_in_flight;
-            // RFC 9002 section 7.5: a probe timeout is not held back by the window.
-            let probes: u64 = session.lanes.iter().map(|lane| u64::from(lane.probes)).sum();
+            // RFC 9002 section 7.5: a probe timeout is not held back by the window, nor is the PING beside it.
+            let probes: u64 = session
+                .lanes
+                .iter()
+                .map(|lane| u64::from(lane.probes) + u64::from(lane.ping_due))
+                .sum();
             run.probes += probes;
             let Some(transmit) = siege.endpoint.poll_transmit(siege.now, &mut out) else { break };
             let session = siege.endpoint.parts(peer).0;

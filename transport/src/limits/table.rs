@@ -99,7 +99,8 @@ use super::{
 
 table! {
     options {
-        datagram_bytes: "576 to 9,000", "messages go on in the next datagram", datagrams_sent;
+        datagram_bytes: "1,200 to 9,000", "no longer datagram is tried", size_probes_sent;
+        datagram_bytes_initial: "1,200 to datagram_bytes", "longer datagrams wait for a probe's answer", size_raised;
         message_bytes_max: "at most 64 Mi", "a longer message is not taken: too large", rejected_too_large;
         log_bytes_max: "at least 16 datagrams", "no message is taken until some are settled: full", rejected_full;
         queue_bytes_max: "any", "no message is taken until there is a session: full", rejected_full;

@@ -15,7 +15,7 @@ use crate::header::LaneHeader;
 use crate::lane::Receiving;
 use crate::room::Room;
 use crate::sent::control;
-use crate::session::{Session, Taken, write_close};
+use crate::session::{Came, Session, Taken, write_close};
 use crate::space::OpenError;
 use crate::time::Instant;
 use crate::varint::Reader;
@@ -59,6 +59,7 @@ impl Peer {
         }
         let Common { entropy, shard, .. } = common;
         let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
+        let bytes = datagram.len();
         let payload = match space.open(header, datagram) {
             Ok(payload) => payload,
             Err(error) => {
@@ -78,6 +79,7 @@ impl Peer {
         };
         let taken = session.handle_payload(&mut rx, &mut self.flows, now, header, payload);
         let ack_delay = session.path.ack_delay();
+        let is_path_news = from != session.path.address || session.path.told.is_some();
         let (association, is_current) = session
             .association(header.association)
             .expect("frames change no association of the session");
@@ -85,21 +87,19 @@ impl Peer {
         let space = association.space(common.shard, header.sender_shard, || 1);
         match taken {
             Ok(taken) => {
-                space.on_received(now, header, taken.eliciting, ack_delay);
+                let is_newest = space.on_received(now, header, taken.eliciting, ack_delay);
                 if space.wants_window() {
                     association.grow_window(header.sender_shard);
                 }
-                if taken.chosen && session.peer_sends_on != header.association {
-                    session.on_peer_moved(common, now, header.association);
+                if is_path_news {
+                    let moved = session.on_path_news(common, now, Came { from, bytes, is_newest });
+                    self.address = moved.or(self.address);
                 }
-                // Under other keys the peer speaks without hearing us.
-                if is_current {
-                    self.on_heard(common, now);
-                }
-                self.on_taken(common, now, header.association, taken)
+                self.on_taken(common, now, (header.association, is_current), taken)
             }
             Err(fault) => {
                 space.on_declined(header);
+                session.path.told = None;
                 self.on_fault(common, fault)
             }
         }
@@ -111,9 +111,19 @@ impl Peer {
         &mut self,
         common: &mut Common,
         now: Instant,
-        association: u32,
+        (association, is_current): (u32, bool),
         taken: Taken,
     ) -> Received {
+        if taken.chosen
+            && let Some(session) = &mut self.session
+            && session.peer_sends_on != association
+        {
+            session.on_peer_moved(common, now, association);
+        }
+        // Under other keys the peer speaks without hearing us.
+        if is_current {
+            self.on_heard(common, now);
+        }
         self.on_answered(common, association);
         if taken.progress {
             self.on_progress(common);
@@ -220,7 +230,7 @@ impl Peer {
             return Received::Dropped;
         };
         let association = &mut waiting[found];
-        let greeted = match open_greeting(common, association, now, from, header, datagram) {
+        let greeted = match open_greeting(common, association, now, header, datagram) {
             Ok(greeted) => greeted,
             Err(None) => return Received::Dropped,
             Err(Some(reason)) => {
@@ -336,8 +346,8 @@ impl Peer {
             });
         }
         self.sessions += 1;
-        let session =
-            Session::new(self.sessions, greeting, association, self.local < self.key, common);
+        let is_smaller = self.local < self.key;
+        let session = Session::new(now, self.sessions, greeting, association, is_smaller, common);
         self.session = Some(Box::new(session));
         self.room = Room::new(&common.limits);
         self.wanted_since = None;
@@ -368,7 +378,6 @@ pub(crate) fn open_greeting(
     common: &mut Common,
     association: &mut Association,
     now: Instant,
-    from: SocketAddr,
     header: &LaneHeader,
     datagram: &mut [u8],
 ) -> Result<Greeted, Option<&'static str>> {
@@ -400,7 +409,6 @@ pub(crate) fn open_greeting(
     if greeted.acknowledged {
         association.on_greeting_acknowledged();
     }
-    association.address = from;
     Ok(greeted)
 }
 

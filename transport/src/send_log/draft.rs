@@ -127,6 +127,11 @@ impl Block {
         wire_bytes(number, self.origin, self.payload.len(), self.full_bytes)
     }
 
+    /// Bytes that [`Block::write_content`] appends.
+    pub(super) fn content_bytes(&self, number: u64) -> usize {
+        wire_bytes(number, self.origin, self.payload.len(), 0) - 1 - varint::size(number)
+    }
+
     /// Appends padding up to a full length, the frame's type, the number and the content.
     #[inline]
     pub(super) fn write(&self, number: u64, out: &mut Vec<u8>) {
@@ -148,14 +153,11 @@ impl Block {
     }
 }
 
-/// Length in a datagram of a block with this number.
+/// Length in a datagram of a block with this number. One filled under a higher limit of the path may be longer than full.
 #[inline]
 pub(super) fn wire_bytes(number: u64, origin: u64, content: usize, full_bytes: u16) -> usize {
-    if full_bytes > 0 {
-        return usize::from(full_bytes);
-    }
     let part = if origin == NO_ORIGIN { 0 } else { 1 + varint::size(number - origin) };
-    1 + varint::size(number) + part + content
+    (1 + varint::size(number) + part + content).max(full_bytes.into())
 }
 
 /// Bytes to leave free in a block for what is written in front of its content when it is numbered, `next` or later.
@@ -219,7 +221,7 @@ impl Class {
 pub(super) fn release(
     payload: &mut Payload,
     held_bytes: &mut usize,
-    block_bytes: usize,
+    slot_bytes: usize,
     pool: &mut SlotPool,
 ) -> bool {
     match std::mem::replace(payload, Payload::Released) {
@@ -227,6 +229,6 @@ pub(super) fn release(
         Payload::Slot(slot) => pool.give(slot),
         Payload::Slice { .. } => {}
     }
-    *held_bytes -= block_bytes;
+    *held_bytes -= slot_bytes;
     true
 }

@@ -77,7 +77,7 @@ impl SendLog {
     /// Cuts one more block from a large body; `false` when there is none or no room for it.
     pub(super) fn cut_large(&mut self, class: usize, pool: &mut SlotPool) -> bool {
         // A quarter of the log stays for short messages, so that a large body never starves them.
-        if self.held_bytes + 2 * self.block_bytes > self.bytes_max - self.bytes_max / 4 {
+        if self.held_bytes + 2 * self.slot_bytes > self.bytes_max - self.bytes_max / 4 {
             return false;
         }
         while let Some(mut large) = self.classes[class].large.pop_front() {
@@ -173,7 +173,7 @@ impl SendLog {
         let body = large.body.slice(large.cut..large.cut + taken);
         large.cut += taken;
         let is_last = taken == left;
-        self.held_bytes += self.block_bytes;
+        self.held_bytes += self.slot_bytes;
         let waiters = if is_last { large.waiter.map(|waiter| (0, waiter)) } else { None };
         self.classes[class].drafts.push_front(Draft {
             payload: Payload::Slice { head, head_bytes: head_bytes as u8, body },
@@ -211,7 +211,7 @@ impl SendLog {
 
     /// Writes the first part of a body with terms of its own into a block of its own.
     fn cut_first_alone(&mut self, class: usize, large: &mut Large, pool: &mut SlotPool) {
-        self.held_bytes += self.block_bytes;
+        self.held_bytes += self.slot_bytes;
         let mut bytes = pool.take();
         large.write_first(
             &mut bytes,

@@ -32,7 +32,7 @@ impl SendLog {
         }
         let index = (number - self.base) as usize;
         if let Some(block) = self.blocks.get_mut(index)
-            && release(&mut block.payload, &mut self.held_bytes, self.block_bytes, pool)
+            && release(&mut block.payload, &mut self.held_bytes, self.slot_bytes, pool)
         {
             block.names.drain(..).for_each(&mut bound);
             if block.group != 0 {
@@ -110,8 +110,7 @@ impl SendLog {
             let number = self.base;
             self.base += 1;
             ends += u64::from(block.ends);
-            let was_held =
-                release(&mut block.payload, &mut self.held_bytes, self.block_bytes, pool);
+            let was_held = release(&mut block.payload, &mut self.held_bytes, self.slot_bytes, pool);
             if was_held {
                 block.names.drain(..).for_each(&mut bound);
             }
@@ -174,10 +173,10 @@ impl SendLog {
         let payloads = self.blocks.drain(..).map(|block| block.payload);
         let drafts = self.classes.iter_mut().flat_map(|class: &mut Class| class.drafts.drain(..));
         for mut payload in payloads.chain(drafts.map(|draft| draft.payload)) {
-            release(&mut payload, &mut self.held_bytes, self.block_bytes, pool);
+            release(&mut payload, &mut self.held_bytes, self.slot_bytes, pool);
         }
         let pending = self.pending;
-        *self = Self::new(self.block_bytes, self.bytes_max);
+        *self = Self::new(self.slot_bytes, self.bytes_max);
         pending
     }
 }

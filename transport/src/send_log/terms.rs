@@ -126,7 +126,7 @@ impl SendLog {
 
     /// Begins a block for messages with these terms.
     fn open_shared(&mut self, pool: &mut SlotPool, class: usize, terms: Terms) {
-        self.held_bytes += self.block_bytes;
+        self.held_bytes += self.slot_bytes;
         let mut group = Group::new(terms, class);
         (group.drafts, group.is_cut) = (1, true);
         let group = self.add_group(group);
@@ -281,7 +281,7 @@ impl SendLog {
         for number in numbers.iter().flat_map(|&(first, count)| first..first + count) {
             let Some(index) = number.checked_sub(self.base) else { continue };
             let Some(block) = self.blocks.get_mut(index as usize) else { continue };
-            if !release(&mut block.payload, &mut self.held_bytes, self.block_bytes, pool) {
+            if !release(&mut block.payload, &mut self.held_bytes, self.slot_bytes, pool) {
                 continue;
             }
             match missing.last_mut() {
@@ -318,13 +318,13 @@ impl SendLog {
             self.large_bytes -= large.body.len();
             self.ended.waiters.extend(large.waiter);
         }
-        let (held_bytes, block_bytes, ended) =
-            (&mut self.held_bytes, self.block_bytes, &mut self.ended);
+        let (held_bytes, slot_bytes, ended) =
+            (&mut self.held_bytes, self.slot_bytes, &mut self.ended);
         state.drafts.retain_mut(|draft| {
             if draft.group != id {
                 return true;
             }
-            release(&mut draft.payload, held_bytes, block_bytes, pool);
+            release(&mut draft.payload, held_bytes, slot_bytes, pool);
             ended.waiters.extend(draft.waiters.drain(..).map(|(_, waiter)| waiter));
             false
         });

@@ -8,10 +8,12 @@ use crate::endpoint::Application;
 use crate::flows::OutFlow;
 use crate::frame::{self, Close, Credit, Record};
 use crate::header::LaneHeader;
-use crate::lane::Receiving;
-use crate::limits::ACK_RANGES_MAX;
+use crate::lane::{Lane, Receiving};
+use crate::limits::{ACK_RANGES_MAX, DATAGRAM_BYTES_FLOOR};
+use crate::path::CHALLENGE_BYTES;
 use crate::ranges::Ack;
-use crate::sent::{NO_BLOCK, control};
+use crate::sent::{Cargo, NO_BLOCK, SentPacket, control};
+use crate::slots::SlotPool;
 use crate::time::Instant;
 use crate::varint::Reader;
 use crate::work;
@@ -95,12 +97,6 @@ impl Session {
                     let (alias, wanted) = frame::read_blocked(&mut reader).ok_or(MALFORMED)?;
                     self.lanes[lane].handle_blocked(alias, wanted)?;
                 }
-                frame::SKIP => {
-                    taken.eliciting = true;
-                    let mut runs = Vec::new();
-                    let skip = frame::read_skip(&mut reader, &mut runs).ok_or(MALFORMED)?;
-                    self.lanes[lane].handle_skip(rx, skip, &runs)?;
-                }
                 frame::RECORD => match Record::read(&mut reader).map_err(Fault::Violation)? {
                     Record::Greeting(_) => taken.eliciting = true,
                     Record::Close(close) => taken.close = Some(close),
@@ -110,10 +106,34 @@ impl Session {
                     }
                     Record::Skipped => {}
                 },
-                _ => return Err(Fault::Violation("unknown frame type")),
+                _ => {
+                    taken.eliciting = true;
+                    self.handle_rare_frame(rx, lane, kind, &mut reader)?;
+                }
             }
         }
         Ok(taken)
+    }
+
+    /// Takes a frame that few datagrams carry.
+    #[cold]
+    fn handle_rare_frame<A: Application>(
+        &mut self,
+        rx: &mut Receiving<'_, A>,
+        lane: usize,
+        kind: u8,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Fault> {
+        match kind {
+            frame::SKIP => {
+                let mut runs = Vec::new();
+                let skip = frame::read_skip(reader, &mut runs).ok_or(MALFORMED)?;
+                self.lanes[lane].handle_skip(rx, skip, &runs)
+            }
+            frame::PART => self.lanes[lane].handle_part(rx, reader),
+            frame::PATH_CHALLENGE | frame::PATH_RESPONSE => self.handle_path_frame(kind, reader),
+            _ => Err(Fault::Violation("unknown frame type")),
+        }
     }
 
     fn handle_ack<A>(
@@ -135,26 +155,28 @@ impl Session {
             let Some(other) = other else { return Ok(()) };
             other
         };
-        let mut greeted = false;
         let found = association.spaces.iter().position(|s| s.remote_shard == header.sender_shard);
         let Some(found) = found else { return Err(LIE) };
         let (lane, pool) = (&mut lanes[lane], &mut rx.common.pool);
         let space = &mut association.spaces[found];
         let in_flight = space.sent.bytes_in_flight();
         let limited_by_window = path.bytes_in_flight * 2 > path.congestion.window();
-        let (mut told_refusals, mut told_skips) = (false, false);
+        let (mut greeted, mut told_refusals, mut told_skips) = (false, false, false);
+        let (mut long, mut size_probe) = (Instant::default(), None);
         let summary = space
             .sent
             .on_ack(now, &path.rtt, ack, |packet| {
-                if packet.block != NO_BLOCK {
-                    lane.log.on_acked(packet.block, pool, |alias| bound(flows, alias));
+                if packet.bytes > DATAGRAM_BYTES_FLOOR {
+                    long = long.max(packet.time);
                 }
+                size_probe = size_probe.or(on_cargo_acked(lane, pool, flows, packet));
                 greeted |= packet.control & control::GREETING != 0;
                 told_refusals |= packet.control & control::REFUSALS != 0;
                 told_skips |= packet.control & control::SKIP != 0;
             })
             .map_err(|_| LIE)?;
         path.bytes_in_flight -= in_flight - space.sent.bytes_in_flight();
+        path.search.on_long_arrived(long);
         if told_refusals && is_current {
             lane.on_refusals_acknowledged(rx.room, ack);
         }
@@ -164,16 +186,16 @@ impl Session {
         if greeted {
             association.on_greeting_acknowledged();
         }
-        if let Some(sent) = summary.rtt_from {
-            path.on_rtt_sample(now, sent, ack.delay_us);
-        }
         rx.common.counters.packets_lost_spuriously += summary.spurious;
-        if let Some(newest) = summary.newest {
-            path.congestion.on_acked(now, newest, summary.bytes, &path.rtt, !limited_by_window);
+        path.on_acked(now, &summary, ack.delay_us, limited_by_window);
+        if summary.newest.is_some() {
             self.probe_count = 0;
         }
         if summary.spurious > 0 {
             self.on_spurious_loss();
+        }
+        if let Some(bytes) = size_probe {
+            self.on_size_probe_acked(rx.common, now, bytes);
         }
         self.detect_losses(rx.common, now, header.association, found);
         if greeted {
@@ -245,19 +267,23 @@ impl Session {
         else {
             return;
         };
-        let (before, pool) = (space.sent.bytes_in_flight(), &mut common.pool);
-        let (mut lost, mut controls) = (0, 0);
+        let before = space.sent.bytes_in_flight();
+        let (mut lost, mut controls, mut fell, search) = (0, 0, false, &mut path.search);
+        let Common { counters, pool, .. } = common;
         let losses = space.sent.detect_losses(now, &path.rtt, |packet| {
             lost += 1;
             controls |= packet.control;
-            if packet.block != NO_BLOCK {
-                lane.log.on_lost(packet.block, pool);
+            if let Some(bytes) = lane.on_lost(packet, pool) {
+                counters.size_probes_lost += 1;
+                search.on_probe_lost(now, bytes);
             }
+            fell |= search.on_lost(now, packet.time, packet.bytes);
         });
         if lost == 0 {
             return;
         }
-        common.counters.packets_lost += lost;
+        counters.packets_lost += lost;
+        counters.size_fell += u64::from(fell);
         path.bytes_in_flight -= before - space.sent.bytes_in_flight();
         path.on_lost(now, &losses);
         lane.refusals_due |= controls & control::REFUSALS != 0;
@@ -269,6 +295,9 @@ impl Session {
         }
         if controls & control::BLOCKED != 0 {
             self.blocked.tell_all();
+        }
+        if fell {
+            self.on_size_changed();
         }
     }
 
@@ -283,6 +312,20 @@ impl Session {
             self.path.congestion.on_spurious_loss();
         }
     }
+
+    /// Notes a challenge or an answer; what follows depends on where the datagram came from.
+    #[cold]
+    fn handle_path_frame(&mut self, kind: u8, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        let bytes = reader.bytes(CHALLENGE_BYTES).and_then(|bytes| bytes.try_into().ok());
+        let data = Some(bytes.ok_or(MALFORMED)?);
+        let told = self.path.told.get_or_insert_default();
+        if kind == frame::PATH_CHALLENGE {
+            told.challenge = data;
+        } else {
+            told.response = data;
+        }
+        Ok(())
+    }
 }
 
 /// Reads an acknowledgement. What one datagram can make us walk through is bounded.
@@ -296,6 +339,26 @@ fn read_ack<'a>(reader: &mut Reader<'a>, acknowledges: &mut bool) -> Result<Ack<
         return Err(Fault::Violation("an acknowledgement of too many ranges"));
     }
     Ok(ack)
+}
+
+/// What a datagram carried has arrived. Returns the length that a size probe had.
+#[inline]
+fn on_cargo_acked(
+    lane: &mut Lane,
+    pool: &mut SlotPool,
+    flows: &mut [OutFlow],
+    packet: &SentPacket,
+) -> Option<u16> {
+    match packet.cargo {
+        Cargo::Whole if packet.block == NO_BLOCK => {}
+        Cargo::Whole => lane.log.on_acked(packet.block, pool, |alias| bound(flows, alias)),
+        Cargo::Part(index) => {
+            let part = (packet.block, index);
+            lane.log.on_part_acked(part, pool, |alias| bound(flows, alias));
+        }
+        Cargo::SizeProbe => return Some(packet.block as u16),
+    }
+    None
 }
 
 fn bound(flows: &mut [OutFlow], alias: u32) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::Session;
 use crate::association::Association;
 use crate::common::Common;
-use crate::limits::{ACK_DELAY_MAX, ASSOCIATIONS_KEPT_MAX, Limits, PROBE_INTERVAL_MAX};
-use crate::sent::{NO_BLOCK, SentPackets, control};
+use crate::limits::{ASSOCIATIONS_KEPT_MAX, Limits, PROBE_INTERVAL_MAX};
+use crate::sent::control;
 use crate::time::Instant;
 
 /// Two handshakes that finished within this time of each other were dialled at once; both sides then send on the one begun
@@ -61,15 +61,18 @@ impl Session {
         let is_worn = current.is_worn(now, common.limits.packets_per_key);
         let overlaps = gap < OVERLAP && !is_worn && current_leads != other_leads;
         if if overlaps { other_leads } else { is_newer } {
-            self.send_on(common, found);
+            self.send_on(common, now, found);
         }
         self.changed_at = now;
     }
 
     /// Sends on other keys of the session from here on.
-    fn send_on(&mut self, common: &mut Common, index: usize) {
-        self.path.address = self.previous[index].address;
+    fn send_on(&mut self, common: &mut Common, now: Instant, index: usize) {
         std::mem::swap(&mut self.current, &mut self.previous[index]);
+        let (address, rtt) = (self.current.address, self.current.rtt);
+        if self.path.address != address {
+            self.on_address_proven(common, now, address, rtt);
+        }
         self.on_new_keys(common);
     }
 
@@ -110,22 +113,17 @@ impl Session {
         common.erase(old.local_index());
     }
 
-    /// One probe timeout, without back-off.
-    fn probe_timeout(&self) -> Duration {
-        SentPackets::probe_delay(&self.path.rtt, ACK_DELAY_MAX)
-    }
-
     /// When nothing more can prove what became of packets under old keys: they go out again under the new ones.
     fn flight_ends_at(&self, old: &Association) -> Option<Instant> {
         if old.bytes_in_flight() == 0 {
             return None;
         }
-        old.last_sent().map(|last| last + self.probe_timeout())
+        old.last_sent().map(|last| last + self.path.probe_timeout())
     }
 
     /// When old keys may be erased, or the peer is to be asked first; `None` when it was asked and sends on them.
     fn erased_at(&self, old: &Association, limits: &Limits) -> Option<Instant> {
-        let quiet = QUIET_PROBE_TIMEOUTS * self.probe_timeout();
+        let quiet = QUIET_PROBE_TIMEOUTS * self.path.probe_timeout();
         if old.local_index() == self.peer_sends_on && self.asked_at > self.changed_at {
             let at = self.asked_at + quiet;
             return self.is_to_follow(old, at, limits).then_some(at);
@@ -174,7 +172,7 @@ impl Session {
             if self.erased_at(old, &common.limits).is_some_and(|at| at <= now) {
                 let is_left = old.local_index() != self.peer_sends_on;
                 if !is_left && self.asked_at > self.changed_at {
-                    self.send_on(common, index);
+                    self.send_on(common, now, index);
                     self.changed_at = now;
                     continue;
                 }
@@ -205,8 +203,8 @@ impl Session {
             let Some(lane) = lane else { continue };
             space.sent.give_up(|packet| {
                 controls |= packet.control;
-                if packet.block != NO_BLOCK {
-                    lane.log.on_lost(packet.block, &mut common.pool);
+                if lane.on_lost(packet, &mut common.pool).is_some() {
+                    path.search.forget_probe();
                 }
             });
             if controls & control::CREDIT != 0 {

@@ -6,7 +6,7 @@ use super::Session;
 use crate::association::Association;
 use crate::common::Common;
 use crate::lane::Lane;
-use crate::limits::{ACK_DELAY_MAX, Limits, PROBE_INTERVAL_MAX};
+use crate::limits::{ACK_DELAY_MAX, DATAGRAM_BYTES_FLOOR, Limits, PROBE_INTERVAL_MAX};
 use crate::sent::SentPackets;
 use crate::space::PacketSpace;
 use crate::time::Instant;
@@ -39,6 +39,7 @@ impl Session {
         }
         if !self.current.is_used_up() {
             consider(self.blocked.again_at());
+            consider(self.path.next_timeout());
         }
         let waits = |lane: &Lane| lane.log.has_unsent() || !lane.best_effort.is_empty();
         if !self.current.is_used_up() && self.lanes.iter().any(waits) {
@@ -77,8 +78,15 @@ impl Session {
             self.blocked.tell_all();
         }
         if self.probe_at().is_some_and(|time| time <= now) {
-            self.on_probe_timeout(common);
+            common.counters.probe_timeouts += 1;
+            if self.path.bytes_in_flight > 0 {
+                self.probe_count += 1;
+            } else {
+                self.settle_probes += 1;
+            }
+            self.probe_lanes();
         }
+        self.expire_prospect(common, now);
     }
 
     /// Gives up messages past their deadline.
@@ -91,18 +99,16 @@ impl Session {
         }
     }
 
-    fn on_probe_timeout(&mut self, common: &mut Common) {
-        common.counters.probe_timeouts += 1;
-        if self.path.bytes_in_flight > 0 {
-            self.probe_count += 1;
-        } else {
-            self.settle_probes += 1;
-        }
+    /// Lets every lane that waits for the peer's word ask for it. Beside what is sent again goes a short datagram: where long
+    /// ones no longer pass it still does, and shows that they were lost.
+    pub(super) fn probe_lanes(&mut self) {
+        let is_long = self.path.search.current() > DATAGRAM_BYTES_FLOOR;
         for lane in &mut self.lanes {
             if lane.log.pending() == 0 && self.path.bytes_in_flight == 0 {
                 continue;
             }
             lane.probes = 2;
+            lane.ping_due = is_long;
             lane.log.probe();
         }
     }

@@ -12,7 +12,7 @@ use crate::header::LaneHeader;
 use crate::lane::Lane;
 use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
 use crate::send_log::Pick;
-use crate::sent::{NO_BLOCK, control};
+use crate::sent::{Cargo, NO_BLOCK, control};
 use crate::space::PacketSpace;
 use crate::time::Instant;
 
@@ -24,6 +24,7 @@ const CONTROL_ROOM_MIN: usize = 48;
 enum Next {
     Block(Pick, usize),
     BestEffort(usize),
+    Part(u64, u8, usize),
 }
 
 /// What control frames were written.
@@ -62,7 +63,7 @@ impl Session {
         index: usize,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
-        let full = usize::from(common.limits.datagram_bytes);
+        let full = self.path.datagram_bytes as usize;
         let mut budget = self.path.budget(now) as usize;
         let (mut segment, mut count, mut last) = (0, 0, 0);
         while count < GSO_SEGMENTS_MAX && out.len() + full <= UDP_PAYLOAD_BYTES_MAX {
@@ -70,10 +71,11 @@ impl Session {
             if budget < full && lane.probes == 0 {
                 break;
             }
-            let Some(next) = next_of(lane, common) else {
+            let Some(next) = next_of(lane, common, full - HEADER_BYTES - TAG_BYTES) else {
                 break;
             };
-            let (Next::Block(_, content) | Next::BestEffort(content)) = next;
+            let (Next::Block(_, content) | Next::BestEffort(content) | Next::Part(_, _, content)) =
+                next;
             let bytes = HEADER_BYTES + content + TAG_BYTES;
             if count > 0 && bytes > segment {
                 break;
@@ -133,15 +135,20 @@ impl Session {
         if room >= CONTROL_ROOM_MIN {
             controls = write_controls(lane, space, flows, blocked, now, room, packet_number, out);
         }
-        let block = match next {
+        let (block, cargo) = match next {
             Next::Block(pick, _) => {
                 let (number, is_again) = lane.log.write(pick, out);
                 counters.blocks_resent += u64::from(is_again);
-                number
+                (number, Cargo::Whole)
             }
             Next::BestEffort(_) => {
                 counters.best_effort_sent += u64::from(lane.best_effort.write(pool, out));
-                NO_BLOCK
+                (NO_BLOCK, Cargo::Whole)
+            }
+            Next::Part(number, index, _) => {
+                counters.parts_sent += 1;
+                lane.log.write_part(number, index, out);
+                (number, Cargo::Part(index))
             }
         };
         let is_probe = lane.probes > 0;
@@ -160,7 +167,7 @@ impl Session {
         };
         space.seal(&header, out, start);
         let bytes = out.len() - start;
-        space.sent.on_sent(now, bytes, block, controls.bits);
+        space.sent.on_sent_cargo(now, bytes, block, controls.bits, cargo);
         path.on_sent(bytes as u64);
         Some(bytes)
     }
@@ -184,6 +191,7 @@ impl Session {
             || !lane.grants_due.is_empty()
             || blocked.is_due()
             || lane.probes > 0
+            || lane.ping_due
             || lane.settled_due
             || lane.log.has_skips_due()
             || lane.has_refusals_to_tell();
@@ -196,8 +204,9 @@ impl Session {
         let room = allowed - HEADER_BYTES - TAG_BYTES - 1;
         let mut controls =
             write_controls(lane, space, flows, blocked, now, room, packet_number, out);
-        if lane.probes > 0 {
+        if lane.probes > 0 || lane.ping_due {
             lane.probes = 0;
+            lane.ping_due = false;
             out.push(frame::PING);
             controls.eliciting = true;
             controls.any = true;
@@ -227,15 +236,29 @@ impl Session {
     }
 }
 
-/// The next thing to send on a lane: blocks and best effort take turns.
+/// The next thing to send on a lane, at most `content_max` bytes long: blocks and best effort take turns.
 #[inline]
-fn next_of(lane: &mut Lane, common: &mut Common) -> Option<Next> {
-    if !lane.best_effort.is_empty()
+fn next_of(lane: &mut Lane, common: &mut Common, content_max: usize) -> Option<Next> {
+    while !lane.best_effort.is_empty()
         && let Some(bytes) = lane.best_effort.peek()
     {
-        return Some(Next::BestEffort(bytes));
+        if bytes <= content_max {
+            return Some(Next::BestEffort(bytes));
+        }
+        let dropped = lane.best_effort.drop_next(&mut common.pool);
+        common.counters.best_effort_dropped_local += u64::from(dropped);
+    }
+    if lane.log.has_parts_due()
+        && let Some((number, index, bytes)) = lane.log.peek_part()
+    {
+        return Some(Next::Part(number, index, bytes));
     }
     let (pick, bytes) = lane.log.peek(&mut common.pool)?;
+    if bytes > content_max {
+        common.counters.blocks_resent += u64::from(lane.log.cut_block(pick));
+        let (number, index, bytes) = lane.log.peek_part()?;
+        return Some(Next::Part(number, index, bytes));
+    }
     Some(Next::Block(pick, bytes))
 }
 
