@@ -1,14 +1,19 @@
 //! What a node sent to addresses that have not proven that they receive, and what it had from them.
 //!
 //! Owns one account per address, for one start of a node. An address is proven once a handshake with
-//! it finished; until then, what is sent to it in answer must never exceed what came from it. A hello
-//! answers nothing: the address it goes to was given by the node's own application.
+//! it finished, or a challenge was answered from there; until then, what is sent to it in answer must never exceed what came
+//! from it, or three times that within a session. A hello answers nothing: the address it goes to was given by the node's own application.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Byte 0 of a HELLO.
 const HELLO: u8 = 0x01;
+
+/// Byte 0 of a lane's datagram, without the key phase.
+const LANE: u8 = 0x40;
+/// Bytes to an unproven address within a session for each that came from there (RFC 9000 section 8.1).
+const AMPLIFICATION_MAX: u64 = 3;
 
 /// The accounts of one start.
 #[derive(Default, Debug)]
@@ -38,14 +43,15 @@ impl Addresses {
     ///
     /// # Errors
     ///
-    /// More went to an unproven address than came from it.
+    /// More went to an unproven address than what came from it allows.
     pub fn sent(&mut self, to: SocketAddr, datagram: &[u8]) -> Result<(), String> {
         let account = self.accounts.entry(to).or_default();
         if account.is_proven || datagram.first() == Some(&HELLO) {
             return Ok(());
         }
         account.sent += datagram.len() as u64;
-        if account.sent <= account.received {
+        let is_lane = datagram.first().is_some_and(|kind| kind & !1 == LANE);
+        if account.sent <= account.received * if is_lane { AMPLIFICATION_MAX } else { 1 } {
             return Ok(());
         }
         let Account { sent, received, .. } = account;
@@ -73,8 +79,10 @@ mod tests {
         addresses.received(address, 100);
         assert!(addresses.sent(address, &[0x02; 99]).is_ok());
         assert!(addresses.sent(address, &[0x02]).is_err());
+        assert!(addresses.sent(address, &[LANE; 199]).is_ok());
+        assert!(addresses.sent(address, &[LANE; 1]).is_err());
         addresses.proven(address);
         assert!(addresses.sent(address, &[0x02; 9_000]).is_ok());
-        assert_eq!(addresses.account(address), (100, 101));
+        assert_eq!(addresses.account(address), (100, 301));
     }
 }

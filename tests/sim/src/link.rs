@@ -39,6 +39,9 @@ pub struct LinkConfig {
     pub queue_bytes_max: Option<u64>,
     /// Longer datagrams are dropped, as by a router that says nothing.
     pub datagram_bytes_max: usize,
+    /// Datagrams that somebody beside the path copies and sends on from an address of their own, half of them so fast that
+    /// the copy comes first.
+    pub spoof: Millionths,
     /// Times, since the world began, in which nothing passes.
     pub partitions: Vec<(Duration, Duration)>,
 }
@@ -58,6 +61,7 @@ impl Default for LinkConfig {
             rate: None,
             queue_bytes_max: None,
             datagram_bytes_max: 65_507,
+            spoof: 0,
             partitions: Vec::new(),
         }
     }
@@ -80,6 +84,8 @@ pub struct LinkCounters {
     pub duplicated: u64,
     /// Arrived with a flipped bit.
     pub corrupted: u64,
+    /// Arrived from elsewhere as well.
+    pub spoofed: u64,
     /// Arrived without its end.
     pub truncated: u64,
 }
@@ -91,6 +97,8 @@ pub struct Fate {
     pub arrival: Option<Instant>,
     /// The arrival of its copy. The copy is never the damaged one.
     pub copy: Option<Instant>,
+    /// The arrival of a copy from somebody else's address.
+    pub spoofed: Option<Instant>,
     /// The bit that flips, counted from the first byte's lowest.
     pub flipped_bit: Option<usize>,
     /// How many bytes are left of it; none when that is all of them. The copy is never cut.
@@ -155,6 +163,12 @@ impl Link {
             self.counters.duplicated += 1;
             let later = up_to(self.config.copy_delay, chance);
             fate.copy = Some(self.arrival(left, chance) + later);
+        }
+        if let Some(arrival) = fate.arrival.filter(|_| happens(self.config.spoof, chance)) {
+            self.counters.spoofed += 1;
+            let apart = Duration::from_micros(1 + chance.below(50));
+            let is_first = chance.below(2) == 0;
+            fate.spoofed = Some(if is_first { arrival - apart } else { arrival + apart });
         }
         if happens(self.config.corrupt, chance) && bytes > 0 {
             self.counters.corrupted += 1;
@@ -285,6 +299,15 @@ mod tests {
             count(|fate| fate.flipped_bit.is_some_and(|bit| bit < 8_000)),
             counters.corrupted
         );
+    }
+
+    #[test]
+    fn copies_from_elsewhere_come_just_before_or_after() {
+        let (fates, counters) = fates(LinkConfig { spoof: 100_000, ..LinkConfig::default() });
+        assert!(near(counters.spoofed, 100_000), "{counters:?}");
+        let first =
+            fates.iter().filter(|fate| fate.spoofed.is_some() && fate.spoofed < fate.arrival);
+        assert!(near(first.count() as u64, 50_000));
     }
 
     #[test]

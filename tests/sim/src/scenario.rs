@@ -19,6 +19,7 @@ pub use acceptance::acceptance;
 pub use chaos::chaos;
 pub use keys::{rekey, restart_noticed};
 pub use outages::{close, give_up, kill, partition, replay, restart, simultaneous_dial};
+pub use paths::{path_limit, rebinding};
 pub use presence::{black_hole, cable, churn, process};
 pub use services::services;
 pub use traffic::{clean, corruption, exactly_once, mesh, refusals};
@@ -27,6 +28,7 @@ mod acceptance;
 mod chaos;
 mod keys;
 mod outages;
+mod paths;
 mod presence;
 mod services;
 mod traffic;
@@ -52,6 +54,8 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("acceptance", acceptance),
     ("cable", cable),
     ("process", process),
+    ("path_limit", path_limit),
+    ("rebinding", rebinding),
     ("give_up", give_up),
     ("chaos", chaos),
     ("services", services),

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cubed_transport::{DownCause, EndCause, SendOptions, Service};
@@ -110,6 +111,13 @@ pub enum Action {
         node: NodeIndex,
         /// How far.
         by: Duration,
+    },
+    /// Give a node another source address, as a NAT does that forgot its mapping: what is sent to the old one is lost.
+    Move {
+        /// Who moves, without knowing.
+        node: NodeIndex,
+        /// Where to.
+        address: SocketAddr,
     },
     /// Change one direction of a path.
     SetLink {

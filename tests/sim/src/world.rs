@@ -35,6 +35,7 @@ enum Happening {
 }
 
 mod look;
+mod moves;
 mod settle;
 mod sums;
 mod tamper;
@@ -335,6 +336,10 @@ impl World {
                     start.endpoint.close();
                 }
                 self.settle(node)
+            }
+            Action::Move { node, address } => {
+                self.nodes[node].address = address;
+                Ok(())
             }
             Action::SetLink { from, to, config } => {
                 self.links

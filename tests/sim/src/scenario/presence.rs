@@ -32,6 +32,7 @@ const CUT: LinkConfig = LinkConfig {
     rate: None,
     queue_bytes_max: None,
     datagram_bytes_max: 0,
+    spoof: 0,
     partitions: Vec::new(),
 };
 

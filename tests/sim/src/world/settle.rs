@@ -21,6 +21,7 @@ impl World {
             return Ok(());
         }
         loop {
+            self.note_addresses(node)?;
             self.transmit(node)?;
             let worked = self.take_events(node)? | self.take_arrivals(node)?;
             if !worked {
@@ -87,6 +88,10 @@ impl World {
             super::tamper::apply(&mut self.rules, (from, to), datagram, &mut fate);
         }
         let address = self.nodes[from].address;
+        if let Some(at) = fate.spoofed {
+            let (from, datagram) = (Self::spoofer(), datagram.to_vec());
+            self.agenda.put(at, Happening::Arrival { from, to, datagram });
+        }
         let mut arrive = |at, datagram| {
             self.agenda.put(at, Happening::Arrival { from: address, to, datagram });
         };
