@@ -48,7 +48,8 @@ fn endpoint(seed: u8) -> Endpoint {
 fn split(counters: &Counters) -> (u64, Vec<(&'static str, u64)>) {
     let is_drop = |name: &str| name.starts_with("dropped_");
     let dropped = counters.iter().filter(|(name, _)| is_drop(name)).map(|(_, n)| n).sum();
-    let moved = ["datagrams_received", "bytes_received"];
+    // An index that nobody holds is answered by RESTARTED, which is shorter than what it answers.
+    let moved = ["datagrams_received", "bytes_received", "restarts_told"];
     let others = counters.iter().filter(|(name, _)| !is_drop(name) && !moved.contains(name));
     (dropped, others.collect())
 }

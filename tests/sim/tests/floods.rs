@@ -248,8 +248,15 @@ fn a_finish_proves_only_the_address_of_its_hello() {
     assert_eq!(world.take_strays(), []);
     let before = counters(&world);
     assert_eq!((before.dropped_finish_address, before.associations_established), (1, 0));
-    assert!(!ask(&mut world, address(1), &finish).is_empty(), "its greeting");
-    assert_eq!(counters(&world).associations_established, 1);
+    assert!(
+        ask(&mut world, address(1), &finish).is_empty(),
+        "a stranger is judged by its greeting first"
+    );
+    let after = counters(&world);
+    assert_eq!(
+        (after.dropped_finish_address, after.datagrams_taken),
+        (1, before.datagrams_taken + 1)
+    );
 }
 
 /// Whoever is not admitted is told so, in no more bytes than it sends, however short its FINISH gets.
