@@ -1,11 +1,12 @@
 //! Goal: no copy of a datagram that differs from it in one bit, is cut off or goes on, is taken: not one of any kind, either way.
 //!
 //! Each datagram of a conversation is first given in all its damaged forms, then as it was. The damaged forms may do nothing but
-//! grow one drop counter each; the true one must then still be taken.
+//! grow one drop counter each, and draw RESTARTED if they name an index that nobody holds; the true one must then still be taken.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cubed_transport::handshake::HEADER_BYTES;
 use cubed_transport::identity::Identity;
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::testing::Sink;
@@ -14,6 +15,8 @@ use cubed_transport::{Config, Counters, Endpoint, Limits, NodeMode, Service};
 
 /// Bytes appended at most.
 const APPENDED_MAX: usize = 64;
+/// Header and tag: no lane datagram is shorter.
+const LANE_BYTES_MIN: usize = 32;
 
 struct World {
     now: Instant,
@@ -21,6 +24,10 @@ struct World {
     /// Kinds given so far: first byte, receiver, half KiB.
     seen: Vec<(u8, usize, usize)>,
     mutations: u64,
+    /// Damaged forms that drew RESTARTED.
+    notices: u64,
+    /// Who said that it closes; it answers nobody.
+    closing: [bool; 2],
 }
 
 fn address(side: usize) -> SocketAddr {
@@ -38,7 +45,12 @@ fn endpoint(seed: u8) -> Endpoint {
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],
-        limits: Limits { half_open_max: 2, ..Limits::default() },
+        // No notice is held back for its rate, so that each that is due is seen.
+        limits: Limits {
+            half_open_max: 2,
+            restarts_told_per_second: 1_000_000,
+            ..Limits::default()
+        },
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
@@ -46,19 +58,22 @@ fn endpoint(seed: u8) -> Endpoint {
 
 /// What was dropped, and everything else that was counted.
 fn split(counters: &Counters) -> (u64, Vec<(&'static str, u64)>) {
-    let is_drop = |name: &str| name.starts_with("dropped_");
-    let dropped = counters.iter().filter(|(name, _)| is_drop(name)).map(|(_, n)| n).sum();
-    // An index that nobody holds is answered by RESTARTED, which is shorter than what it answers.
-    let moved = ["datagrams_received", "bytes_received", "restarts_told"];
-    let others = counters.iter().filter(|(name, _)| !is_drop(name) && !moved.contains(name));
-    (dropped, others.collect())
+    let (dropped, others): (Vec<_>, Vec<_>) =
+        counters.iter().partition(|(name, _)| name.starts_with("dropped_"));
+    (dropped.into_iter().map(|(_, n)| n).sum(), others)
+}
+
+/// RESTARTED, as docs/PROTOCOL.md has it: index, the two shards the other way round, the first half of the tag.
+fn restarted(datagram: &[u8]) -> Vec<u8> {
+    let tag = &datagram[datagram.len() - 16..][..8];
+    [&[5, datagram[6]], &datagram[2..6], &[datagram[1], 1], tag].concat()
 }
 
 impl World {
     fn new() -> Self {
         let ends = [1, 2].map(|seed| (endpoint(seed), Sink::default()));
         let now = Instant::from_nanos(1_000_000_000);
-        Self { now, ends, seen: Vec::new(), mutations: 0 }
+        Self { now, ends, seen: Vec::new(), mutations: 0, notices: 0, closing: [false; 2] }
     }
 
     fn sent_by(&mut self, side: usize) -> Vec<Vec<u8>> {
@@ -69,23 +84,30 @@ impl World {
         sent
     }
 
-    /// Gives a damaged copy; it must be dropped and change nothing.
+    /// Gives a damaged copy; it must be dropped and change nothing. Nothing answers it but the notice that nobody holds its index.
     fn give_damaged(&mut self, side: usize, damaged: &[u8], how: &str) {
         self.mutations += 1;
-        let before = self.ends[side].0.counters();
+        let mut before = self.ends[side].0.counters();
         let (timeout, tally) = (self.ends[side].0.poll_timeout(), self.ends[side].0.tally());
         let mut copy = damaged.to_vec();
         let (end, app) = &mut self.ends[side];
         end.handle_datagram(self.now, address(1 - side), &mut copy, app);
+        let after = end.counters();
+        let is_unknown = after.dropped_unknown_association > before.dropped_unknown_association;
+        let is_told = is_unknown && damaged.len() >= LANE_BYTES_MIN && !self.closing[side];
+        before.datagrams_received += 1;
+        before.bytes_received += damaged.len() as u64;
+        before.restarts_told += u64::from(is_told);
         let (dropped_before, counted_before) = split(&before);
-        let (dropped, counted) = split(&end.counters());
+        let (dropped, counted) = split(&after);
         assert_eq!(dropped, dropped_before + 1, "one drop is counted: {how}");
         assert_eq!(counted, counted_before, "nothing else happens: {how}");
         assert_eq!(end.poll_timeout(), timeout, "no timer moves: {how}");
         assert_eq!(end.tally(), tally, "{how}");
         assert!(end.poll_event().is_none(), "no event: {how}");
-        let answered: usize = self.sent_by(side).iter().map(Vec::len).sum();
-        assert!(answered <= damaged.len(), "{answered} bytes in answer: {how}");
+        let answer: Vec<_> = is_told.then(|| restarted(damaged)).into_iter().collect();
+        assert_eq!(self.sent_by(side), answer, "the answer: {how}");
+        self.notices += u64::from(is_told);
     }
 
     /// Gives a datagram in all its damaged forms, then as it is.
@@ -106,6 +128,11 @@ impl World {
             for length in 0..datagram.len() {
                 self.give_damaged(side, &datagram[..length], &format!("{name}, cut at {length}"));
             }
+            copy[2] ^= 1;
+            for length in HEADER_BYTES..datagram.len().min(2 * LANE_BYTES_MIN) {
+                self.give_damaged(side, &copy[..length], &format!("{name}, both, at {length}"));
+            }
+            copy[2] ^= 1;
             for more in 1..=APPENDED_MAX {
                 copy.push(more as u8);
                 self.give_damaged(side, &copy, &format!("{name}, {more} bytes more"));
@@ -172,6 +199,7 @@ fn damaged_datagrams_change_nothing() {
         world.run(Duration::from_millis(20));
     }
     world.ends[0].0.close();
+    world.closing[0] = true;
     world.run(Duration::from_millis(5));
 
     let kinds = [
@@ -186,5 +214,6 @@ fn damaged_datagrams_change_nothing() {
     ];
     assert!(kinds.iter().all(|kind| world.seen.contains(kind)), "{:?}", world.seen);
     assert!(world.mutations > 40_000, "{}", world.mutations);
+    assert!(world.notices >= 8 * 32, "each bit of the index: {}", world.notices);
     assert!(world.ends.iter().all(|(_, app)| app.messages > 0), "messages arrived both ways");
 }
