@@ -62,7 +62,8 @@
 //!   [`NodeStats`].
 //! - **Threads.** A [`Shard`] and what it hands out stay on its thread; a [`Node`] is used from anywhere.
 //!
-//! Needs Linux with `io_uring`. This version runs one shard per node.
+//! Needs Linux; runs best with `io_uring`, and by epoll where that is refused ([`Backend`]). This version runs one shard
+//! per node.
 
 /// The machine underneath, for load generators and tools that measure it by itself.
 pub use cubed_runtime as runtime;

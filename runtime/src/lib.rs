@@ -8,16 +8,16 @@
 //!
 //! ```
 //! use cubed_runtime::{
-//!     Clock, Driver, Executor, ExecutorOptions, GlommioExecutor, SendStatus, SocketOptions,
-//!     UdpSocket, UringDriver, UringOptions,
+//!     Clock, Driver, DriverKind, Executor, ExecutorOptions, SendStatus, SocketOptions,
+//!     SystemDriver, UdpSocket,
 //! };
 //!
 //! let options = ExecutorOptions { name: "shard-0".to_owned(), core: None };
-//! let shard = GlommioExecutor.launch(options, || async {
+//! let shard = Executor::Portable.launch(options, || async {
 //!     let open = || {
 //!         let address = "127.0.0.1:0".parse().expect("an address");
 //!         let socket = UdpSocket::bind(address, &SocketOptions::default()).expect("a free port");
-//!         UringDriver::new(socket, UringOptions::default()).expect("io_uring")
+//!         SystemDriver::open(DriverKind::Epoll, socket, None).expect("epoll")
 //!     };
 //!     let (mut alice, mut bob) = (open(), open());
 //!
@@ -31,7 +31,7 @@
 //!     bob.wait(Some(deadline), &mut |received| {
 //!         datagrams += received.bytes.chunks(received.segment_bytes).count();
 //!     })
-//!     .expect("a working ring");
+//!     .expect("a working driver");
 //!     assert!(datagrams > 0);
 //! })?;
 //! shard.join()?;
@@ -56,14 +56,19 @@ pub mod timers;
 
 pub mod executor;
 
+pub mod backend;
+
 pub use affinity::{AffinityError, cores, pin_current_thread};
+pub use backend::{Backend, Machine};
 pub use clock::Clock;
+pub use driver::epoll::EpollDriver;
 pub use driver::memory::{MemoryDriver, MemoryNetwork};
+pub use driver::system::{DriverError, DriverKind, SystemDriver};
 pub use driver::uring::{UringDriver, UringOptions};
 pub use driver::{Driver, DriverStats, DriverWaker, Received};
 pub use executor::{
-    Executor, ExecutorError, ExecutorOptions, ExecutorThread, GlommioExecutor, JoinHandle,
-    TaskError, polls, spawn_local, yield_now,
+    Executor, ExecutorError, ExecutorOptions, ExecutorThread, JoinHandle, TaskError, polls,
+    spawn_local, yield_now,
 };
 pub use ring_error::RingError;
 pub use socket::{

@@ -4,7 +4,7 @@
 use std::env;
 use std::process::Command;
 
-use cubed_runtime::{Executor, ExecutorOptions, GlommioExecutor};
+use cubed_runtime::{Executor, ExecutorOptions};
 
 /// Set in the child, which gives up its right to rings first.
 const CHILD: &str = "CUBED_TEST_REFUSED";
@@ -14,7 +14,7 @@ fn a_refused_ring_is_an_error_with_its_remedy() {
     if env::var_os(CHILD).is_some() {
         refuse_rings();
         let options = ExecutorOptions { name: "refused".to_owned(), core: None };
-        let launched = GlommioExecutor.launch(options, async || ());
+        let launched = Executor::Glommio.launch(options, async || ());
         println!("{}", launched.expect_err("no ring, no executor"));
         return;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cubed_router::address::check_label;
 use cubed_router::policy::Policy;
-use cubed_runtime::{SocketOptions, SpinPolicy};
+use cubed_runtime::{Backend, Executor, SocketOptions, SpinPolicy};
 use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::{ConfigError, CongestionProfile, Limits, NodeMode};
 
@@ -48,6 +48,8 @@ pub struct NodeBuilder {
     pub(crate) shards: usize,
     pub(crate) cores: Vec<usize>,
     pub(crate) spin: SpinPolicy,
+    pub(crate) backend: Backend,
+    pub(crate) executor: Option<Executor>,
     pub(crate) socket: SocketOptions,
     pub(crate) limits: Limits,
 }
@@ -68,6 +70,8 @@ impl Default for NodeBuilder {
             shards: 1,
             cores: Vec::new(),
             spin: SpinPolicy::default(),
+            backend: Backend::default(),
+            executor: None,
             socket: SocketOptions::default(),
             limits: Limits::default(),
         }
@@ -175,6 +179,20 @@ impl NodeBuilder {
     /// How an idle shard waits. Default: [`SpinPolicy::Adaptive`].
     pub fn spin(mut self, policy: SpinPolicy) -> Self {
         self.spin = policy;
+        self
+    }
+
+    /// How datagrams are moved. Default: [`Backend::Auto`], by `io_uring`, and by epoll where that is refused, with one
+    /// warning in the log that says why and how to allow it. [`crate::ShardStats::machine`] says what came of it.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// What runs the shards' tasks. Default: [`Executor::Glommio`] with `io_uring`, [`Executor::Portable`] with epoll.
+    /// Every combination works, as far as the machine lets glommio have its own rings.
+    pub fn executor(mut self, executor: Executor) -> Self {
+        self.executor = Some(executor);
         self
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use cubed_router::address::{AddressError, NameError};
-use cubed_runtime::{BindError, ExecutorError, RingError};
+use cubed_runtime::{BindError, DriverError, ExecutorError};
 use cubed_transport::{ConfigError, DialFailure, Refusal, SendError};
 
 use crate::keep_file::KeepFileError;
@@ -58,8 +58,8 @@ pub enum StartError {
     Panicked(String),
     /// Resource: the address cannot be listened on.
     Bind(BindError),
-    /// System: no `io_uring` for datagrams.
-    Ring(RingError),
+    /// System: no driver for datagrams: neither `io_uring` nor epoll, or not the one that was asked for.
+    Driver(DriverError),
     /// System: no thread, or no executor on it.
     Executor(ExecutorError),
     /// System: no random numbers.
@@ -91,7 +91,7 @@ impl fmt::Display for StartError {
             Self::Application(error) => write!(f, "the start function failed: {error}"),
             Self::Panicked(message) => write!(f, "the start function panicked: {message}"),
             Self::Bind(error) => error.fmt(f),
-            Self::Ring(error) => error.fmt(f),
+            Self::Driver(error) => error.fmt(f),
             Self::Executor(error) => error.fmt(f),
             Self::Randomness => f.write_str(
                 "the system gave no random numbers: check that getrandom(2) is allowed here",
@@ -107,7 +107,7 @@ impl Error for StartError {
             Self::Name(error) => Some(error),
             Self::Address { source, .. } => Some(source),
             Self::Bind(error) => Some(error),
-            Self::Ring(error) => Some(error),
+            Self::Driver(error) => Some(error),
             Self::Executor(error) => Some(error),
             Self::Keep(error) => Some(error),
             _ => None,

@@ -99,7 +99,10 @@ pub use bytes::Bytes;
 pub use cubed_router::address::{Address, FlowName};
 pub use cubed_router::keep::{Cause, Entry, Keep, KeepError, KeyState, Portrait, Trust};
 pub use cubed_router::policy::{FlowPattern, Policy, PolicyError, Verb};
-pub use cubed_runtime::{DriverStats, Sleep, SocketBuffers, SpinPolicy, TaskError};
+pub use cubed_runtime::{
+    Backend, DriverKind, DriverStats, Executor, Machine, Sleep, SocketBuffers, SpinPolicy,
+    TaskError,
+};
 pub use cubed_transport::identity::{
     Fingerprint, Identity, IdentityError, IdentityFileError, PublicKey, PublicKeyTextError,
 };

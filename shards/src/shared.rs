@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cubed_router::placement::owner_shard;
-use cubed_runtime::{Clock, DriverStats, SocketBuffers, Timers, is_too_long};
+use cubed_runtime::{Clock, DriverStats, Machine, SocketBuffers, Timers, is_too_long};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token, Transmit};
@@ -35,6 +35,7 @@ pub(crate) struct Facts {
     pub(crate) shards: u8,
     pub(crate) placement_salt: [u8; 32],
     pub(crate) message_bytes_max: u64,
+    pub(crate) machine: Machine,
     pub(crate) socket_buffers: SocketBuffers,
     /// Channels, and the names that the configuration gives to peers.
     pub(crate) directory: Directory,

@@ -12,8 +12,8 @@ use std::thread::{self, ThreadId};
 
 use cubed_router::policy::Policy;
 use cubed_runtime::{
-    Clock, Driver, DriverWaker, Executor, ExecutorError, ExecutorOptions, GlommioExecutor,
-    SpinPolicy, Spinner, TaskError, UdpSocket, UringDriver, UringOptions, spawn_local, yield_now,
+    Clock, Driver, DriverWaker, ExecutorError, ExecutorOptions, Machine, SpinPolicy, Spinner,
+    SystemDriver, TaskError, UdpSocket, spawn_local, yield_now,
 };
 use cubed_transport::handshake::Kind;
 use cubed_transport::identity::{Identity, PublicKey};
@@ -56,6 +56,7 @@ struct Seed {
     peers: Vec<(ChannelId, PublicKey, SocketAddr)>,
     directory: Directory,
     spin: SpinPolicy,
+    machine: Machine,
     socket: UdpSocket,
     /// Where hellos arrive, so that a flood of them takes no buffer from the rest.
     strangers: Option<UdpSocket>,
@@ -89,18 +90,18 @@ where
     });
     let peers = peers.collect::<Result<Vec<_>, StartError>>()?;
     let identity = builder.identity.ok_or(StartError::NoIdentity)?;
-    let default = (String::new(), builder.policy, builder.keep);
-    let (channels, policies) = split(builder.channels, default);
+    let (channels, policies) =
+        split(builder.channels, (String::new(), builder.policy, builder.keep));
     let entropy = SystemEntropy::new().map_err(|_| StartError::Randomness)?;
     let socket = UdpSocket::bind(address, &builder.socket)?;
     let strangers = socket_of_strangers(&socket);
     tell(&policies[0].1, &builder.limits, &socket);
     let trust = policies.into_iter().map(|(name, policy, keep)| channel_trust(&name, policy, keep));
     let trust = trust.collect::<Result<Vec<_>, _>>()?;
-    let public_key = identity.public_key();
     let local_addr = socket.local_addr();
     let (gate, inlet) = outside::channel();
     let fault = Fault::default();
+    let machine = builder.backend.choose(builder.executor);
     let seed = Seed {
         identity,
         name: builder.name,
@@ -113,6 +114,7 @@ where
         peers,
         directory: directory.clone(),
         spin: builder.spin,
+        machine,
         socket,
         strangers,
         entropy,
@@ -122,9 +124,8 @@ where
     let options =
         ExecutorOptions { name: "cubed-0".to_owned(), core: builder.cores.first().copied() };
     let (report, started) = sync_channel(1);
-    let thread = GlommioExecutor
-        .launch(options, move || run_shard(seed, report, function))
-        .map_err(StartError::Executor)?;
+    let thread = machine.executor.launch(options, move || run_shard(seed, report, function));
+    let thread = thread.map_err(StartError::Executor)?;
     let started = match started.recv() {
         Ok(Ok(started)) => started,
         Ok(Err(error)) => {
@@ -135,7 +136,7 @@ where
         Err(_) => return Err(ended_early(thread.join())),
     };
     Ok(Node::new(NodeParts {
-        public_key,
+        public_key: own,
         local_addr,
         directory,
         gates: vec![Arc::new(gate(started.waker))],
@@ -192,13 +193,13 @@ async fn end_tasks(shared: &Shared) {
     }
 }
 
-/// Makes ring, endpoint and pump on the shard's thread.
-fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
+/// Makes driver, endpoint and pump on the shard's thread.
+fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
     let mut entropy = seed.entropy;
     let socket_buffers = seed.socket.buffers();
     let message_bytes_max = seed.limits.message_bytes_max;
-    let driver = UringDriver::with_side(seed.socket, seed.strangers, UringOptions::default());
-    let driver = driver.map_err(StartError::Ring)?;
+    let driver = SystemDriver::open(seed.machine.driver, seed.socket, seed.strangers);
+    let driver = driver.map_err(StartError::Driver)?;
     let config = Config {
         incarnation: entropy.draw(),
         name: seed.name,
@@ -229,6 +230,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<UringDriver>), StartError> {
         shards: 1,
         placement_salt,
         message_bytes_max,
+        machine: seed.machine,
         socket_buffers,
         directory: seed.directory,
     };

@@ -1,6 +1,6 @@
 //! What a node has counted: protocol, machine, flows and the joint between them.
 
-use cubed_runtime::{DriverStats, SocketBuffers};
+use cubed_runtime::{DriverStats, Machine, SocketBuffers};
 use cubed_transport::{Counters, Tally};
 
 use crate::flows::FlowStats;
@@ -15,6 +15,8 @@ pub struct ShardStats {
     pub counters: Counters,
     /// How the acknowledged messages stand.
     pub tally: Tally,
+    /// What the shard runs on, as chosen at the start.
+    pub machine: Machine,
     /// What the socket and its ring counted.
     pub driver: DriverStats,
     /// The socket's buffers, as asked for and as granted.
@@ -153,6 +155,7 @@ impl ShardStats {
             index: shared.facts.index,
             counters: state.endpoint.counters(),
             tally: state.endpoint.tally(),
+            machine: shared.facts.machine,
             driver: pump.driver,
             socket_buffers: shared.facts.socket_buffers,
             flows: state.receiver.flows.stats(),

@@ -4,11 +4,28 @@
 //! bytes handed to a sink are lent for that call only; a wake sent at any time ends the current or
 //! the next [`Driver::wait`]; a datagram that arrived is handed over by the next `recv` or `wait`.
 
-pub mod memory;
-mod pool;
-mod side;
-pub mod uring;
 mod waker;
+
+pub mod memory;
+
+mod side;
+
+mod sockets;
+
+mod pool;
+
+pub(crate) mod ring;
+
+pub mod uring;
+
+mod poller;
+
+pub mod epoll;
+
+pub mod system;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -92,7 +109,7 @@ impl From<SocketStats> for DriverStats {
     }
 }
 
-/// Moves datagrams and parks the thread. See [`uring`] for the real one, [`memory`] for simulation.
+/// Moves datagrams and parks the thread. See [`uring`] and [`epoll`] for real ones, [`memory`] for simulation.
 pub trait Driver {
     /// The address that peers reach this driver by (its port, at least).
     fn local_addr(&self) -> SocketAddr;

@@ -1,23 +1,19 @@
 //! The second socket of a driver: for datagrams that must not crowd out the others (see [`UdpSocket::split`]).
 //!
 //! Always holds: `is_pending` is false only if the socket was found empty and nothing has been announced since; so a
-//! driver that sleeps while it is false, with the poll armed, overlooks nothing.
+//! driver that sleeps while it is false, and is told of arrivals, overlooks nothing.
 
 use std::io;
-
-use io_uring::types::Fixed;
-use io_uring::{cqueue, opcode, squeue};
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::Received;
 use crate::socket::{SocketStats, UdpSocket};
 
 /// A second socket, read a little at a time.
 pub(super) struct Side {
-    pub(super) socket: UdpSocket,
+    socket: UdpSocket,
     /// There may be something to read.
     pub(super) is_pending: bool,
-    /// The ring tells when something arrives.
-    pub(super) is_armed: bool,
     buffer: Box<[u8]>,
 }
 
@@ -27,7 +23,7 @@ const BUFFER_BYTES: usize = 9_216;
 impl Side {
     pub(super) fn new(socket: UdpSocket) -> Self {
         let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
-        Self { socket, is_pending: true, is_armed: false, buffer }
+        Self { socket, is_pending: true, buffer }
     }
 
     /// Reads at most `datagrams_max`; how many there were.
@@ -50,20 +46,11 @@ impl Side {
         Ok(datagrams_max)
     }
 
+    pub(super) fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
     pub(super) fn stats(&self) -> SocketStats {
         self.socket.stats()
-    }
-}
-
-/// A poll that stays armed.
-pub(super) fn poll_entry(file: Fixed, tag: u64) -> squeue::Entry {
-    opcode::PollAdd::new(file, libc::POLLIN as u32).multi(true).build().user_data(tag)
-}
-
-/// What the completion of a poll says: no batch, or that its file is broken.
-pub(super) fn poll_result(entry: &cqueue::Entry) -> io::Result<usize> {
-    match -entry.result() {
-        ..=0 | libc::ECANCELED => Ok(0),
-        errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }

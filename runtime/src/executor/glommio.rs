@@ -1,19 +1,14 @@
 //! Executors of glommio: its task queue and little else.
 //!
 //! Nothing of ours waits on its reactor, so its timer and memory are set to their least. Threads are
-//! started and pinned here and not by its builder, so that a failed start is told by `launch`.
+//! started and pinned by us and not by its builder, so that a failed start is told by `launch`.
 
 use std::future::Future;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind};
 
-use super::error::{ExecutorError, TaskError};
-use super::task::Counted;
-use super::{Executor, ExecutorOptions, ExecutorThread};
-use crate::affinity::pin_current_thread;
+use super::error::ExecutorError;
 use crate::ring_error::RingError;
 
 /// How often glommio looks at its rings while tasks run; its own default is 100 ms.
@@ -27,67 +22,32 @@ const PREEMPT_TIMER: Duration = Duration::from_hours(1);
 /// What glommio sets aside for file buffers; it takes no less. Its own default is 10 MiB.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 
-/// Launches glommio executors. Needs `io_uring` and 512 KiB of lockable memory.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GlommioExecutor;
-
-impl Executor for GlommioExecutor {
-    fn launch<F, Fut>(
-        &self,
-        options: ExecutorOptions,
-        start: F,
-    ) -> Result<ExecutorThread, ExecutorError>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        let (report, started) = sync_channel(1);
-        let thread = thread::Builder::new()
-            .name(options.name)
-            .spawn(move || run(options.core, &report, start))
-            .map_err(ExecutorError::Thread)?;
-        let executor = ExecutorThread { thread };
-        match started.recv() {
-            Ok(()) => Ok(executor),
-            // The thread ended without a report, so its result is an error or a panic.
-            Err(_) => match executor.join() {
-                Err(error) => Err(error),
-                Ok(()) => Err(ExecutorError::Other {
-                    message: "the thread ended before its executor ran".to_owned(),
-                }),
-            },
-        }
-    }
-}
-
 /// Runs `future` as a task of this thread's executor.
 pub(super) fn spawn(future: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(future).detach();
 }
 
-/// The body of an executor's thread.
-fn run<F, Fut>(core: Option<usize>, report: &SyncSender<()>, start: F) -> Result<(), ExecutorError>
-where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = ()> + 'static,
-{
-    if let Some(core) = core {
-        pin_current_thread(core).map_err(ExecutorError::Affinity)?;
-    }
-    let executor = make()?;
-    // If nobody listens, whoever launched us is gone, and this thread is on its own anyway.
-    let _ = report.send(());
-    executor.run(Counted::new(async move { start().await })).map_err(|error| match error {
-        TaskError::Panicked { message } => ExecutorError::Panicked { message },
-        TaskError::Cancelled => ExecutorError::Other { message: error.to_string() },
-    })
+/// Makes an executor on this thread.
+///
+/// # Errors
+/// [`ExecutorError`] when it gets no ring or not enough lockable memory.
+pub(super) fn make() -> Result<LocalExecutor, ExecutorError> {
+    check_rings()?;
+    LocalExecutorBuilder::new(Placement::Unbound)
+        .preempt_timer(PREEMPT_TIMER)
+        .io_memory(IO_MEMORY_BYTES)
+        .make()
+        .map_err(explain)
 }
 
 /// Locked memory that glommio asks for before it starts, whatever its options say.
 const LOCKED_BYTES_NEEDED: u64 = 512 << 10;
 
 /// glommio panics where a ring is refused and buries a low limit in its own error, so both are asked for first.
-fn check_rings() -> Result<(), ExecutorError> {
+///
+/// # Errors
+/// [`ExecutorError::Ring`], [`ExecutorError::MemlockTooLow`].
+pub(super) fn check_rings() -> Result<(), ExecutorError> {
     io_uring::IoUring::new(2)
         .map_err(RingError::at("a first ring"))
         .map_err(ExecutorError::Ring)?;
@@ -107,15 +67,6 @@ fn locked_bytes_limit() -> u64 {
     // SAFETY: `limit` is a valid rlimit that outlives the call, which only writes to it.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
     if result == 0 { limit.rlim_cur } else { u64::MAX }
-}
-
-fn make() -> Result<LocalExecutor, ExecutorError> {
-    check_rings()?;
-    LocalExecutorBuilder::new(Placement::Unbound)
-        .preempt_timer(PREEMPT_TIMER)
-        .io_memory(IO_MEMORY_BYTES)
-        .make()
-        .map_err(explain)
 }
 
 fn explain(error: GlommioError<()>) -> ExecutorError {

@@ -1,20 +1,28 @@
 //! One executor per thread and core: launch it, spawn tasks on it, yield on it.
 //!
-//! User code sees only what is here, so that another executor can stand behind the trait. Always
+//! User code sees only what is here, so that either library can stand behind it. Always
 //! holds: tasks stay on the thread that spawned them; a panic ends its task only and reaches whoever joins
 //! it; every poll of every task counts in [`polls`], by which a pump sees whether others ran.
 
 mod error;
-mod glommio;
 mod task;
+
+mod glommio;
+
+mod portable;
+
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::future::Future;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use crate::affinity::pin_current_thread;
+use task::Counted;
+
 pub use error::{ExecutorError, TaskError};
-pub use glommio::GlommioExecutor;
 pub use task::{JoinHandle, polls, yield_now};
 
 /// How to launch one executor.
@@ -26,8 +34,25 @@ pub struct ExecutorOptions {
     pub core: Option<usize>,
 }
 
-/// Launches executors, each on a thread of its own.
-pub trait Executor {
+/// What runs a shard's tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Executor {
+    /// glommio's. Needs `io_uring` and 512 KiB of lockable memory.
+    Glommio,
+    /// `async-executor`'s. Needs nothing of the system but the thread.
+    Portable,
+}
+
+impl fmt::Display for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Glommio => "glommio",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+impl Executor {
     /// Starts a thread, pins it, makes the executor and runs the future that `start` returns there.
     /// Returns when the executor runs or has failed to.
     ///
@@ -35,14 +60,80 @@ pub trait Executor {
     ///
     /// # Errors
     /// [`ExecutorError`], whose text names the remedy.
-    fn launch<F, Fut>(
-        &self,
+    pub fn launch<F, Fut>(
+        self,
         options: ExecutorOptions,
         start: F,
     ) -> Result<ExecutorThread, ExecutorError>
     where
         F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + 'static;
+        Fut: Future<Output = ()> + 'static,
+    {
+        let (report, started) = sync_channel(1);
+        let thread = thread::Builder::new()
+            .name(options.name)
+            .spawn(move || self.run(options.core, &report, start))
+            .map_err(ExecutorError::Thread)?;
+        let executor = ExecutorThread { thread };
+        match started.recv() {
+            Ok(()) => Ok(executor),
+            // The thread ended without a report, so its result is an error or a panic.
+            Err(_) => match executor.join() {
+                Err(error) => Err(error),
+                Ok(()) => Err(ExecutorError::Other {
+                    message: "the thread ended before its executor ran".to_owned(),
+                }),
+            },
+        }
+    }
+
+    /// Finds out, on the calling thread, whether such executors can be had here.
+    ///
+    /// # Errors
+    /// Those of [`Executor::launch`] that are the machine's.
+    pub(crate) fn probe(self) -> Result<(), ExecutorError> {
+        match self {
+            Self::Glommio => glommio::check_rings(),
+            Self::Portable => Ok(()),
+        }
+    }
+
+    /// The body of an executor's thread.
+    fn run<F, Fut>(
+        self,
+        core: Option<usize>,
+        report: &SyncSender<()>,
+        start: F,
+    ) -> Result<(), ExecutorError>
+    where
+        F: FnOnce() -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        if let Some(core) = core {
+            pin_current_thread(core).map_err(ExecutorError::Affinity)?;
+        }
+        let main = Counted::new(async move { start().await });
+        let ended = match self {
+            Self::Glommio => {
+                let executor = glommio::make()?;
+                tell(report);
+                executor.run(main)
+            }
+            Self::Portable => {
+                tell(report);
+                portable::run(main)
+            }
+        };
+        ended.map_err(|error| match error {
+            TaskError::Panicked { message } => ExecutorError::Panicked { message },
+            TaskError::Cancelled => ExecutorError::Other { message: error.to_string() },
+        })
+    }
+}
+
+/// Tells the launcher that the executor runs. If it is gone, this thread is on its own anyway.
+fn tell(report: &SyncSender<()>) {
+    let _ = report.send(());
 }
 
 /// A running executor. Dropping it lets the thread run on by itself.
@@ -78,6 +169,8 @@ where
     F: Future + 'static,
 {
     let (task, handle) = task::joinable(future);
-    glommio::spawn(task);
+    if let Err(task) = portable::try_spawn(task) {
+        glommio::spawn(task);
+    }
     handle
 }

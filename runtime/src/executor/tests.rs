@@ -1,9 +1,6 @@
-//! Executors on real threads.
+//! Goal: on real threads, user code cannot tell one executor from the other.
 
-use super::{
-    Executor, ExecutorError, ExecutorOptions, GlommioExecutor, TaskError, polls, spawn_local,
-    yield_now,
-};
+use super::{Executor, ExecutorError, ExecutorOptions, TaskError, polls, spawn_local, yield_now};
 use crate::affinity::cores;
 use std::cell::RefCell;
 use std::future::Future;
@@ -11,8 +8,31 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::thread;
 
+/// Each of these is a test per executor.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod glommio {
+            $(#[test] fn $test() { super::$test(super::Executor::Glommio); })*
+        }
+        mod portable {
+            $(#[test] fn $test() { super::$test(super::Executor::Portable); })*
+        }
+    };
+}
+
+on_both!(
+    a_task_gives_its_result_to_the_joiner,
+    an_executor_runs_on_its_core_under_its_name,
+    a_core_that_does_not_exist_fails_the_launch,
+    a_yield_lets_the_others_run_in_turn,
+    a_pump_sees_by_the_counter_whether_others_ran,
+    a_panic_in_a_task_reaches_its_joiner_and_nobody_else,
+    a_panic_in_the_first_future_reaches_the_thread_s_joiner,
+    a_detached_task_runs_on,
+);
+
 /// Runs `body` on an executor and returns what it returns.
-fn run<T, F, Fut>(body: F) -> T
+fn run<T, F, Fut>(kind: Executor, body: F) -> T
 where
     T: Send + 'static,
     F: FnOnce() -> Fut + Send + 'static,
@@ -20,7 +40,7 @@ where
 {
     let (sender, receiver) = channel();
     let options = ExecutorOptions { name: "test".to_owned(), core: None };
-    let executor = GlommioExecutor
+    let executor = kind
         .launch(options, || async move {
             sender.send(body().await).expect("the test listens");
         })
@@ -29,17 +49,15 @@ where
     receiver.recv().expect("a result")
 }
 
-#[test]
-fn a_task_gives_its_result_to_the_joiner() {
-    assert_eq!(run(|| async { spawn_local(async { 7 }).await }), Ok(7));
+fn a_task_gives_its_result_to_the_joiner(kind: Executor) {
+    assert_eq!(run(kind, || async { spawn_local(async { 7 }).await }), Ok(7));
 }
 
-#[test]
-fn an_executor_runs_on_its_core_under_its_name() {
+fn an_executor_runs_on_its_core_under_its_name(kind: Executor) {
     let core = *cores().last().expect("a core");
     let (sender, receiver) = channel();
     let options = ExecutorOptions { name: "shard-3".to_owned(), core: Some(core) };
-    let executor = GlommioExecutor
+    let executor = kind
         .launch(options, move || async move {
             let name = thread::current().name().map(str::to_owned);
             sender.send((cores(), name)).expect("the test listens");
@@ -49,16 +67,14 @@ fn an_executor_runs_on_its_core_under_its_name() {
     assert_eq!(receiver.recv(), Ok((vec![core], Some("shard-3".to_owned()))));
 }
 
-#[test]
-fn a_core_that_does_not_exist_fails_the_launch() {
+fn a_core_that_does_not_exist_fails_the_launch(kind: Executor) {
     let options = ExecutorOptions { name: "test".to_owned(), core: Some(1_000) };
-    let error = GlommioExecutor.launch(options, || async {}).expect_err("no such core");
+    let error = kind.launch(options, || async {}).expect_err("no such core");
     assert!(matches!(error, ExecutorError::Affinity(_)), "{error}");
 }
 
-#[test]
-fn a_yield_lets_the_others_run_in_turn() {
-    let order = run(|| async {
+fn a_yield_lets_the_others_run_in_turn(kind: Executor) {
+    let order = run(kind, || async {
         let order = Rc::new(RefCell::new(Vec::new()));
         let tasks: Vec<_> = (0..2)
             .map(|task| {
@@ -79,9 +95,8 @@ fn a_yield_lets_the_others_run_in_turn() {
     assert_eq!(order, [0, 1, 0, 1, 0, 1]);
 }
 
-#[test]
-fn a_pump_sees_by_the_counter_whether_others_ran() {
-    let differences = run(|| async {
+fn a_pump_sees_by_the_counter_whether_others_ran(kind: Executor) {
+    let differences = run(kind, || async {
         let pump = spawn_local(async {
             let mut differences = Vec::new();
             let mut last = polls();
@@ -100,9 +115,8 @@ fn a_pump_sees_by_the_counter_whether_others_ran() {
     assert_eq!(differences, [1, 1, 1, 2, 1, 1]);
 }
 
-#[test]
-fn a_panic_in_a_task_reaches_its_joiner_and_nobody_else() {
-    let (failed, fine) = run(|| async {
+fn a_panic_in_a_task_reaches_its_joiner_and_nobody_else(kind: Executor) {
+    let (failed, fine) = run(kind, || async {
         let failing = spawn_local(async {
             yield_now().await;
             assert_eq!(polls(), 0, "the worm has turned");
@@ -119,10 +133,9 @@ fn a_panic_in_a_task_reaches_its_joiner_and_nobody_else() {
     assert!(message.contains("the worm has turned"), "{message}");
 }
 
-#[test]
-fn a_panic_in_the_first_future_reaches_the_thread_s_joiner() {
+fn a_panic_in_the_first_future_reaches_the_thread_s_joiner(kind: Executor) {
     let options = ExecutorOptions { name: "test".to_owned(), core: None };
-    let executor = GlommioExecutor
+    let executor = kind
         .launch(options, || async {
             yield_now().await;
             panic!("shard {} fell over", 1);
@@ -132,9 +145,8 @@ fn a_panic_in_the_first_future_reaches_the_thread_s_joiner() {
     assert_eq!(error.to_string(), "an executor panicked: shard 1 fell over");
 }
 
-#[test]
-fn a_detached_task_runs_on() {
-    let ran = run(|| async {
+fn a_detached_task_runs_on(kind: Executor) {
+    let ran = run(kind, || async {
         let ran = Rc::new(RefCell::new(false));
         let inner = Rc::clone(&ran);
         drop(spawn_local(async move { *inner.borrow_mut() = true }));

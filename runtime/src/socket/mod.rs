@@ -313,7 +313,7 @@ fn empty_header() -> libc::msghdr {
     unsafe { mem::zeroed() }
 }
 
-fn timespec(nanos: u64) -> libc::timespec {
+pub(crate) fn timespec(nanos: u64) -> libc::timespec {
     libc::timespec {
         tv_sec: (nanos / 1_000_000_000) as libc::time_t,
         tv_nsec: (nanos % 1_000_000_000) as libc::c_long,

@@ -1,8 +1,9 @@
-//! The ring driver on the real kernel: parking, waking, and no datagram or wake lost.
+//! Goal: on the real kernel, each driver parks and wakes, and no datagram or wake is lost.
 
-use super::{UringDriver, UringOptions};
+use super::system::{DriverKind, SystemDriver};
+use super::uring::{UringDriver, UringOptions};
+use super::{Driver, Received};
 use crate::clock::Clock;
-use crate::driver::{Driver, Received};
 use crate::socket::{SendStatus, SocketOptions, UdpSocket};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,16 +17,39 @@ fn socket(address: &str) -> UdpSocket {
     UdpSocket::bind(address.parse().expect("an address"), &SocketOptions::default()).expect("bind")
 }
 
-fn driver(address: &str) -> UringDriver {
-    UringDriver::new(socket(address), UringOptions::default()).expect("a ring")
+fn driver(kind: DriverKind, address: &str) -> SystemDriver {
+    SystemDriver::open(kind, socket(address), None).expect("a driver")
 }
+
+/// Each of these is a test per driver.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod uring {
+            $(#[test] fn $test() { super::$test(super::DriverKind::Uring); })*
+        }
+        mod epoll {
+            $(#[test] fn $test() { super::$test(super::DriverKind::Epoll); })*
+        }
+    };
+}
+
+on_both!(
+    a_datagram_sent_before_the_wait_ends_it,
+    a_datagram_sent_while_parked_ends_the_wait,
+    hot_reads_and_waits_alternate_without_loss,
+    a_wait_ends_at_its_deadline,
+    a_wake_before_the_wait_ends_it_and_only_it,
+    no_wake_is_lost_over_many_rounds,
+    a_dropped_driver_frees_its_port_at_once,
+    a_datagram_for_the_side_ends_the_wait_and_is_read_there_only,
+);
 
 fn send(from: &UdpSocket, to: SocketAddr, bytes: &[u8], segment_bytes: usize) {
     assert_eq!(from.send(to, bytes, segment_bytes).expect("send"), SendStatus::Sent);
 }
 
 /// Waits until `datagrams` have come, for at most a second each time, and returns them.
-fn collect(driver: &mut UringDriver, datagrams: usize) -> Vec<Vec<u8>> {
+fn collect(driver: &mut SystemDriver, datagrams: usize) -> Vec<Vec<u8>> {
     let mut seen = Vec::new();
     while seen.len() < datagrams {
         let deadline = Clock::new().now_nanos() + SECOND;
@@ -40,9 +64,8 @@ fn collect(driver: &mut UringDriver, datagrams: usize) -> Vec<Vec<u8>> {
     seen
 }
 
-#[test]
-fn a_datagram_sent_before_the_wait_ends_it() {
-    let mut driver = driver("127.0.0.1:0");
+fn a_datagram_sent_before_the_wait_ends_it(kind: DriverKind) {
+    let mut driver = driver(kind, "127.0.0.1:0");
     let sender = socket("127.0.0.1:0");
     for round in 0..100u8 {
         send(&sender, driver.local_addr(), &[round], 0);
@@ -54,13 +77,13 @@ fn a_datagram_sent_before_the_wait_ends_it() {
         });
         assert_eq!((batches.expect("wait"), seen), (1, vec![round]));
     }
-    assert_eq!(driver.stats().buffers_lent, 100);
-    assert_eq!(driver.stats().buffers_returned, 100);
+    let from_the_ring = if kind == DriverKind::Uring { 100 } else { 0 };
+    assert_eq!(driver.stats().buffers_lent, from_the_ring);
+    assert_eq!(driver.stats().buffers_returned, from_the_ring);
 }
 
-#[test]
-fn a_datagram_sent_while_parked_ends_the_wait() {
-    let mut driver = driver("[::1]:0");
+fn a_datagram_sent_while_parked_ends_the_wait(kind: DriverKind) {
+    let mut driver = driver(kind, "[::1]:0");
     let to = driver.local_addr();
     let sending = thread::spawn(move || {
         let sender = socket("[::1]:0");
@@ -76,9 +99,8 @@ fn a_datagram_sent_while_parked_ends_the_wait() {
     assert_eq!(driver.stats().recv_datagrams, 6);
 }
 
-#[test]
-fn hot_reads_and_waits_alternate_without_loss() {
-    let mut driver = driver("127.0.0.1:0");
+fn hot_reads_and_waits_alternate_without_loss(kind: DriverKind) {
+    let mut driver = driver(kind, "127.0.0.1:0");
     let sender = socket("127.0.0.1:0");
     let mut seen = Vec::new();
     for round in 0..2_000u32 {
@@ -120,9 +142,8 @@ fn more_batches_than_buffers_lose_nothing() {
     assert_eq!((stats.buffers_lent, stats.buffers_returned), (40, 40));
 }
 
-#[test]
-fn a_wait_ends_at_its_deadline() {
-    let mut driver = driver("127.0.0.1:0");
+fn a_wait_ends_at_its_deadline(kind: DriverKind) {
+    let mut driver = driver(kind, "127.0.0.1:0");
     let clock = Clock::new();
     for millis in [1, 20] {
         let deadline = clock.now_nanos() + millis * 1_000_000;
@@ -134,9 +155,8 @@ fn a_wait_ends_at_its_deadline() {
     assert_eq!(driver.stats().wakes, 0);
 }
 
-#[test]
-fn a_wake_before_the_wait_ends_it_and_only_it() {
-    let mut driver = driver("127.0.0.1:0");
+fn a_wake_before_the_wait_ends_it_and_only_it(kind: DriverKind) {
+    let mut driver = driver(kind, "127.0.0.1:0");
     driver.waker().wake();
     let clock = Clock::new();
     assert_eq!(driver.wait(None, &mut |_| {}).expect("wait"), 0);
@@ -148,10 +168,9 @@ fn a_wake_before_the_wait_ends_it_and_only_it() {
 
 /// The pattern that shards use: publish, then wake; the other side waits without a deadline until
 /// it has seen all that was published. A lost wake-up hangs this test.
-#[test]
-fn no_wake_is_lost_over_many_rounds() {
+fn no_wake_is_lost_over_many_rounds(kind: DriverKind) {
     const ROUNDS: u64 = 20_000;
-    let mut driver = driver("127.0.0.1:0");
+    let mut driver = driver(kind, "127.0.0.1:0");
     let waker = driver.waker();
     let published = Arc::new(AtomicU64::new(0));
     let consumed = Arc::new(AtomicU64::new(0));
@@ -175,17 +194,12 @@ fn no_wake_is_lost_over_many_rounds() {
     assert!(driver.stats().wakes >= ROUNDS / 2);
 }
 
-#[test]
-fn a_dropped_driver_frees_its_port_at_once() {
-    let first = driver("127.0.0.1:0");
+fn a_dropped_driver_frees_its_port_at_once(kind: DriverKind) {
+    let first = driver(kind, "127.0.0.1:0");
     let address = first.local_addr();
     let waker = first.waker();
     for round in 0..20 {
-        let mut driver = if round == 0 {
-            UringDriver::new(socket("127.0.0.1:0"), UringOptions::default()).expect("a ring")
-        } else {
-            driver("127.0.0.1:0")
-        };
+        let mut driver = driver(kind, "127.0.0.1:0");
         driver.wait(Some(Clock::new().now_nanos() + 100_000), &mut |_| {}).expect("wait");
         let address = driver.local_addr();
         drop(driver);
@@ -198,12 +212,10 @@ fn a_dropped_driver_frees_its_port_at_once() {
     waker.wake();
 }
 
-#[test]
-fn a_datagram_for_the_side_ends_the_wait_and_is_read_there_only() {
+fn a_datagram_for_the_side_ends_the_wait_and_is_read_there_only(kind: DriverKind) {
     let main = socket("127.0.0.1:0");
     let side = main.split(1, 128 << 10).expect("a second socket");
-    let mut driver =
-        UringDriver::with_side(main, Some(side), UringOptions::default()).expect("a ring");
+    let mut driver = SystemDriver::open(kind, main, Some(side)).expect("a driver");
     let sender = socket("127.0.0.1:0");
     let nothing = &mut |_: Received<'_>| panic!("nothing was sent to the main socket");
     assert_eq!(driver.recv_side(8, nothing).expect("recv"), 0);
