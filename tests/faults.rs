@@ -6,8 +6,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use cubed::{
-    ConnectError, DialFailure, Identity, Node, NodeError, Outcome, Policy, Refusal, Shard,
-    StartError, Stopped, block_on,
+    ConnectError, DialFailure, Identity, NodeError, Outcome, Policy, Refusal, Shard, StartError,
+    Stopped, block_on,
 };
 use support::{PATIENCE, builder, eventually, receiver, sender_to, stop};
 
@@ -29,7 +29,7 @@ fn the_default_policy_denies_even_known_peers() {
         .peer(alice.public_key(), "127.0.0.1:9")
         .start(async |shard: Shard| shard.flow("orders").handler(|_, _| unreachable!("denied")));
     let bob = bob.unwrap();
-    let alice = Node::builder().identity(alice).listen("127.0.0.1:0");
+    let alice = support::node().identity(alice).listen("127.0.0.1:0");
     let alice = alice.peer(bob.public_key(), bob.local_addr()).start(async |_: Shard| ()).unwrap();
     let orders = alice.resolve(bob.public_key(), "orders").unwrap();
     assert_eq!(block_on(orders.send("buy")), Ok(Outcome::Refused(Refusal::Denied)));
@@ -143,7 +143,7 @@ fn a_busy_port_is_said_to_the_caller_of_start() {
 fn settings_are_checked_before_anything_starts() {
     let start = |builder: cubed::NodeBuilder| builder.start(async |_: Shard| ()).unwrap_err();
     let text = |builder| start(builder).to_string();
-    assert!(text(Node::builder()).contains("no identity"));
+    assert!(text(support::node()).contains("no identity"));
     assert!(text(builder().shards(2)).contains("one shard in this version"));
     assert!(text(builder().datagram_bytes(100)).contains("datagram_bytes"));
     assert!(text(builder().listen("nowhere")).contains("\"nowhere\""));

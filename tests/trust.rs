@@ -93,7 +93,7 @@ fn a_dialled_node_that_has_changed_its_name_is_not_accepted() {
     let key = Identity::create(&identity_file).unwrap().public_key();
     let bob = |name: &str, at: &str| {
         let identity = Identity::load(&identity_file).unwrap();
-        let bob = Node::builder().identity(identity).listen(at).name(name).policy(Policy::open());
+        let bob = support::node().identity(identity).listen(at).name(name).policy(Policy::open());
         bob.start(async |shard: Shard| shard.flow("orders").handler(|_, _| {})).unwrap()
     };
     let before = bob("bob", "127.0.0.1:0");
@@ -287,7 +287,7 @@ fn node_process() {
     let folder = Path::new(&folder);
     let key_file = folder.join("node.key");
     let identity = Identity::load(&key_file).or_else(|_| Identity::create(&key_file)).unwrap();
-    let node = Node::builder().identity(identity).listen(listen).name("same");
+    let node = support::node().identity(identity).listen(listen).name("same");
     let node = with_keep(node, &folder.join("keep.toml"), Trust::Never);
     let (node, _) = listener(node, &[""]);
     println!("child {} {}", node.public_key(), node.local_addr());

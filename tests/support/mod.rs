@@ -1,16 +1,30 @@
 //! Helpers of the tests with real nodes: two of them on loopback, and time limits for what may hang.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses the part that it needs")]
 
+use std::env;
 use std::time::Duration;
 
-use cubed::{Identity, Node, NodeBuilder, Policy, Shard, block_on};
+use cubed::{Backend, Identity, Node, NodeBuilder, Policy, Shard, block_on};
 
 /// Longer than anything here takes, shorter than anybody's patience.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node on a free port of loopback, with a fresh identity.
 pub fn builder() -> NodeBuilder {
-    Node::builder().identity(Identity::generate().expect("random numbers")).listen("127.0.0.1:0")
+    node().identity(Identity::generate().expect("random numbers")).listen("127.0.0.1:0")
+}
+
+/// A node on the backend under test, with nothing else set.
+pub fn node() -> NodeBuilder {
+    Node::builder().backend(backend())
+}
+
+/// The backend that `CUBED_BACKEND` names (auto, uring or epoll); the library's own choice without it.
+pub fn backend() -> Backend {
+    match env::var("CUBED_BACKEND") {
+        Ok(name) => name.parse().expect("CUBED_BACKEND names a backend"),
+        Err(_) => Backend::Auto,
+    }
 }
 
 /// A node that only sends, and knows `peer`.
