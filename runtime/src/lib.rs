@@ -44,11 +44,17 @@ pub mod affinity;
 
 pub mod buffers;
 
+mod sync;
+
+mod parking;
+
 mod ring_error;
 
 pub mod socket;
 
 pub mod driver;
+
+pub mod handoff;
 
 pub mod spin;
 
@@ -69,6 +75,9 @@ pub use driver::{Driver, DriverStats, DriverWaker, Received};
 pub use executor::{
     Executor, ExecutorError, ExecutorOptions, ExecutorThread, JoinHandle, TaskError, polls,
     spawn_local, yield_now,
+};
+pub use handoff::{
+    Drained, HandOff, HandOffOptions, Inbound, InboundStats, Outbound, OutboundStats, PushError,
 };
 pub use ring_error::RingError;
 pub use socket::{

@@ -1,30 +1,17 @@
 //! Waking a parked driver from any thread, at one system call per sleep and none otherwise.
 //!
-//! One atomic word has three values, and every move is a read-modify-write, so there is one order:
-//!
-//! | from | driver parks | driver wakes up | someone wakes it |
-//! | --- | --- | --- | --- |
-//! | running | parked | - | woken |
-//! | parked | - | running | woken, and writes the eventfd |
-//! | woken | running, does not sleep | running | woken |
-//!
-//! Always holds: work published before `wake` is seen by the driver after its current or next
-//! `wait` returns. If the driver's move comes first, the waker finds *parked* and ends the sleep; if
-//! the waker's does, the driver finds *woken* and does not sleep. Either way the later of the two reads
-//! what the earlier wrote.
+//! Whether it sleeps is one word, which `parking` owns; an eventfd ends the sleep. Always holds: work published before
+//! `wake` is seen by the driver after its current or next `wait` returns.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-const RUNNING: u32 = 0;
-const PARKED: u32 = 1;
-const WOKEN: u32 = 2;
+use crate::parking::ParkWord;
 
 #[derive(Debug)]
 struct Shared {
-    state: AtomicU32,
+    word: ParkWord,
     /// Absent for drivers that never sleep.
     event: Option<OwnedFd>,
 }
@@ -38,11 +25,26 @@ pub struct DriverWaker {
 impl DriverWaker {
     /// Makes the driver's current wait return, or else its next one return at once.
     ///
-    /// Costs one atomic swap, and a system call only for the first wake of each sleep.
+    /// Costs a fence and a load while the driver has a wake before it, an atomic swap for the first one, and a system
+    /// call for the first one of each sleep.
     pub fn wake(&self) {
-        if self.shared.state.swap(WOKEN, Ordering::AcqRel) == PARKED
-            && let Some(event) = &self.shared.event
-        {
+        if self.shared.word.wake() {
+            self.end_sleep();
+        }
+    }
+
+    /// As `wake`, after a sequentially consistent fence of the caller's; whether it ended a sleep.
+    pub(crate) fn wake_fenced(&self) -> bool {
+        let is_asleep = self.shared.word.wake_fenced();
+        if is_asleep {
+            self.end_sleep();
+        }
+        is_asleep
+    }
+
+    #[cold]
+    fn end_sleep(&self) {
+        if let Some(event) = &self.shared.event {
             signal(event);
         }
     }
@@ -73,7 +75,7 @@ impl WakeState {
     }
 
     fn new(event: Option<OwnedFd>) -> Self {
-        Self { shared: Arc::new(Shared { state: AtomicU32::new(RUNNING), event }) }
+        Self { shared: Arc::new(Shared { word: ParkWord::new(), event }) }
     }
 
     pub(crate) fn waker(&self) -> DriverWaker {
@@ -87,17 +89,12 @@ impl WakeState {
 
     /// Announces sleep. False: a wake came since the last wait, is taken, and there is to be no sleep.
     pub(crate) fn park(&self) -> bool {
-        let state = &self.shared.state;
-        if state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return true;
-        }
-        self.unpark();
-        false
+        self.shared.word.park()
     }
 
     /// Takes back the announcement, and any wake; says whether there was one.
     pub(crate) fn unpark(&self) -> bool {
-        self.shared.state.swap(RUNNING, Ordering::AcqRel) == WOKEN
+        self.shared.word.unpark()
     }
 }
 
