@@ -62,8 +62,7 @@
 //!   [`NodeStats`].
 //! - **Threads.** A [`Shard`] and what it hands out stay on its thread; a [`Node`] is used from anywhere.
 //!
-//! Needs Linux; runs best with `io_uring`, and by epoll where that is refused ([`Backend`]). This version runs one shard
-//! per node.
+//! Needs Linux; runs best with `io_uring`, and by epoll where that is refused ([`Backend`]).
 
 /// The machine underneath, for load generators and tools that measure it by itself.
 pub use cubed_runtime as runtime;

@@ -144,7 +144,10 @@ fn settings_are_checked_before_anything_starts() {
     let start = |builder: cubed::NodeBuilder| builder.start(async |_: Shard| ()).unwrap_err();
     let text = |builder| start(builder).to_string();
     assert!(text(support::node()).contains("no identity"));
-    assert!(text(builder().shards(2)).contains("one shard in this version"));
+    assert!(
+        text(builder().shards(256))
+            .contains("the number of shards is 256; choose a value from 1 to 255")
+    );
     assert!(text(builder().datagram_bytes(100)).contains("datagram_bytes"));
     assert!(text(builder().listen("nowhere")).contains("\"nowhere\""));
     assert!(text(builder().name("a b")).contains("name"));
@@ -189,6 +192,10 @@ fn garbage_is_counted_and_not_answered() {
     stop(&[&alice, &bob]);
 }
 
+fn panicked(message: &str) -> NodeError {
+    NodeError::Panicked { shard: 0, message: message.to_owned() }
+}
+
 #[test]
 fn a_panic_or_an_error_in_the_start_function_stops_the_node() {
     let error = builder().start(async |_: Shard| Err::<(), _>("no such table")).unwrap_err();
@@ -199,7 +206,7 @@ fn a_panic_or_an_error_in_the_start_function_stops_the_node() {
         shard.sleep(Duration::from_millis(5)).await;
         panic!("later")
     });
-    assert_eq!(later.unwrap().join(), Err(NodeError::Panicked("later".to_owned())));
+    assert_eq!(later.unwrap().join(), Err(panicked("later")));
 }
 
 #[test]
@@ -218,8 +225,8 @@ fn a_panic_in_a_handler_stops_the_node_and_ends_every_call() {
     let trap = alice.resolve(bob.public_key(), "trap").unwrap();
     block_on(trap.send_best_effort("x")).ok();
     let trapped = std::thread::spawn(move || block_on(trap.send("x")));
-    assert_eq!(bob.join(), Err(NodeError::Panicked("caught".to_owned())));
-    assert_eq!(bob.join(), Err(NodeError::Panicked("caught".to_owned())), "and says so again");
+    assert_eq!(bob.join(), Err(panicked("caught")));
+    assert_eq!(bob.join(), Err(panicked("caught")), "and says so again");
     assert_eq!(waiting.join().unwrap(), Err(Stopped));
     assert_eq!(block_on(bob.stats()).unwrap_err(), Stopped);
     stop(&[&alice]);

@@ -73,15 +73,16 @@ pub use driver::system::{DriverError, DriverKind, SystemDriver};
 pub use driver::uring::{UringDriver, UringOptions};
 pub use driver::{Driver, DriverStats, DriverWaker, Received};
 pub use executor::{
-    Executor, ExecutorError, ExecutorOptions, ExecutorThread, JoinHandle, TaskError, polls,
-    spawn_local, yield_now,
+    Executor, ExecutorError, ExecutorOptions, ExecutorThread, JoinHandle, TaskError, panic_message,
+    polls, spawn_local, yield_now,
 };
 pub use handoff::{
     Drained, HandOff, HandOffOptions, Inbound, InboundStats, Outbound, OutboundStats, PushError,
 };
 pub use ring_error::RingError;
 pub use socket::{
-    BindError, RecvMeta, SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, SocketBuffers,
+    BindError, GROUP_MEMBERS_MAX, GroupHold, GroupMember, GroupOptions, RecvMeta,
+    SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, SideOptions, SocketBuffers, SocketGroup,
     SocketOptions, SocketStats, UdpSocket, is_too_long,
 };
 pub use spin::{SpinDecision, SpinPolicy, Spinner};

@@ -6,19 +6,22 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cubed_router::policy::Verb;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Disposition, Endpoint, Incoming, Newcomer, Outcome,
-    PeerId, Refusal, Token, Verdict,
+    Application, Binding, Body, ChannelId, Disposition, Incoming, Newcomer, Outcome, PeerId,
+    Refusal, Token, Verdict,
 };
 
+use crate::changes::Change;
 use crate::flows::Flows;
+use crate::node_shared::NodeShared;
 use crate::outbox::Outbox;
-use crate::trust::ChannelTrust;
+use crate::trust::ShardTrust;
 use crate::waits::{End, Waits};
 
 /// The receiving side of one shard.
@@ -26,11 +29,11 @@ pub(crate) struct Receiver {
     pub(crate) flows: Flows,
     pub(crate) waits: Waits,
     /// By channel, the default one first.
-    pub(crate) channels: Vec<ChannelTrust>,
-    /// How often somebody's rights may have changed: a policy replaced, a key accepted or not any more.
+    pub(crate) channels: Vec<ShardTrust>,
+    /// How often this shard has heard that somebody's rights may have changed: a policy replaced, a key accepted or not
+    /// any more.
     pub(crate) trust_changes: u32,
-    /// Keys that lost their place to another since their sessions were last ended.
-    pub(crate) displaced: Vec<(ChannelId, PublicKey)>,
+    pub(crate) node: Arc<NodeShared>,
     pub(crate) outbox: Rc<RefCell<Outbox>>,
     pub(crate) now: Instant,
     pub(crate) bindings_refused: u64,
@@ -42,10 +45,11 @@ impl Application for Receiver {
     }
 
     fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
-        let trust = &mut self.channels[usize::from(newcomer.channel.0)];
-        let (verdict, removed) = trust.judge(newcomer);
-        self.trust_changes = self.trust_changes.wrapping_add((!removed.is_empty()).into());
-        self.displaced.extend(removed.into_iter().map(|key| (newcomer.channel, key)));
+        let (verdict, removed) = self.channels[usize::from(newcomer.channel.0)].judge(newcomer);
+        if !removed.is_empty() {
+            let ended = |key| Change::Ended(newcomer.channel, key);
+            self.node.tell(removed.into_iter().map(ended));
+        }
         verdict
     }
 
@@ -98,19 +102,6 @@ impl Application for Receiver {
 }
 
 impl Receiver {
-    /// Ends the sessions of keys that lost their place to another.
-    #[cold]
-    pub(crate) fn end_displaced(&mut self, endpoint: &mut Endpoint) {
-        for (channel, key) in self.displaced.drain(..) {
-            let trust = &self.channels[usize::from(channel.0)];
-            if !trust.policy.admits(&key)
-                && let Some(peer) = endpoint.find_peer_on(channel, &key)
-            {
-                endpoint.reject(peer);
-            }
-        }
-    }
-
     fn find_allowed(
         &self,
         channel: ChannelId,

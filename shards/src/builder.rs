@@ -12,6 +12,7 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::{ConfigError, CongestionProfile, Limits, NodeMode};
 
 use crate::channel::{Channel, ChannelNames, Directory, KeepSettings};
+use crate::cores::Shards;
 use crate::error::StartError;
 use crate::node::Node;
 use crate::shard::Shard;
@@ -45,8 +46,8 @@ pub struct NodeBuilder {
     pub(crate) listen: Lookup,
     pub(crate) peers: Vec<Peer>,
     pub(crate) policy: Policy,
-    pub(crate) shards: usize,
-    pub(crate) cores: Vec<usize>,
+    pub(crate) shards: Shards,
+    pub(crate) steering: Steering,
     pub(crate) spin: SpinPolicy,
     pub(crate) backend: Backend,
     pub(crate) executor: Option<Executor>,
@@ -67,8 +68,8 @@ impl Default for NodeBuilder {
             listen: Ok(SocketAddr::from(([0, 0, 0, 0], 0))),
             peers: Vec::new(),
             policy: Policy::deny(),
-            shards: 1,
-            cores: Vec::new(),
+            shards: Shards::Unpinned(1),
+            steering: Steering::On,
             spin: SpinPolicy::default(),
             backend: Backend::default(),
             executor: None,
@@ -159,20 +160,19 @@ impl NodeBuilder {
         self
     }
 
-    /// How many shards; this version has one.
-    pub fn shards(mut self, count: usize) -> Self {
-        self.shards = count;
+    /// How many shards, and on which cores: `.shards(4)`, `.shards([2, 3])`, `.shards(Shards::All)`. Default: one, which the
+    /// system moves as it likes.
+    ///
+    /// The start function runs on each of them. A flow is found on every shard that registers it; others send to the shard
+    /// that owns its name ([`Shard::owns`]).
+    pub fn shards(mut self, shards: impl Into<Shards>) -> Self {
+        self.shards = shards.into();
         self
     }
 
-    /// The core to pin the first shard to.
-    pub fn core(self, core: usize) -> Self {
-        self.cores([core])
-    }
-
-    /// The cores to pin the shards to, in order. Default: not pinned.
-    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
-        self.cores = cores.into_iter().collect();
+    /// Whether the kernel brings each datagram to the shard that it names. Default: [`Steering::On`].
+    pub fn steering(mut self, steering: Steering) -> Self {
+        self.steering = steering;
         self
     }
 
@@ -305,10 +305,6 @@ impl NodeBuilder {
 
     fn check(&self) -> Result<(), StartError> {
         self.check_labels()?;
-        if self.shards != 1 {
-            let value = self.shards as u64;
-            return Err(StartError::Shards { value });
-        }
         let checked = self.limits.check();
         checked.map_err(|error| StartError::Endpoint(ConfigError::Limit(error)))?;
         let buffers = [
@@ -317,9 +313,6 @@ impl NodeBuilder {
         ];
         for (name, bytes) in buffers {
             within(name, bytes as u64, SOCKET_BYTES_MIN, SOCKET_BYTES_MAX)?;
-        }
-        if self.cores.len() > 1 {
-            within("cores given", self.cores.len() as u64, 0, 1)?;
         }
         Ok(())
     }
@@ -334,6 +327,16 @@ impl NodeBuilder {
         self.peers.push(Peer { channel, key, address, name });
         self
     }
+}
+
+/// Whether the kernel brings each datagram to the socket of the shard that it names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Steering {
+    /// By a filter on the port. Where the kernel takes none, as if it were off, and a warning.
+    #[default]
+    On,
+    /// By a hash of both addresses, and the shards hand datagrams over. For tests, and to measure what steering saves.
+    Off,
 }
 
 /// What a start function may end with: nothing, or a result whose error stops the node.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use cubed_router::address::{AddressError, NameError};
+use cubed_router::table::TableError;
 use cubed_runtime::{BindError, DriverError, ExecutorError};
 use cubed_transport::{ConfigError, DialFailure, Refusal, SendError};
 
@@ -34,11 +35,6 @@ pub enum StartError {
         min: u64,
         /// The most allowed.
         max: u64,
-    },
-    /// Caller: this version runs one shard.
-    Shards {
-        /// How many were asked for.
-        value: u64,
     },
     /// Caller: a channel cannot be made (its name breaks a rule or is another's), or the role breaks one.
     Channel {
@@ -81,11 +77,6 @@ impl fmt::Display for StartError {
             Self::Setting { name, value, min, max } => {
                 write!(f, "{name} is {value}; choose a value from {min} to {max}")
             }
-            Self::Shards { value } => write!(
-                f,
-                "{value} shards were asked for: there is one shard in this version, so leave \
-                 `.shards` out"
-            ),
             Self::Keep(error) => error.fmt(f),
             Self::Channel { reason } | Self::Peer { reason } => f.write_str(reason),
             Self::Application(error) => write!(f, "the start function failed: {error}"),
@@ -125,7 +116,12 @@ impl From<BindError> for StartError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeError {
     /// The start function, or an inline handler, panicked.
-    Panicked(String),
+    Panicked {
+        /// On which shard.
+        shard: u8,
+        /// What it said.
+        message: String,
+    },
     /// The start function ended with this error.
     Application(String),
     /// The socket or the ring failed.
@@ -137,7 +133,9 @@ pub enum NodeError {
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Panicked(message) => write!(f, "the node's shard panicked: {message}"),
+            Self::Panicked { shard, message } => {
+                write!(f, "the node's shard {shard} panicked: {message}")
+            }
             Self::Application(error) => write!(f, "the start function failed: {error}"),
             Self::Machine(error) => write!(f, "the node's socket failed: {error}"),
             Self::JoinedFromShard => {
@@ -222,6 +220,8 @@ pub enum ResolveError {
     UnknownChannel(String),
     /// The address names a level that this version does not route by.
     Level(&'static str),
+    /// The node's table did not take the peer.
+    Peer(TableError),
     /// The protocol engine did not take the peer or the flow.
     Send(SendError),
     /// Called from an inline handler: resolve before, or in a spawned task.
@@ -247,6 +247,7 @@ impl fmt::Display for ResolveError {
                     "this version does not route by {level}: leave that part of the address empty"
                 )
             }
+            Self::Peer(error) => error.fmt(f),
             Self::Send(error) => error.fmt(f),
             Self::InHandler => f.write_str(
                 "nothing can be resolved while an inline handler runs: resolve before, or in a \

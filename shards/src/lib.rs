@@ -21,12 +21,16 @@ mod keep_file;
 mod error;
 
 mod block_on;
+mod cores;
 mod entropy;
 
 mod keep_writer;
 
+mod changes;
 mod channel;
 mod trust;
+
+mod node_shared;
 
 mod tasks;
 mod waits;
@@ -63,6 +67,8 @@ mod outside;
 
 mod watch;
 
+mod follow;
+
 mod pump;
 
 mod node_keep;
@@ -71,11 +77,14 @@ mod node;
 
 mod builder;
 
+mod seed;
+
 mod start;
 
 pub use block_on::block_on;
-pub use builder::{NodeBuilder, StartOutput};
+pub use builder::{NodeBuilder, StartOutput, Steering};
 pub use channel::{Channel, KeepSettings};
+pub use cores::Shards;
 pub use destination::{
     Connect, Destination, Ready, Request, Sending, SendingAcknowledged, Sent, Settled,
 };

@@ -78,6 +78,16 @@ pub(crate) const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Changes of a watched peer kept for one reader, at most; older ones are forgotten and counted.
 pub(crate) const PRESENCE_EVENTS_MAX: usize = 16;
 
+/// Changes of a node that its shards follow one by one, at most: 100 KB. A shard that falls behind by more looks at everything.
+pub(crate) const CHANGES_MAX: usize = 1_024;
+
+/// Changes that a shard takes per turn, at most: some 50 us of looking up keys.
+pub(crate) const CHANGES_PER_TURN_MAX: usize = 256;
+
+/// How long a start goes on trying while its port is in use. The ring of a process that was killed goes when the kernel gets
+/// round to it, some milliseconds later; 50 ms is how long one attempt of its takes at most.
+pub(crate) const BIND_PATIENCE: Duration = Duration::from_millis(300);
+
 /// How often a drain looks whether everything has been settled.
 pub(crate) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_micros(200);
 

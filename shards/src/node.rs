@@ -1,6 +1,7 @@
 //! The node as other threads see it: calls into its shards, statistics, drain and end.
 
 use std::fmt;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
@@ -17,11 +18,12 @@ use crate::builder::NodeBuilder;
 use crate::channel::Directory;
 use crate::error::{ConnectError, NodeError, RequestError, ResolveError, Stopped, WaitError};
 use crate::node_keep::NodeKeep;
+use crate::node_shared::NodeShared;
 use crate::outgoing::RemoteOutgoing;
-use crate::outside::Gate;
+use crate::outside::{Gate, all};
 use crate::presence::{PresenceEvents, PresenceSet};
 use crate::shard::Shard;
-use crate::start::Fault;
+use crate::shared::spread;
 use crate::stats::{DrainReport, NodeStats};
 
 /// A running node. Cheap to clone, usable from any thread; its futures run on any executor.
@@ -40,7 +42,7 @@ pub(crate) struct NodeParts {
     pub(crate) directory: Directory,
     pub(crate) gates: Vec<Arc<Gate>>,
     pub(crate) threads: Vec<(ThreadId, ExecutorThread)>,
-    pub(crate) fault: Fault,
+    pub(crate) shared: Arc<NodeShared>,
 }
 
 struct Inner {
@@ -51,7 +53,7 @@ struct Inner {
     thread_ids: Vec<ThreadId>,
     /// Locked while somebody waits for the threads, so that all others wait for the same end.
     ending: Mutex<Ending>,
-    fault: Fault,
+    shared: Arc<NodeShared>,
 }
 
 enum Ending {
@@ -75,7 +77,7 @@ impl Node {
                 gates: parts.gates,
                 thread_ids,
                 ending: Mutex::new(Ending::Running(threads)),
-                fault: parts.fault,
+                shared: parts.shared,
             }),
         }
     }
@@ -113,7 +115,8 @@ impl Node {
         self.inner.gates[shard].call(future).await
     }
 
-    /// The flow `name` of the peer with this key, to send to from any thread.
+    /// The flow `name` of the peer with this key, to send to from any thread. All that is sent to it goes by one shard,
+    /// always the same; other flows go by others.
     ///
     /// # Errors
     ///
@@ -142,7 +145,7 @@ impl Node {
         key: PublicKey,
         name: &str,
     ) -> Result<Remote, ResolveError> {
-        let gate = Arc::clone(&self.inner.gates[0]);
+        let gate = Arc::clone(self.inner.gate_of((channel, key, name)));
         Ok(Remote { gate, channel, key, flow: FlowName::new(name)? })
     }
 
@@ -163,7 +166,8 @@ impl Node {
     ///
     /// [`WaitError`] says why it is not watched.
     pub async fn watch(&self, key: PublicKey) -> Result<PresenceEvents, WaitError> {
-        let call = self.inner.gates[0].call(async move |shard: Shard| shard.watch(key));
+        let gate = self.inner.gate_of(key);
+        let call = gate.call(async move |shard: Shard| shard.watch(key));
         call.await.map_err(|Stopped| WaitError::Stopped)?.map_err(WaitError::Resolve)
     }
 
@@ -186,27 +190,57 @@ impl Node {
     ///
     /// [`Stopped`].
     pub async fn presence(&self) -> Result<PresenceSet, Stopped> {
-        let mut all = PresenceSet::default();
-        for gate in &self.inner.gates {
-            let set = gate.call(async move |shard: Shard| shard.presence()).await?;
-            // Refused in handlers only, and a call is no handler.
-            all = all.plus(set.unwrap_or_default());
-        }
-        Ok(all)
+        let sets = self.on_all(async move |shard: Shard| shard.presence()).await?;
+        // Refused in handlers only, and a call is no handler.
+        Ok(sets.into_iter().flatten().fold(PresenceSet::default(), PresenceSet::plus))
     }
 
-    /// Replaces the policy on every shard.
+    /// Makes a peer known, or has it dialled there from now on: best address first, at most eight are kept. It may have a
+    /// session from now on, whatever the policy; what it may do in it, the policy says. All shards see it within a turn.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::Peer`] when the node knows as many peers as it may.
+    pub fn add_peer(&self, key: PublicKey, addresses: &[SocketAddr]) -> Result<(), ResolveError> {
+        self.inner.shared.add_peer(ChannelId::DEFAULT, key, addresses)
+    }
+
+    /// As [`Node::add_peer`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`ResolveError::UnknownChannel`].
+    pub fn add_peer_on(
+        &self,
+        channel: &str,
+        key: PublicKey,
+        addresses: &[SocketAddr],
+    ) -> Result<(), ResolveError> {
+        self.inner.shared.add_peer(self.inner.directory.channel(channel)?, key, addresses)
+    }
+
+    /// Forgets a peer; whether it was known. Sessions with it end within a turn of each shard, unless the policy or the
+    /// keep knows it too.
+    pub fn forget_peer(&self, key: PublicKey) -> bool {
+        self.inner.shared.forget_peer(ChannelId::DEFAULT, key)
+    }
+
+    /// As [`Node::forget_peer`], on this channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::UnknownChannel`].
+    pub fn forget_peer_on(&self, channel: &str, key: PublicKey) -> Result<bool, ResolveError> {
+        Ok(self.inner.shared.forget_peer(self.inner.directory.channel(channel)?, key))
+    }
+
+    /// Replaces the policy on every shard; all obey it when this ends.
     ///
     /// # Errors
     ///
     /// [`Stopped`].
     pub async fn set_policy(&self, policy: Policy) -> Result<(), Stopped> {
-        for gate in &self.inner.gates {
-            let policy = policy.clone();
-            // Refused in handlers only, and a call is no handler.
-            gate.call(async move |shard: Shard| drop(shard.set_policy(policy))).await?;
-        }
-        Ok(())
+        self.replace_policy(ChannelId::DEFAULT, policy).await
     }
 
     /// As [`Node::set_policy`], on this channel.
@@ -215,18 +249,30 @@ impl Node {
     ///
     /// [`ResolveError::UnknownChannel`], [`ResolveError::Stopped`].
     pub async fn set_policy_on(&self, channel: &str, policy: Policy) -> Result<(), ResolveError> {
-        self.inner.directory.channel(channel)?;
-        for gate in &self.inner.gates {
-            let (policy, channel) = (policy.clone(), channel.to_owned());
-            let set = async move |shard: Shard| drop(shard.set_policy_on(&channel, policy));
-            gate.call(set).await.map_err(|Stopped| ResolveError::Stopped)?;
-        }
-        Ok(())
+        let channel = self.inner.directory.channel(channel)?;
+        let replaced = self.replace_policy(channel, policy).await;
+        replaced.map_err(|Stopped| ResolveError::Stopped)
+    }
+
+    async fn replace_policy(&self, channel: ChannelId, policy: Policy) -> Result<(), Stopped> {
+        self.inner.shared.set_policy(channel, policy);
+        self.on_all(async move |shard: Shard| shard.follow()).await.map(drop)
+    }
+
+    /// Runs a call on every shard at once; the results by number.
+    async fn on_all<T, F, Fut>(&self, call: F) -> Result<Vec<T>, Stopped>
+    where
+        T: Send + 'static,
+        F: Fn(Shard) -> Fut + Send + Clone + 'static,
+        Fut: Future<Output = T> + 'static,
+    {
+        let calls = self.inner.gates.iter().map(|gate| gate.call(call.clone()));
+        all(calls.collect()).await
     }
 
     /// The keep of the default channel: whom it knows, who waits, what becomes of them.
     pub fn keep(&self) -> NodeKeep {
-        NodeKeep::new(Arc::clone(&self.inner.gates[0]), ChannelId::DEFAULT)
+        NodeKeep::new(Arc::clone(&self.inner.shared), ChannelId::DEFAULT)
     }
 
     /// As [`Node::keep`], of this channel.
@@ -236,7 +282,7 @@ impl Node {
     /// [`ResolveError::UnknownChannel`].
     pub fn keep_on(&self, channel: &str) -> Result<NodeKeep, ResolveError> {
         let channel = self.inner.directory.channel(channel)?;
-        Ok(NodeKeep::new(Arc::clone(&self.inner.gates[0]), channel))
+        Ok(NodeKeep::new(Arc::clone(&self.inner.shared), channel))
     }
 
     /// What the node has counted.
@@ -245,11 +291,8 @@ impl Node {
     ///
     /// [`Stopped`].
     pub async fn stats(&self) -> Result<NodeStats, Stopped> {
-        let mut shards = Vec::with_capacity(self.inner.gates.len());
-        for gate in &self.inner.gates {
-            shards.extend(gate.call(async move |shard: Shard| shard.stats()).await?);
-        }
-        Ok(NodeStats { shards })
+        let shards = self.on_all(async move |shard: Shard| shard.stats()).await?;
+        Ok(NodeStats { shards: shards.into_iter().flatten().collect() })
     }
 
     /// Takes no more messages, waits until each acknowledged one has an outcome or `timeout` has
@@ -262,12 +305,9 @@ impl Node {
     ///
     /// [`Stopped`].
     pub async fn drain(&self, timeout: Duration) -> Result<DrainReport, Stopped> {
-        let mut report = DrainReport::default();
-        for gate in &self.inner.gates {
-            let drained = gate.call(async move |shard: Shard| shard.drain(timeout).await);
-            report = report.plus(drained.await?);
-        }
-        Ok(report)
+        let drain = move |shard: Shard| async move { shard.drain(timeout).await };
+        let reports = self.on_all(drain).await?;
+        Ok(reports.into_iter().fold(DrainReport::default(), DrainReport::plus))
     }
 
     /// Asks the node to stop: peers are told, tasks that wait are told, then the threads end. Returns at
@@ -291,11 +331,10 @@ impl Node {
             Ending::Running(threads) => std::mem::take(threads),
         };
         let mut result = Ok(());
-        for thread in threads {
-            result = result.and(thread.join().map_err(node_error));
+        for (shard, thread) in (0..).zip(threads) {
+            result = result.and(thread.join().map_err(|error| node_error(shard, error)));
         }
-        let fault = self.inner.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let result = fault.map_or(result, Err);
+        let result = self.inner.shared.fault().map_or(result, Err);
         *ending = Ending::Ended(result.clone());
         result
     }
@@ -310,9 +349,12 @@ impl fmt::Debug for Node {
 
 impl Inner {
     fn stop(&self) {
-        for gate in &self.gates {
-            gate.stop();
-        }
+        self.shared.stop();
+    }
+
+    /// The shard that serves this value, always the same.
+    fn gate_of(&self, value: impl Hash) -> &Arc<Gate> {
+        &self.gates[usize::from(spread(value, self.gates.len() as u8))]
     }
 }
 
@@ -437,9 +479,9 @@ impl fmt::Debug for Remote {
     }
 }
 
-fn node_error(error: ExecutorError) -> NodeError {
+fn node_error(shard: u8, error: ExecutorError) -> NodeError {
     match error {
-        ExecutorError::Panicked { message } => NodeError::Panicked(message),
+        ExecutorError::Panicked { message } => NodeError::Panicked { shard, message },
         other => NodeError::Machine(other.to_string()),
     }
 }

@@ -8,22 +8,21 @@ use cubed_router::keep::{Entry, KeepError};
 use cubed_transport::ChannelId;
 use cubed_transport::identity::PublicKey;
 
+use crate::changes::Change;
 use crate::error::Stopped;
-use crate::keep_writer::Stored;
-use crate::outside::Gate;
-use crate::shard::Shard;
-use crate::trust::Word;
+use crate::node_shared::NodeShared;
+use crate::trust::{Decided, Kept, Word};
 
 /// The keep of one channel of a running node, from [`crate::Node::keep`].
 #[derive(Clone)]
 pub struct NodeKeep {
-    gate: Arc<Gate>,
+    node: Arc<NodeShared>,
     channel: ChannelId,
 }
 
 impl NodeKeep {
-    pub(crate) fn new(gate: Arc<Gate>, channel: ChannelId) -> Self {
-        Self { gate, channel }
+    pub(crate) fn new(node: Arc<NodeShared>, channel: ChannelId) -> Self {
+        Self { node, channel }
     }
 
     /// Keys that wait to be decided about, oldest first; at most 256.
@@ -31,12 +30,9 @@ impl NodeKeep {
     /// # Errors
     ///
     /// [`NodeKeepError::NoKeep`], [`NodeKeepError::Stopped`].
+    #[expect(clippy::unused_async, reason = "calls to a node are awaited")]
     pub async fn pending(&self) -> Result<Vec<Entry>, NodeKeepError> {
-        let channel = self.channel;
-        let call = self.gate.call(async move |shard: Shard| {
-            shard.with_keep(channel, |kept| kept.keep.pending().cloned().collect())
-        });
-        call.await?
+        self.with_keep(|kept| kept.keep.pending().cloned().collect())
     }
 
     /// All keys and what was decided of them: those decided about by key, then those that wait.
@@ -44,12 +40,9 @@ impl NodeKeep {
     /// # Errors
     ///
     /// As [`NodeKeep::pending`].
+    #[expect(clippy::unused_async, reason = "calls to a node are awaited")]
     pub async fn list(&self) -> Result<Vec<Entry>, NodeKeepError> {
-        let channel = self.channel;
-        let call = self.gate.call(async move |shard: Shard| {
-            shard.with_keep(channel, |kept| kept.keep.entries().cloned().collect())
-        });
-        call.await?
+        self.with_keep(|kept| kept.keep.entries().cloned().collect())
     }
 
     /// Accepts a key, known or not, and with it what it said of itself. If it waited, it is dialled where it was seen, so
@@ -81,10 +74,21 @@ impl NodeKeep {
     }
 
     async fn decide(&self, key: PublicKey, word: Word) -> Result<(), NodeKeepError> {
-        let channel = self.channel;
-        let call = self.gate.call(async move |shard: Shard| shard.decide(channel, key, word));
-        let stored: Stored = call.await??;
+        let decided = self.with_keep(|kept| kept.decide(&key, word))?;
+        let Decided { address, removed, stored } = decided.map_err(NodeKeepError::Keep)?;
+        let ended = removed.into_iter().map(|key| Change::Ended(self.channel, key));
+        let accepted = address.map(|address| Change::Accepted(self.channel, key, address));
+        self.node.tell(std::iter::once(Change::Rights).chain(ended).chain(accepted));
         stored.await.map_err(NodeKeepError::Write)
+    }
+
+    fn with_keep<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> Result<T, NodeKeepError> {
+        let trust = &self.node.channels[usize::from(self.channel.0)];
+        if !trust.has_keep() {
+            return Err(NodeKeepError::NoKeep);
+        }
+        // It is closed when the last shard has ended.
+        trust.with_keep(look).ok_or(NodeKeepError::Stopped)
     }
 }
 
@@ -121,9 +125,3 @@ impl fmt::Display for NodeKeepError {
 }
 
 impl Error for NodeKeepError {}
-
-impl From<Stopped> for NodeKeepError {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
-}

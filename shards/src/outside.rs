@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,11 +81,6 @@ impl Gate {
         Call { gate: Arc::clone(self), id, slot, command: Some(command), ended: false }
     }
 
-    /// Asks the shard to stop, unless it is gone. Never waits.
-    pub(crate) fn stop(&self) {
-        self.cancel(STOP);
-    }
-
     /// Ends a call's task. A shard that is gone has ended it already.
     fn cancel(&self, id: u64) {
         if self.cancels.send(id).is_ok() {
@@ -113,9 +109,6 @@ impl Gate {
         Ok(Some(command))
     }
 }
-
-/// The number of no call: asks the shard to stop.
-const STOP: u64 = u64::MAX;
 
 impl Calls {
     pub(crate) fn new(inlet: Inlet) -> Self {
@@ -147,10 +140,6 @@ impl Calls {
     }
 
     fn cancel(&self, shard: &Shard, id: u64) {
-        if id == STOP {
-            shard.shutdown();
-            return;
-        }
         let task = self.running.borrow_mut().remove(&id);
         if let Some(task) = task {
             shard.shared.tasks.cancel(task);
@@ -231,6 +220,23 @@ impl<T> Drop for Call<T> {
         lock(&self.slot.state).abandoned = true;
         self.gate.cancel(self.id);
     }
+}
+
+/// Waits for all of these calls, which run at once; their results in order.
+pub(crate) async fn all<T>(calls: Vec<Call<T>>) -> Result<Vec<T>, Stopped> {
+    let mut calls: Vec<_> = calls.into_iter().map(|call| (call, None)).collect();
+    poll_fn(|context| {
+        let mut is_over = true;
+        for (call, result) in calls.iter_mut().filter(|(_, result)| result.is_none()) {
+            match Pin::new(call).poll(context) {
+                Poll::Ready(ended) => *result = Some(ended),
+                Poll::Pending => is_over = false,
+            }
+        }
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    calls.into_iter().map(|(_, result)| result.unwrap_or(Err(Stopped))).collect()
 }
 
 /// Where a call's result is left.

@@ -195,7 +195,16 @@ impl PresenceSet {
 
     pub(crate) fn plus(mut self, other: Self) -> Self {
         self.peers.extend(other.peers);
-        Self::new(self.peers)
+        let mut set = Self::new(self.peers);
+        // Watched on several shards, a peer is up if one of them has word of it.
+        set.peers.dedup_by(|later, kept| {
+            let is_same = later.key == kept.key;
+            if is_same && later.state == PeerState::Up && kept.state != PeerState::Up {
+                *kept = *later;
+            }
+            is_same
+        });
+        set
     }
 
     /// Every watched peer, by key.

@@ -6,14 +6,17 @@
 //! since; bytes received are lent for the call that handles them.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use cubed_runtime::{
-    Driver, DriverWaker, Received, SendStatus, SpinDecision, Spinner, polls, yield_now,
+    Driver, DriverWaker, Received, SendStatus, SpinDecision, Spinner, panic_message, polls,
+    yield_now,
 };
 use cubed_transport::time::Instant;
 use cubed_transport::{Event, PeerId, PeerState, Transmit};
 
+use crate::follow::follow;
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
     RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX, STRANGERS_LOOK_INTERVAL,
@@ -79,16 +82,26 @@ impl<D: Driver> Pump<D> {
         // No other task is ready, as far as we know: a task becomes so only in a turn that worked.
         let mut quiet = false;
         while !self.shared.is_stopping() {
-            let worked = self.turn()?;
+            let Some(worked) = self.guarded(Self::turn).transpose()? else { break };
             let now = self.shared.now().as_nanos();
             if worked || !quiet {
                 self.spinner.on_work(now);
                 quiet = self.let_others_run().await;
             } else if self.spinner.on_idle(now) == SpinDecision::Park {
-                quiet = self.park()? == 0;
+                let Some(batches) = self.guarded(Self::park).transpose()? else { break };
+                quiet = batches == 0;
             }
         }
-        self.take_leave().await
+        self.end_waits().await;
+        let _ = self.guarded(Self::take_leave);
+        Ok(())
+    }
+
+    /// Takes a step in which a handler may panic: the node then stops, and the step ends with nothing. What the handler had
+    /// under its hands may be half done; nothing is asked of it any more but to end the sessions.
+    fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let result = panic::catch_unwind(AssertUnwindSafe(|| step(self)));
+        result.map_err(|cause| self.shared.fail_by_panic(panic_message(&*cause))).ok()
     }
 
     /// One round of everything; whether there was anything to do.
@@ -168,6 +181,7 @@ impl<D: Driver> Pump<D> {
         let fired = self.shared.timers.fire(now.as_nanos()) > 0;
         let mut state = self.shared.state.borrow_mut();
         let flushed = flush(&self.shared, &mut state);
+        let followed = follow(&self.shared, &mut state);
         let State { endpoint, receiver, watchers, .. } = &mut *state;
         let due = endpoint.poll_timeout().is_some_and(|at| at <= now);
         if due {
@@ -177,7 +191,7 @@ impl<D: Driver> Pump<D> {
         if self.watch.check_drops(endpoint, now) {
             watchers.sweep(endpoint);
         }
-        fired || flushed || due
+        fired || flushed || followed || due
     }
 
     /// Sends what the endpoint has, up to a limit; whether anything left.
@@ -244,14 +258,18 @@ impl<D: Driver> Pump<D> {
         polls() - before <= 1
     }
 
-    /// Tells tasks and peers that this is the end.
-    async fn take_leave(&mut self) -> io::Result<()> {
+    /// Tells tasks that this is the end.
+    async fn end_waits(&self) {
         end_waits(&self.shared);
         for _ in 0..FAREWELL_YIELDS {
             if self.let_others_run().await {
                 break;
             }
         }
+    }
+
+    /// Tells peers that this is the end.
+    fn take_leave(&mut self) {
         let until = self.shared.read_clock() + FAREWELL_DURATION_MAX;
         let mut state = self.shared.state.borrow_mut();
         flush(&self.shared, &mut state);
@@ -262,7 +280,6 @@ impl<D: Driver> Pump<D> {
             self.dispatch_events();
         }
         self.publish();
-        Ok(())
     }
 
     fn publish(&mut self) {
@@ -279,9 +296,6 @@ fn receive(shared: &Shared, batch: &mut Received<'_>) {
     receiver.now = now;
     for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
         endpoint.handle_datagram(now, batch.from, datagram, receiver);
-    }
-    if !receiver.displaced.is_empty() {
-        receiver.end_displaced(endpoint);
     }
     flush(shared, &mut state);
 }

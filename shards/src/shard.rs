@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cubed_router::address::{Address, FlowName};
@@ -16,14 +15,12 @@ use cubed_transport::{ChannelId, SendError};
 use crate::destination::Destination;
 use crate::error::{FlowError, ResolveError};
 use crate::flow_builder::FlowBuilder;
-use crate::keep_writer::Stored;
+use crate::follow::follow;
 use crate::limits::DRAIN_CHECK_INTERVAL;
-use crate::node_keep::NodeKeepError;
 use crate::presence::{PresenceEvents, PresenceSet};
 use crate::shared::{Shared, State};
 use crate::stats::{DrainReport, ShardStats};
 use crate::tasks::Task;
-use crate::trust::{Decided, Kept, Word};
 
 /// A handle to the shard it was made on. Cheap to clone; stays on its thread.
 ///
@@ -45,7 +42,7 @@ impl Shard {
     }
 
     /// How many shards the node has.
-    pub fn shards(&self) -> u8 {
+    pub fn count(&self) -> u8 {
         self.shared.facts.shards
     }
 
@@ -57,6 +54,11 @@ impl Shard {
     /// The shard of this node that owns the flow `name`: others send there unless told otherwise.
     pub fn owner(&self, name: &str) -> u8 {
         self.shared.owner(name)
+    }
+
+    /// Whether this shard owns the flow `name`.
+    pub fn owns(&self, name: &str) -> bool {
+        self.owner(name) == self.index()
     }
 
     /// Begins to register a flow that others may send to, as far as the policy lets them.
@@ -86,13 +88,12 @@ impl Shard {
         Ok(state.receiver.flows.remove(channel, name))
     }
 
-    /// Makes a peer known, or gives it another address. It may have a session from now on, whatever the
+    /// Makes a peer known to the whole node, or has it dialled there from now on. It may have a session, whatever the
     /// policy; what it may do in it, the policy says.
     ///
     /// # Errors
     ///
-    /// [`ResolveError::Send`] when the node has as many peers as its limits allow,
-    /// [`ResolveError::InHandler`] from within an inline handler.
+    /// [`ResolveError::Peer`] when the node knows as many peers as it may.
     pub fn add_peer(&self, key: PublicKey, address: SocketAddr) -> Result<(), ResolveError> {
         self.add_peer_on("", key, address)
     }
@@ -109,11 +110,7 @@ impl Shard {
         address: SocketAddr,
     ) -> Result<(), ResolveError> {
         let channel = self.shared.facts.directory.channel(channel)?;
-        let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
-        let added = state.endpoint.add_peer_on(channel, key, Some(address));
-        added.map_err(ResolveError::Send)?;
-        state.receiver.channels[usize::from(channel.0)].known.insert(key);
-        Ok(())
+        self.shared.node().add_peer(channel, key, &[address])
     }
 
     /// The flow `name` of the peer with this key. Dials nobody; sending does.
@@ -150,8 +147,7 @@ impl Shard {
     ) -> Result<Destination, ResolveError> {
         FlowName::check(name)?;
         let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
-        let peer = state.endpoint.add_peer_on(channel, key, None).map_err(ResolveError::Send)?;
-        state.receiver.channels[usize::from(channel.0)].known.insert(key);
+        let peer = state.find_or_add_peer(channel, key)?;
         let flow = state.endpoint.open_flow(peer, name).map_err(ResolveError::Send)?;
         drop(state);
         Ok(Destination::new(Rc::clone(&self.shared), flow))
@@ -179,12 +175,8 @@ impl Shard {
     pub fn watch(&self, key: PublicKey) -> Result<PresenceEvents, ResolveError> {
         let now = self.now();
         let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
-        let State { endpoint, receiver, watchers, .. } = &mut *state;
-        let peer = match endpoint.find_peer(&key) {
-            Some(peer) => peer,
-            None => endpoint.add_peer(key, None).map_err(ResolveError::Send)?,
-        };
-        receiver.channels[0].known.insert(key);
+        let peer = state.find_or_add_peer(ChannelId::DEFAULT, key)?;
+        let State { endpoint, watchers, .. } = &mut *state;
         endpoint.watch(now, peer).map_err(ResolveError::Send)?;
         let presence = endpoint.presence(peer).ok_or(ResolveError::Send(SendError::UnknownPeer))?;
         Ok(watchers.add(presence))
@@ -196,8 +188,8 @@ impl Shard {
         Some(PresenceSet::new(state.endpoint.watched().collect()))
     }
 
-    /// Replaces the policy. Bindings of flows are asked for again; sessions with keys that nothing here
-    /// knows any more (neither policy, nor configuration, nor keep) end.
+    /// Replaces the policy of the whole node. Bindings of flows are asked for again; sessions with keys that nothing here
+    /// knows any more (neither policy, nor configuration, nor keep) end. The other shards hear of it within their turn.
     ///
     /// # Errors
     ///
@@ -215,59 +207,16 @@ impl Shard {
         let unknown = |_| FlowError::UnknownChannel(channel.to_owned());
         let channel = self.shared.facts.directory.channel(channel).map_err(unknown)?;
         let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
-        let State { endpoint, receiver, .. } = &mut *state;
-        let trust = &mut receiver.channels[usize::from(channel.0)];
-        trust.policy = Arc::new(policy);
-        receiver.trust_changes = receiver.trust_changes.wrapping_add(1);
-        let connected: Vec<_> = endpoint.connected_on(channel).collect();
-        for (peer, key) in connected {
-            if !trust.may_stay(&key) {
-                endpoint.reject(peer);
-            }
-        }
+        self.shared.node().set_policy(channel, policy);
+        follow(&self.shared, &mut state);
         Ok(())
     }
 
-    /// Reads the keep of a channel.
-    pub(crate) fn with_keep<T>(
-        &self,
-        channel: ChannelId,
-        read: impl FnOnce(&Kept) -> T,
-    ) -> Result<T, NodeKeepError> {
+    /// Obeys what has changed for all shards of the node.
+    pub(crate) fn follow(&self) {
         // No inline handler runs while a call does, so the state is free.
-        let state = self.shared.state.borrow();
-        let kept = state.receiver.channels[usize::from(channel.0)].kept.as_ref();
-        kept.map(read).ok_or(NodeKeepError::NoKeep)
-    }
-
-    /// Does what the operator says of a key, and ends the sessions that it leaves without right.
-    pub(crate) fn decide(
-        &self,
-        channel: ChannelId,
-        key: PublicKey,
-        word: Word,
-    ) -> Result<Stored, NodeKeepError> {
         let mut state = self.shared.state.borrow_mut();
-        let State { endpoint, receiver, .. } = &mut *state;
-        let trust = &mut receiver.channels[usize::from(channel.0)];
-        let kept = trust.kept.as_mut().ok_or(NodeKeepError::NoKeep)?;
-        let Decided { address, removed, stored } =
-            kept.decide(&key, word).map_err(NodeKeepError::Keep)?;
-        receiver.trust_changes = receiver.trust_changes.wrapping_add(1);
-        for key in removed {
-            if !trust.policy.admits(&key)
-                && let Some(peer) = endpoint.find_peer_on(channel, &key)
-            {
-                endpoint.reject(peer);
-            }
-        }
-        if let Some(address) = address
-            && let Ok(peer) = endpoint.add_peer_on(channel, key, Some(address))
-        {
-            // It is told by being dialled; should that fail, it comes by itself.
-            let _ = endpoint.connect(self.shared.now(), peer);
-        }
-        Ok(stored)
+        while follow(&self.shared, &mut state) {}
     }
 
     /// Runs a future as a task of this shard. A panic in it ends the task only and reaches whoever
@@ -305,7 +254,7 @@ impl Shard {
 
     /// Asks the whole node to stop, like [`crate::Node::shutdown`].
     pub fn shutdown(&self) {
-        self.shared.stop();
+        self.shared.node().stop();
     }
 
     /// See [`crate::Node::drain`].

@@ -5,9 +5,11 @@
 //! handles goes to the outbox instead. No borrow is ever held across an await.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,11 +18,14 @@ use cubed_router::placement::owner_shard;
 use cubed_runtime::{Clock, DriverStats, Machine, SocketBuffers, Timers, is_too_long};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
-use cubed_transport::{Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token, Transmit};
+use cubed_transport::{
+    ChannelId, Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token, Transmit,
+};
 
 use crate::application::Receiver;
 use crate::channel::Directory;
-use crate::error::NodeError;
+use crate::error::{NodeError, ResolveError};
+use crate::node_shared::NodeShared;
 use crate::outbox::Outbox;
 use crate::presence::Watchers;
 use crate::stalled::Target;
@@ -46,8 +51,26 @@ pub(crate) struct State {
     pub(crate) endpoint: Endpoint,
     pub(crate) receiver: Receiver,
     pub(crate) watchers: Watchers,
+    /// How far this shard has followed the node's changes.
+    pub(crate) followed: u64,
     /// Some message of the outbox waits for room.
     pub(crate) stalled: bool,
+}
+
+impl State {
+    /// The peer with this key, from the node's table if this shard has not met it. The whole node knows it from then on.
+    pub(crate) fn find_or_add_peer(
+        &mut self,
+        channel: ChannelId,
+        key: PublicKey,
+    ) -> Result<PeerId, ResolveError> {
+        let known = self.receiver.channels[usize::from(channel.0)].channel.resolve(&key);
+        let address = known.map_err(ResolveError::Peer)?;
+        // Once met, it is dialled where it was seen last.
+        let is_new = self.endpoint.find_peer_on(channel, &key).is_none();
+        let added = self.endpoint.add_peer_on(channel, key, address.filter(|_| is_new));
+        added.map_err(ResolveError::Send)
+    }
 }
 
 /// What the pump counts and leaves for whoever asks.
@@ -87,8 +110,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Cell<PumpCounters>,
     clock: Clock,
     now: Cell<Instant>,
-    stop: Cell<bool>,
-    fault: RefCell<Option<NodeError>>,
+    node: Arc<NodeShared>,
 }
 
 /// A body on its way out.
@@ -117,6 +139,7 @@ impl Payload<'_> {
 impl Shared {
     pub(crate) fn new(facts: Facts, state: State, now: Instant) -> Rc<Self> {
         let outbox = Rc::clone(&state.receiver.outbox);
+        let node = Arc::clone(&state.receiver.node);
         Rc::new(Self {
             facts,
             state: RefCell::new(state),
@@ -126,8 +149,7 @@ impl Shared {
             counters: Cell::default(),
             clock: Clock::new(),
             now: Cell::new(now),
-            stop: Cell::new(false),
-            fault: RefCell::new(None),
+            node,
         })
     }
 
@@ -282,33 +304,36 @@ impl Shared {
         owner_shard(&self.facts.placement_salt, name, self.facts.shards)
     }
 
-    /// Asks the pump to end.
-    pub(crate) fn stop(&self) {
-        self.stop.set(true);
+    /// The shard of this node that looks after the peer with this key where one has to.
+    pub(crate) fn home(&self, key: &PublicKey) -> u8 {
+        spread(key, self.facts.shards)
     }
 
-    /// Asks the pump to end, with the reason for whoever joins. The first reason is kept.
-    pub(crate) fn fail(&self, error: NodeError) {
-        let mut fault = self.fault.borrow_mut();
-        if fault.is_none() {
-            tracing::error!(%error, "node stops");
-            *fault = Some(error);
-        }
-        self.stop.set(true);
+    /// What all shards of the node share.
+    pub(crate) fn node(&self) -> &NodeShared {
+        &self.node
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.get()
+        self.node.is_stopping()
     }
 
-    pub(crate) fn fault(&self) -> Option<NodeError> {
-        self.fault.borrow().clone()
+    /// Asks the whole node to end, because this shard panicked.
+    pub(crate) fn fail_by_panic(&self, message: String) {
+        self.node.fail(NodeError::Panicked { shard: self.facts.index, message });
     }
 
     /// Nanoseconds on the clock, `duration` from now.
     pub(crate) fn deadline(&self, duration: Duration) -> Instant {
         self.read_clock() + duration
     }
+}
+
+/// One of `shards`, always the same for the same value.
+pub(crate) fn spread(value: impl Hash, shards: u8) -> u8 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    (hasher.finish() % u64::from(shards)) as u8
 }
 
 /// Remembers who waits for room. Apart from the message path, whose answer then is one comparison.

@@ -81,10 +81,18 @@ impl NodeStats {
         self.shards.iter().map(find).sum()
     }
 
-    /// The flow of this name, on whichever shard has it.
-    pub fn flow(&self, name: &str) -> Option<&FlowStats> {
-        let mut flows = self.shards.iter().flat_map(|shard| &shard.flows);
-        flows.find(|flow| flow.name.as_str() == name)
+    /// The flow of this name, summed over the shards that have it; `None` if none has.
+    pub fn flow(&self, name: &str) -> Option<FlowStats> {
+        let flows = self.shards.iter().flat_map(|shard| &shard.flows);
+        let named = flows.filter(|flow| flow.name.as_str() == name).cloned();
+        named.reduce(|sum, one| FlowStats {
+            name: sum.name,
+            accepted: sum.accepted + one.accepted,
+            accepted_bytes: sum.accepted_bytes + one.accepted_bytes,
+            refused: sum.refused + one.refused,
+            queued: sum.queued + one.queued,
+            queued_bytes: sum.queued_bytes + one.queued_bytes,
+        })
     }
 }
 

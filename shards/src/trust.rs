@@ -1,24 +1,30 @@
-//! Who may have a session on a channel, and what for: policy, configured peers and keep, asked in this order.
+//! Who may have a session on a channel, and what for: policy, known peers and keep, asked in this order.
+//!
+//! The keep and the table of peers are the node's, one of each per channel, behind locks that are taken only when somebody is
+//! judged, a flow is bound or a peer resolved. Each shard has the policy at hand.
 //!
 //! Always holds: what the policy says of a key goes before everything else; each channel answers for itself.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use cubed_router::keep::{Arrival, Change, Keep, KeepError, KeyState, Portrait, Ruling};
 use cubed_router::policy::{Policy, Verb};
+use cubed_router::table::{Table, TableError};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::{Newcomer, Verdict};
 
 use crate::keep_writer::{KeepWriter, Stored};
 
-/// The trust of one channel.
+/// The trust of one channel, for all shards.
 pub(crate) struct ChannelTrust {
-    pub(crate) policy: Arc<Policy>,
+    policy: Mutex<Arc<Policy>>,
     /// Peers that this node knows by configuration or has resolved: they may have a session, whatever the policy lets them
     /// do in it.
-    pub(crate) known: HashSet<PublicKey>,
-    pub(crate) kept: Option<Kept>,
+    peers: RwLock<Table>,
+    has_keep: bool,
+    /// Gone once the node has ended.
+    kept: Mutex<Option<Kept>>,
 }
 
 /// A keep and whoever stores it.
@@ -36,9 +42,91 @@ pub(crate) enum Word {
 }
 
 impl ChannelTrust {
+    pub(crate) fn new(policy: Policy, kept: Option<Kept>) -> Self {
+        Self {
+            policy: Mutex::new(Arc::new(policy)),
+            peers: RwLock::new(Table::new()),
+            has_keep: kept.is_some(),
+            kept: Mutex::new(kept),
+        }
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&lock(&self.policy))
+    }
+
+    /// Puts another policy in force; the shards have to be told.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        *lock(&self.policy) = Arc::new(policy);
+    }
+
+    /// Whether there is a keep.
+    pub(crate) fn has_keep(&self) -> bool {
+        self.has_keep
+    }
+
+    /// The keep; `None` if the channel has none or the node has ended.
+    pub(crate) fn with_keep<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+        if !self.has_keep {
+            return None;
+        }
+        lock(&self.kept).as_mut().map(look)
+    }
+
+    /// Stores what is not stored yet and frees the keep's file.
+    pub(crate) fn close(&self) {
+        let kept = lock(&self.kept).take();
+        // Waits for the disk, and nobody has to wait for that.
+        drop(kept);
+    }
+
+    // -- peers
+
+    /// Where this peer may be reached, best first; `None` if it is not known.
+    pub(crate) fn addresses(&self, key: &PublicKey) -> Option<Vec<SocketAddr>> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(key).map(|peer| peer.addresses().to_vec())
+    }
+
+    /// Whether this peer is known.
+    pub(crate) fn knows(&self, key: &PublicKey) -> bool {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(key).is_some()
+    }
+
+    /// Makes a peer known, if it is not, and says where it may be reached.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Full`].
+    pub(crate) fn resolve(&self, key: &PublicKey) -> Result<Option<SocketAddr>, TableError> {
+        if let Some(addresses) = self.addresses(key) {
+            return Ok(addresses.first().copied());
+        }
+        self.change_peers(|peers| peers.add(*key))?;
+        Ok(None)
+    }
+
+    /// Changes the table of peers; the shards have to be told.
+    pub(crate) fn change_peers<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
+        change(&mut self.peers.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The trust of one channel, as one shard has it at hand.
+pub(crate) struct ShardTrust {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) channel: Arc<ChannelTrust>,
+}
+
+impl ShardTrust {
+    pub(crate) fn new(channel: &Arc<ChannelTrust>) -> Self {
+        Self { policy: channel.policy(), channel: Arc::clone(channel) }
+    }
+
     /// Whether this key may say who it is.
     pub(crate) fn admits(&self, key: &PublicKey) -> bool {
-        self.kept.is_some() || self.known.contains(key) || self.policy.admits(key)
+        self.channel.has_keep || self.policy.admits(key) || self.channel.knows(key)
     }
 
     /// Whether this key may do `verb` to `flow`.
@@ -48,39 +136,44 @@ impl ChannelTrust {
     }
 
     fn has_accepted(&self, key: &PublicKey) -> bool {
-        let state = self.kept.as_ref().and_then(|kept| kept.keep.state(key));
+        let state = self.channel.with_keep(|kept| kept.keep.state(key)).flatten();
         state == Some(KeyState::Accepted)
     }
 
     /// Whether a session with this key may stay: the policy or this node knows it, or the keep has accepted it.
     pub(crate) fn may_stay(&self, key: &PublicKey) -> bool {
-        self.policy.admits(key) || self.known.contains(key) || self.has_accepted(key)
+        self.policy.admits(key) || self.channel.knows(key) || self.has_accepted(key)
     }
 
     /// What becomes of somebody who has said who it is, and who else lost its place by it.
-    pub(crate) fn judge(&mut self, newcomer: &Newcomer<'_>) -> (Verdict, Vec<PublicKey>) {
-        let key = *newcomer.key;
-        if self.policy.admits(&key) {
+    pub(crate) fn judge(&self, newcomer: &Newcomer<'_>) -> (Verdict, Vec<PublicKey>) {
+        if self.policy.admits(newcomer.key) {
             return (Verdict::Accepted, Vec::new());
         }
-        let is_vouched = self.known.contains(&key);
-        let Some(Kept { keep, writer }) = &mut self.kept else {
+        let is_vouched = self.channel.knows(newcomer.key);
+        let by_keep = self.channel.with_keep(|kept| kept.judge(newcomer, is_vouched));
+        by_keep.unwrap_or_else(|| {
             let verdict = if is_vouched { Verdict::Accepted } else { Verdict::NotAdmitted };
-            return (verdict, Vec::new());
-        };
-        let Newcomer { name, role, mode, kind, address, .. } = *newcomer;
+            (verdict, Vec::new())
+        })
+    }
+}
+
+impl Kept {
+    fn judge(&mut self, newcomer: &Newcomer<'_>, is_vouched: bool) -> (Verdict, Vec<PublicKey>) {
+        let Newcomer { key, name, role, mode, kind, address, .. } = *newcomer;
         let (name, role, mode) = (name.to_owned(), role.to_owned(), mode.bits());
         let portrait = Portrait { name, role, mode, kind };
-        let arrival = Arrival { key, portrait, address, is_vouched };
+        let arrival = Arrival { key: *key, portrait, address, is_vouched };
         let mut changes = Vec::new();
-        let ruling = keep.judge(&arrival, &mut changes);
+        let ruling = self.keep.judge(&arrival, &mut changes);
         let is_new = changes.iter().any(|change| matches!(change, Change::Set(_)));
         let removed = changes.iter().filter_map(|change| match change {
             Change::Removed(key) => Some(*key),
             Change::Set(_) => None,
         });
         let removed = removed.collect();
-        writer.store(changes);
+        self.writer.store(changes);
         let verdict = match ruling {
             Ruling::Accepted => Verdict::Accepted,
             Ruling::Pending => {
@@ -97,9 +190,7 @@ impl ChannelTrust {
         };
         (verdict, removed)
     }
-}
 
-impl Kept {
     /// Does what the operator says. Returns where the key was seen last, who else was removed, and when all is stored.
     ///
     /// # Errors
@@ -124,7 +215,12 @@ impl Kept {
 
 /// What follows from the operator's word.
 pub(crate) struct Decided {
-    pub(crate) address: Option<std::net::SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
     pub(crate) removed: Vec<PublicKey>,
     pub(crate) stored: Stored,
+}
+
+/// A panic while the lock was held leaves nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -204,7 +204,7 @@ fn start_node(
         .identity(identity)
         .listen(any)
         .peer(served.key, served.address)
-        .core(cores.sender)
+        .shards([cores.sender])
         .spin(settings.spin)
         .datagram_bytes(settings.datagram_bytes)
         .give_up(SILENCE_MAX)

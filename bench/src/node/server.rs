@@ -50,7 +50,7 @@ impl Server {
             .spin(self.spin)
             .datagram_bytes(self.datagram_bytes);
         if let Some(core) = self.core {
-            builder = builder.core(core);
+            builder = builder.shards([core]);
         }
         let node = builder.start(async |shard: Shard| register(&shard));
         node.map_err(|error| BenchError::Machine(error.to_string()))

@@ -1,4 +1,4 @@
-//! The second socket of a driver: for datagrams that must not crowd out the others (see [`UdpSocket::split`]).
+//! The second socket of a driver: for datagrams that must not crowd out the others (see [`crate::SocketGroup`]).
 //!
 //! Always holds: `is_pending` is false only if the socket was found empty and nothing has been announced since; so a
 //! driver that sleeps while it is false, and is told of arrivals, overlooks nothing.

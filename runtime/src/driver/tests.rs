@@ -4,7 +4,9 @@ use super::system::{DriverKind, SystemDriver};
 use super::uring::{UringDriver, UringOptions};
 use super::{Driver, Received};
 use crate::clock::Clock;
-use crate::socket::{SendStatus, SocketOptions, UdpSocket};
+use crate::socket::{
+    GroupMember, GroupOptions, SendStatus, SideOptions, SocketGroup, SocketOptions, UdpSocket,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -213,9 +215,12 @@ fn a_dropped_driver_frees_its_port_at_once(kind: DriverKind) {
 }
 
 fn a_datagram_for_the_side_ends_the_wait_and_is_read_there_only(kind: DriverKind) {
-    let main = socket("127.0.0.1:0");
-    let side = main.split(1, 128 << 10).expect("a second socket");
-    let mut driver = SystemDriver::open(kind, main, Some(side)).expect("a driver");
+    let side = SideOptions { first_byte: 1, recv_buffer_bytes: 128 << 10 };
+    let options = GroupOptions { side: Some(side), ..GroupOptions::default() };
+    let mut group =
+        SocketGroup::bind("127.0.0.1:0".parse().expect("an address"), &options).expect("a group");
+    let GroupMember { main, side } = group.members.remove(0);
+    let mut driver = SystemDriver::open(kind, main, side).expect("a driver");
     let sender = socket("127.0.0.1:0");
     let nothing = &mut |_: Received<'_>| panic!("nothing was sent to the main socket");
     assert_eq!(driver.recv_side(8, nothing).expect("recv"), 0);

@@ -23,7 +23,7 @@ use crate::affinity::pin_current_thread;
 use task::Counted;
 
 pub use error::{ExecutorError, TaskError};
-pub use task::{JoinHandle, polls, yield_now};
+pub use task::{JoinHandle, panic_message, polls, yield_now};
 
 /// How to launch one executor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -38,8 +38,8 @@ pub async fn yield_now() {
     .await;
 }
 
-/// The words of a panic.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+/// The words of a panic that was caught.
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),

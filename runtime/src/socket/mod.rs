@@ -8,9 +8,9 @@
 mod address;
 mod control;
 mod error;
+mod group;
 mod options;
 mod send;
-mod split;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +28,9 @@ use address::{Family, RawAddress};
 use control::{ControlFacts, ControlSpace, RECV_CONTROL_BYTES};
 
 pub use error::BindError;
+pub use group::{
+    GROUP_MEMBERS_MAX, GroupHold, GroupMember, GroupOptions, SideOptions, SocketGroup,
+};
 pub use options::{SocketBuffers, SocketOptions, SocketStats};
 pub use send::{SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, is_too_long};
 

@@ -193,7 +193,7 @@ impl Drop for Siege<'_> {
 fn start_traffic(plan: &Plan, key: PublicKey, address: SocketAddr) -> Result<Node, Box<dyn Error>> {
     let mut builder = Node::builder().identity(Identity::generate()?).listen("127.0.0.1:0");
     if let Some(core) = plan.other_core {
-        builder = builder.core(core);
+        builder = builder.shards([core]);
     }
     let (bytes, rate) = (plan.bytes, plan.messages_per_second.unwrap_or(f64::INFINITY));
     let node = builder.peer(key, address).start(move |shard: Shard| async move {

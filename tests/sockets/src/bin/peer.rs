@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let account = Arc::new(Mutex::new(Account::new(&cli.plan)));
     let mut builder = Node::builder().identity(Identity::generate()?).listen(cli.listen);
     if let Some(core) = cli.core {
-        builder = builder.core(core);
+        builder = builder.shards([core]);
     }
     let (own, flags) = (Arc::clone(&account), cli.clone());
     let node = builder.policy(Policy::open()).start(move |shard: Shard| {

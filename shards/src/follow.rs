@@ -1,0 +1,112 @@
+//! A shard follows what changed for all shards of its node: policies, keys that lost or won their place, peers.
+//!
+//! Always holds: a session that may not stay ends in the turn in which its shard reads of it.
+
+use cubed_transport::identity::PublicKey;
+use cubed_transport::{ChannelId, Endpoint, PeerId};
+
+use crate::changes::Change;
+use crate::limits::CHANGES_PER_TURN_MAX;
+use crate::shared::{Shared, State};
+use crate::trust::ShardTrust;
+
+/// Reads and obeys some of what changed; whether there was anything.
+#[inline]
+pub(crate) fn follow(shared: &Shared, state: &mut State) -> bool {
+    let is_behind = shared.node().changes.is_ahead_of(state.followed);
+    if is_behind {
+        follow_some(shared, state);
+    }
+    is_behind
+}
+
+#[cold]
+fn follow_some(shared: &Shared, state: &mut State) {
+    let mut changes = Vec::new();
+    shared.node().changes.read(&mut state.followed, CHANGES_PER_TURN_MAX, &mut changes);
+    for change in changes {
+        obey(shared, state, change);
+    }
+}
+
+fn obey(shared: &Shared, state: &mut State, change: Change) {
+    let State { endpoint, receiver, .. } = state;
+    let channels = &mut receiver.channels;
+    if !matches!(change, Change::Peer(..)) {
+        receiver.trust_changes = receiver.trust_changes.wrapping_add(1);
+    }
+    match change {
+        Change::Rights => {}
+        Change::Policy(channel) => {
+            let trust = &mut channels[usize::from(channel.0)];
+            trust.policy = trust.channel.policy();
+            end_all_without_right(endpoint, trust, channel);
+        }
+        Change::Ended(channel, key) => {
+            if !channels[usize::from(channel.0)].policy.admits(&key)
+                && let Some(peer) = endpoint.find_peer_on(channel, &key)
+            {
+                endpoint.reject(peer);
+            }
+        }
+        Change::Peer(channel, key) => {
+            if let Some(peer) = endpoint.find_peer_on(channel, &key) {
+                look_up(endpoint, &channels[usize::from(channel.0)], channel, peer, key);
+            }
+        }
+        Change::Accepted(channel, key, address) => {
+            if shared.home(&key) == shared.facts.index
+                && let Ok(peer) = endpoint.add_peer_on(channel, key, Some(address))
+            {
+                // It is told by being dialled; should that fail, it comes by itself.
+                let _ = endpoint.connect(shared.now(), peer);
+            }
+        }
+        Change::Everything => {
+            for (trust, channel) in channels.iter_mut().zip((0..).map(ChannelId)) {
+                trust.policy = trust.channel.policy();
+                end_all_without_right(endpoint, trust, channel);
+            }
+            look_all_up(endpoint, channels);
+        }
+    }
+}
+
+fn end_all_without_right(endpoint: &mut Endpoint, trust: &ShardTrust, channel: ChannelId) {
+    let connected: Vec<_> = endpoint.connected_on(channel).collect();
+    for (peer, key) in connected {
+        if !trust.may_stay(&key) {
+            endpoint.reject(peer);
+        }
+    }
+}
+
+/// Takes over what the node's table says of a peer that this shard has met.
+fn look_up(
+    endpoint: &mut Endpoint,
+    trust: &ShardTrust,
+    channel: ChannelId,
+    peer: PeerId,
+    key: PublicKey,
+) {
+    match trust.channel.addresses(&key) {
+        Some(addresses) => {
+            if let Some(address) = addresses.first() {
+                // It is known here, so there is room for it.
+                let _ = endpoint.add_peer_on(channel, key, Some(*address));
+            }
+        }
+        None if trust.may_stay(&key) => {}
+        None => endpoint.reject(peer),
+    }
+}
+
+fn look_all_up(endpoint: &mut Endpoint, channels: &[ShardTrust]) {
+    for peer in (0..).map(PeerId) {
+        let (Some(channel), Some(key)) = (endpoint.peer_channel(peer), endpoint.peer_key(peer))
+        else {
+            return;
+        };
+        look_up(endpoint, &channels[usize::from(channel.0)], channel, peer, key);
+    }
+}
