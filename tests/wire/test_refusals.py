@@ -162,6 +162,13 @@ RULES = [
         (lane("40", "00"), lane("40", "01")),
     ),
     Rule(
+        "Lane datagram",
+        "at most 2^62 - 1: an ACK can name no more, so a header with a\n  larger one is not valid.",
+        header.LaneHeader.decode,
+        tuple(h("40 05 04030201 03 00") + number.to_bytes(8, "little") + bytes(16) for number in (1 << 62, 1 << 63, (1 << 64) - 1)),
+        (h("40 05 04030201 03 00 ffffffffffffff3f") + bytes(16),),
+    ),
+    Rule(
         "RESTARTED",
         "*tag* the first 8 bytes of its tag.",
         header.Restarted.decode,

@@ -3,6 +3,7 @@
 //! What always holds: `decode(encode(h)) == h`, and no other bytes decode to `h`.
 
 use crate::limits::HEADER_BYTES;
+use crate::varint;
 
 /// First byte of a lane datagram, key phase bit clear.
 const KIND_LANE: u8 = 0x40;
@@ -24,7 +25,7 @@ pub(crate) struct LaneHeader {
     pub(crate) sender_shard: u8,
     /// The sender wants an acknowledgement at the end of the receiver's turn.
     pub(crate) ack_now: bool,
-    /// Packet number, counted per association, lane and direction.
+    /// Packet number, counted per association, lane and direction; below 2^62, so that an acknowledgement can name it.
     pub(crate) packet_number: u64,
 }
 
@@ -43,12 +44,17 @@ impl LaneHeader {
         out
     }
 
-    /// Reads the header in front of `datagram`; `None` when it is no lane datagram or too short to hold a tag.
+    /// Reads the header in front of `datagram`; `None` when it is no lane datagram, too short, or has no number that could be.
     #[inline]
     #[must_use]
     pub(crate) fn decode(datagram: &[u8]) -> Option<Self> {
         let header = datagram.first_chunk::<HEADER_BYTES>()?;
         if header[0] & !KEY_PHASE != KIND_LANE || header[7] & !ACK_NOW != 0 {
+            return None;
+        }
+        let packet_number = u64::from_le_bytes(*header.last_chunk()?);
+        if packet_number > varint::VALUE_MAX {
+            // An acknowledgement could not name it.
             return None;
         }
         Some(Self {
@@ -57,10 +63,7 @@ impl LaneHeader {
             association: u32::from_le_bytes([header[2], header[3], header[4], header[5]]),
             sender_shard: header[6],
             ack_now: header[7] & ACK_NOW != 0,
-            packet_number: u64::from_le_bytes([
-                header[8], header[9], header[10], header[11], header[12], header[13], header[14],
-                header[15],
-            ]),
+            packet_number,
         })
     }
 }
@@ -73,14 +76,33 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_decodes_encodes_to_the_same_bytes(bytes in proptest::array::uniform16(any::<u8>()), kind in 0x3eu8..0x44) {
+        fn whatever_decodes_encodes_to_the_same_bytes(bytes in proptest::array::uniform16(any::<u8>()), kind in 0x3eu8..0x44, number in any::<u64>(), shift in 0u32..64) {
             let mut bytes = bytes;
             bytes[0] = kind;
             bytes[7] &= 3;
-            match LaneHeader::decode(&bytes) {
-                Some(header) => prop_assert_eq!(header.encode(), bytes),
-                None => prop_assert!(kind & !KEY_PHASE != KIND_LANE || bytes[7] > 1),
-            }
+            let number = number >> shift;
+            bytes[8..].copy_from_slice(&number.to_le_bytes());
+            let is_lane = kind & !KEY_PHASE == KIND_LANE && bytes[7] <= 1 && number >> 62 == 0;
+            let header = LaneHeader::decode(&bytes);
+            prop_assert_eq!(header.is_some(), is_lane);
+            prop_assert!(header.is_none_or(|header| header.encode() == bytes));
+        }
+    }
+
+    #[test]
+    fn the_largest_packet_number_is_the_largest_that_an_acknowledgement_can_name() {
+        let header = |packet_number| LaneHeader {
+            key_phase: false,
+            steering: 1,
+            association: 2,
+            sender_shard: 3,
+            ack_now: true,
+            packet_number,
+        };
+        let last = header(varint::VALUE_MAX);
+        assert_eq!(LaneHeader::decode(&last.encode()), Some(last));
+        for number in [varint::VALUE_MAX + 1, 1 << 63, u64::MAX] {
+            assert_eq!(LaneHeader::decode(&header(number).encode()), None, "{number}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::endpoint::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
-    NodeMode, Outcome, PeerId, PeerMemory, Refusal, Token,
+    Newcomer, NodeMode, Outcome, PeerId, PeerMemory, Refusal, Token, Verdict,
 };
 use crate::frame::{Greeting, Record};
 use crate::handshake::{Credentials, Dial, Established};
@@ -23,13 +23,18 @@ mod attacks;
 mod bystander;
 mod effort;
 mod lanes;
+mod numbers;
 
 use bystander::{BYSTANDER, Bystander};
 
 /// Where the hostile peer sends from.
 const HOSTILE: ([u8; 4], u16) = ([10, 6, 6, 6], 666);
 
-/// An application that takes everything on flows whose names begin with `ok`, and refuses other flows.
+/// Runs that may leave in one turn, far above what a window holds: more would have no end.
+const RUNS_PER_TURN_MAX: u64 = 10_000;
+
+/// An application that takes everything on flows whose names begin with `ok`, and refuses other flows for the reason that they
+/// are called by.
 #[derive(Default)]
 struct Victim {
     delivered: u64,
@@ -38,11 +43,17 @@ struct Victim {
     from_bystander: u64,
     /// Messages are held, as in a queue that nobody reads.
     holds: bool,
+    /// What becomes of newcomers other than the honest peer; accepted if nothing is said.
+    verdict: Option<Verdict>,
 }
 
 impl Application for Victim {
     fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
         true
+    }
+    fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
+        let verdict = self.verdict.filter(|_| Some(newcomer.key) != self.bystander.as_ref());
+        verdict.unwrap_or(Verdict::Accepted)
     }
     fn bind(
         &mut self,
@@ -51,8 +62,15 @@ impl Application for Victim {
         _: &PublicKey,
         flow: &str,
     ) -> Result<Binding, Refusal> {
-        let binding = Binding { flow: 0, window_bytes: 1 << 20, message_bytes_max: 64 << 20 };
-        if flow.starts_with("ok") { Ok(binding) } else { Err(Refusal::NoSuchFlow) }
+        match flow {
+            "denied" => Err(Refusal::Denied),
+            "full" => Err(Refusal::QueueFull),
+            "closing" => Err(Refusal::Closing),
+            _ if flow.starts_with("ok") => {
+                Ok(Binding { flow: 0, window_bytes: 1 << 20, message_bytes_max: 64 << 20 })
+            }
+            _ => Err(Refusal::NoSuchFlow),
+        }
     }
     fn generation(&self) -> u32 {
         0
@@ -99,6 +117,16 @@ impl Siege {
     }
 
     fn with_shards(limits: Limits, shards: u8) -> Self {
+        let mut siege = Self::unknown(limits);
+        siege.shards = shards;
+        siege.send(&siege.greeting());
+        siege.turn();
+        assert!(siege.is_connected(), "the siege begins with a session");
+        siege
+    }
+
+    /// A handshake, and nothing said yet.
+    fn unknown(limits: Limits) -> Self {
         let now = Instant::from_nanos(5_000_000_000);
         let config = Config {
             incarnation: [1; 16],
@@ -122,7 +150,7 @@ impl Siege {
         let established =
             shake(now, &hostile, identity.public_key(), 0, (&mut endpoint, &mut victim));
         let key = hostile.public_key();
-        let mut siege = Self {
+        Self {
             now,
             endpoint,
             victim,
@@ -135,14 +163,10 @@ impl Siege {
             memory_high: 0,
             bystander,
             identity: hostile,
-            shards,
+            shards: 1,
             jump: 0,
             dials: 1,
-        };
-        siege.send(&siege.greeting());
-        siege.turn();
-        assert!(siege.is_connected(), "the siege begins with a session");
-        siege
+        }
     }
 
     fn greeting(&self) -> Vec<u8> {
@@ -216,7 +240,7 @@ impl Siege {
             association: index,
             sender_shard: shard,
             ack_now: true,
-            packet_number: packet_number + jump,
+            packet_number: packet_number.saturating_add(jump),
         };
         let mut datagram = vec![0; HEADER_BYTES];
         datagram.extend_from_slice(frames);
@@ -233,7 +257,10 @@ impl Siege {
         self.bystander.begin_turn(self.now);
         loop {
             let mut spoke = self.bystander.speak(self.now, &mut self.endpoint, &mut self.victim);
+            let runs = self.endpoint.counters().runs_sent;
             while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut run) {
+                let left = self.endpoint.counters().runs_sent - runs;
+                assert!(left < RUNS_PER_TURN_MAX, "datagrams without end");
                 if transmit.to == SocketAddr::from(BYSTANDER) {
                     spoke = true;
                     self.bystander.hear(self.now, &mut run, transmit.segment_bytes);

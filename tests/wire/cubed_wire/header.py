@@ -17,6 +17,7 @@ HELLO, REPLY, FINISH, COOKIE, RESTARTED = range(1, 6)
 LANE, LANE_KEY_PHASE = 0x40, 0x41
 VERSION = 1
 FLAG_ACKNOWLEDGE = 1
+PACKET_NUMBER_MAX = (1 << 62) - 1
 _LAYOUT = struct.Struct("<BBIBB8s")
 
 
@@ -72,6 +73,8 @@ class LaneHeader:
             raise Malformed(f"no lane datagram has the kind {kind:02x}")
         if flags & ~FLAG_ACKNOWLEDGE:
             raise Malformed("a flag of no meaning")
+        if int.from_bytes(number, "little") > PACKET_NUMBER_MAX:
+            raise Malformed("a packet number that no acknowledgement can name")
         return cls(to, index, sender, int.from_bytes(number, "little"), bool(flags), kind == LANE_KEY_PHASE)
 
 
