@@ -431,6 +431,13 @@ RULES = [
         (h("09 11 07 02 0d 61"),),
         (h("09 10 07 01 61"), h("0800 11 07 02 61"), h("09 01 07 02 0d 61")),
     ),
+    Rule(
+        "Messages",
+        "Content of more than 8,968 bytes, in parts or not, ends the session: no datagram holds it.",
+        ROW,
+        (h("0800 03") + bytes(8968), h("0a00 01") + varints.write(8969) + b"x", h("0a0001") + varints.write(varints.LARGEST) + b"x"),
+        (h("0800 03") + bytes(8967), h("0a00 01") + varints.write(8968) + b"x"),
+    ),
     Rule("Messages", "Form 3 is refused.", ROW, (h("09 03"), h("09 00 00 00 03 00")), (h("0800 03"), h("09"))),
 ]
 

@@ -5,7 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::{NodeMode, Refusal};
-use crate::limits::{ALIASES_MAX, NODE_NAME_BYTES_MAX, ROLE_BYTES_MAX};
+use crate::limits::{
+    ALIASES_MAX, DATAGRAM_BYTES_FLOOR, NODE_NAME_BYTES_MAX, REFUSALS_PER_BLOCK_MAX, ROLE_BYTES_MAX,
+    payload_bytes,
+};
 use crate::varint::{self, Reader};
 
 /// One byte of padding.
@@ -352,6 +355,23 @@ impl Reason {
 /// One refused message: its block, its place among those that end there, the reason. A block skipped stands here once.
 pub(crate) type RefusedMessage = (u64, u16, Reason);
 
+/// Room in which at least one block's refusals are always told: what a control datagram of the shortest limit has left beside
+/// an acknowledgement, which takes at most half.
+pub(crate) const SETTLED_ROOM_MIN: usize = (payload_bytes(DATAGRAM_BYTES_FLOOR) - 1) / 2;
+/// SETTLED without its entries, at most.
+const SETTLED_HEAD_BYTES_MAX: usize = 1 + 2 * varint::SIZE_MAX;
+/// An entry without its bitmap, at most: distance, reason, length.
+const ENTRY_HEAD_BYTES_MAX: usize = varint::SIZE_MAX + 3;
+/// Most that the entries of one block take; beyond it they are told as one, under one reason.
+const ENTRIES_BYTES_MAX: usize = SETTLED_ROOM_MIN - SETTLED_HEAD_BYTES_MAX;
+const _: () = {
+    let bitmap = REFUSALS_PER_BLOCK_MAX.div_ceil(8);
+    assert!(
+        ENTRY_HEAD_BYTES_MAX + bitmap <= ENTRIES_BYTES_MAX,
+        "all messages of a block can be refused at once"
+    );
+};
+
 /// Appends SETTLED within `room` bytes: all blocks below `floor` are settled but the given refusals (ascending). Each
 /// refusing reason of a block is one entry: the block's distance from the floor, the reason, a bitmap of the messages'
 /// places. When not all of them fit, the floor told is the first block left out. Returns how many refusals were told.
@@ -363,12 +383,10 @@ pub(crate) fn write_settled(
 ) -> usize {
     let below = refusals.partition_point(|refusal| refusal.0 < floor);
     let refusals = &refusals[..below];
-    let mut room = room.saturating_sub(1 + 2 * varint::SIZE_MAX);
+    let mut room = room.saturating_sub(SETTLED_HEAD_BYTES_MAX);
     let (mut told, mut entries, mut told_floor) = (0, 0, floor);
     for block in refusals.chunk_by(|a, b| a.0 == b.0) {
-        let (count, bytes) = block_entries(block).fold((0, 0), |(count, bytes), (_, bitmap)| {
-            (count + 1, bytes + varint::SIZE_MAX + 3 + bitmap.len())
-        });
+        let (count, bytes) = size_of_entries(&block_entries(block));
         if bytes > room {
             told_floor = block[0].0;
             break;
@@ -391,18 +409,38 @@ pub(crate) fn write_settled(
     told
 }
 
-/// The entries of one block: each reason that occurs, ascending, with the bitmap of its messages.
-fn block_entries(block: &[RefusedMessage]) -> impl Iterator<Item = (u8, Vec<u8>)> + '_ {
-    (1..=Reason::CODE_MAX).filter_map(move |code| {
-        let places = || block.iter().filter(|refusal| refusal.2.code() == code).map(|r| r.1);
-        if code == Reason::SKIPPED {
-            return places().next().map(|_| (code, Vec::new()));
+/// The entries of one block: each reason that occurs, ascending, with the bitmap of its messages. Should they be too long to be
+/// told in any datagram, all messages are refused for the reason of the first.
+fn block_entries(block: &[RefusedMessage]) -> Vec<(u8, Vec<u8>)> {
+    let codes = (1..=Reason::CODE_MAX).filter_map(|code| {
+        let mut places = block.iter().filter(|refusal| refusal.2.code() == code).peekable();
+        places.peek()?;
+        Some((code, if code == Reason::SKIPPED { Vec::new() } else { bitmap(places) }))
+    });
+    let entries: Vec<_> = codes.collect();
+    if size_of_entries(&entries).1 <= ENTRIES_BYTES_MAX {
+        return entries;
+    }
+    block.first().map(|first| (first.2.code(), bitmap(block.iter()))).into_iter().collect()
+}
+
+/// A set bit for the place of each message.
+fn bitmap<'a>(refusals: impl Iterator<Item = &'a RefusedMessage>) -> Vec<u8> {
+    let mut bitmap = Vec::new();
+    for (_, place, _) in refusals {
+        let byte = usize::from(place / 8);
+        if byte >= bitmap.len() {
+            bitmap.resize(byte + 1, 0);
         }
-        let bytes = usize::from(places().max()?) / 8 + 1;
-        let mut bitmap = vec![0; bytes];
-        places().for_each(|place| bitmap[usize::from(place / 8)] |= 1 << (place % 8));
-        Some((code, bitmap))
-    })
+        bitmap[byte] |= 1 << (place % 8);
+    }
+    bitmap
+}
+
+/// How many entries, and the bytes that they take at most.
+fn size_of_entries(entries: &[(u8, Vec<u8>)]) -> (u64, usize) {
+    let bytes = entries.iter().map(|(_, bitmap)| ENTRY_HEAD_BYTES_MAX + bitmap.len()).sum();
+    (entries.len() as u64, bytes)
 }
 
 /// Reads SETTLED into `refusals` (cleared first, then ascending); returns the floor.
@@ -528,7 +566,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn settled_comes_back(floor in 10u64..50, picks in proptest::collection::btree_map((0u64..50, 0u16..470), 1u8..8, 0..400), room in 40usize..1400) {
+        fn settled_comes_back(floor in 10u64..50, places in 1u16..REFUSALS_PER_BLOCK_MAX as u16, picks in proptest::collection::btree_map((0u64..50, any::<u16>()), 1u8..8, 0..400), room in 40usize..1400) {
+            let picks: std::collections::BTreeMap<_, _> = picks.into_iter().map(|((b, i), code)| ((b, i % places), code)).collect();
             let mut refusals: Vec<_> = picks.into_iter().map(|((b, i), code)| (b, i, Reason::from_code(code).unwrap())).collect();
             let skipped: Vec<u64> = refusals.iter().filter(|r| r.1 % 7 == 0).map(|r| r.0).collect();
             refusals.retain(|r| !skipped.contains(&r.0));
@@ -543,10 +582,18 @@ mod tests {
             let mut reader = Reader::new(&bytes[1..]);
             let read = read_settled(&mut reader, &mut again).unwrap();
             prop_assert!(read <= floor && reader.is_empty());
-            prop_assert_eq!(&again[..], &refusals[..told]);
+            let places = |refusals: &[RefusedMessage]| refusals.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>();
+            prop_assert_eq!(places(&again), places(&refusals[..told]));
+            for (read, written) in again.chunk_by(|a, b| a.0 == b.0).zip(refusals.chunk_by(|a, b| a.0 == b.0)) {
+                let is_one = read.iter().all(|r| r.2 == written[0].2);
+                let reasons = written.iter().map(|r| r.2.code()).collect::<std::collections::BTreeSet<_>>().len();
+                let last = usize::from(written.iter().map(|r| r.1).max().unwrap());
+                let is_short = reasons * (ENTRY_HEAD_BYTES_MAX + last / 8 + 1) <= ENTRIES_BYTES_MAX;
+                prop_assert!(read == written || (is_one && !is_short), "reasons are told whenever they fit");
+            }
             prop_assert!(refusals[told..].iter().all(|r| r.0 >= read));
             let first = refusals.iter().take_while(|r| r.0 == refusals[0].0).count();
-            prop_assert!(told >= first || refusals[0].0 >= floor || room < 500, "a control datagram always tells of one block");
+            prop_assert!(told >= first || refusals[0].0 >= floor || room < SETTLED_ROOM_MIN, "a control datagram always tells of one block");
         }
 
         #[test]

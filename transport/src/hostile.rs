@@ -10,20 +10,23 @@ use crate::endpoint::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
     Newcomer, NodeMode, Outcome, PeerId, PeerMemory, Refusal, Token, Verdict,
 };
-use crate::frame::{Greeting, Record};
+use crate::frame::{self, Greeting, Record};
 use crate::handshake::{Credentials, Dial, Established};
 use crate::header::LaneHeader;
 use crate::identity::{Identity, PublicKey};
 use crate::limits::HEADER_BYTES;
 use crate::random::SeededEntropy;
+use crate::ranges::decode_ack;
 use crate::space::{KeyLimits, PacketSpace};
 use crate::time::Instant;
+use crate::varint::Reader;
 
 mod attacks;
 mod bystander;
 mod effort;
 mod lanes;
 mod numbers;
+mod refusals;
 
 use bystander::{BYSTANDER, Bystander};
 
@@ -101,6 +104,8 @@ struct Siege {
     /// Whether the attacker acknowledges what it is sent.
     acknowledges: bool,
     memory_high: usize,
+    /// Highest floor of a SETTLED that the attacker was told, if it reads what it is sent.
+    told_floor: u64,
     bystander: Bystander,
     identity: Identity,
     shards: u8,
@@ -161,6 +166,7 @@ impl Siege {
             answers: 0,
             acknowledges: true,
             memory_high: 0,
+            told_floor: 0,
             bystander,
             identity: hostile,
             shards: 1,
@@ -295,9 +301,11 @@ impl Siege {
             let Some(header) = LaneHeader::decode(datagram) else { continue };
             let now = self.now;
             let space = self.space(0);
-            if space.open(&header, datagram).is_ok() {
+            if let Ok(payload) = space.open(&header, datagram) {
+                let floor = settled_floor(payload);
                 space.on_received(now, &header, true, Duration::ZERO);
                 highest = Some(header.packet_number);
+                self.told_floor = self.told_floor.max(floor);
             }
         }
         if highest.is_some() {
@@ -315,6 +323,21 @@ impl Siege {
             _ => None,
         })
     }
+}
+
+/// Floor of the SETTLED that stands first or behind an acknowledgement; zero if there is none.
+fn settled_floor(payload: &[u8]) -> u64 {
+    let mut reader = Reader::new(payload);
+    while let Some(kind) = reader.u8() {
+        match kind {
+            frame::ACK if decode_ack(&mut reader).is_some() => {}
+            frame::SETTLED => {
+                return frame::read_settled(&mut reader, &mut Vec::new()).unwrap_or(0);
+            }
+            _ => break,
+        }
+    }
+    0
 }
 
 /// A handshake of the hostile peer, its dials told apart by number.

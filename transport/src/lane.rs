@@ -9,6 +9,7 @@ mod bindings;
 mod fitting;
 mod ordered;
 mod parts;
+mod refusals;
 
 use crate::assembly::{Assembled, Assembly, PartError, PartMeta};
 use crate::best_effort::BestEffortQueue;
@@ -21,18 +22,13 @@ use crate::endpoint::{
 use crate::flows::{InFlow, charge};
 use crate::frame::{Reason, RefusedMessage};
 use crate::identity::PublicKey;
-use crate::limits::{BEST_EFFORT_PARTS_MAX, BLOCK_WINDOW, REFUSALS_TOLD_MAX};
+use crate::limits::{BEST_EFFORT_PARTS_MAX, BLOCK_CONTENT_BYTES_MAX, BLOCK_WINDOW};
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
 use crate::order::Orders;
-use crate::ranges::Ack;
 use crate::room::Room;
 use crate::send_log::SendLog;
 use crate::varint::Reader;
-use crate::work;
 use parts::BlockParts;
-
-/// Room for refusals kept after the last was acknowledged.
-const SPARE_REFUSALS_MAX: usize = 1_024;
 
 /// Who sends what is being received, and what may be touched meanwhile.
 pub(crate) struct Receiving<'a, A> {
@@ -106,46 +102,16 @@ impl Lane {
     }
 
     /// All blocks below this one have arrived, and their messages been handed over.
+    #[inline]
     pub(crate) fn settled_floor(&self) -> u64 {
         let floor = self.window.floor();
         self.orders.first_block().map_or(floor, |block| block.min(floor))
     }
 
-    /// Refusals that the sender may not know.
-    pub(crate) fn refusals(&self) -> &[RefusedMessage] {
-        &self.refusals
-    }
-
-    /// A packet told refusals up to `floor`.
-    pub(crate) fn on_refusals_told(&mut self, packet: u64, floor: u64) {
-        if self.refusals_told.len() == REFUSALS_TOLD_MAX {
-            // The newest tell all that the oldest told, unless it was acknowledged.
-            self.refusals_told.remove(0);
-        }
-        self.refusals_told.push((packet, floor));
-    }
-
-    /// Whether a refusal below the floor is to be told.
-    pub(crate) fn has_refusals_to_tell(&self) -> bool {
-        self.refusals_due
-            && self.refusals.first().is_some_and(|first| first.0 < self.settled_floor())
-    }
-
-    /// Packets that told refusals were acknowledged: what they told is known now.
-    pub(crate) fn on_refusals_acknowledged(&mut self, room: &mut Room, ack: &Ack<'_>) {
-        let is_known = |packet: u64| ack.ranges().any(|(low, high)| (low..=high).contains(&packet));
-        let known = self.refusals_told.iter().filter(|told| is_known(told.0));
-        if let Some(floor) = known.map(|told| told.1).max() {
-            self.refusals_told.retain(|told| told.1 > floor);
-            let before = self.refusals.len();
-            work::count(before);
-            self.refusals.retain(|refusal| refusal.0 >= floor);
-            room.refusals += before - self.refusals.len();
-            if self.refusals.is_empty() {
-                self.refusals.shrink_to(SPARE_REFUSALS_MAX);
-            }
-            self.refusals_due = !self.refusals.is_empty();
-        }
+    /// First block that the sender may not send yet: it counts from what is settled.
+    #[inline]
+    fn blocks_end(&self) -> u64 {
+        self.settled_floor() + BLOCK_WINDOW
     }
 
     /// Adds what this lane holds for its sender.
@@ -171,6 +137,12 @@ impl Lane {
         number: u64,
         content: &[u8],
     ) -> Result<(), Fault> {
+        if number >= self.blocks_end() {
+            return Err(Fault::BlockWindow);
+        }
+        if content.len() > BLOCK_CONTENT_BYTES_MAX {
+            return Err(TOO_LONG);
+        }
         if rx.room.is_tight() || self.assembly.is_tight() {
             self.check_room(rx.room, number, content)?;
         }
@@ -438,38 +410,11 @@ impl Lane {
         self.consume(alias, charge(bytes));
         answer.is_ok()
     }
-
-    #[cold]
-    fn refuse(&mut self, room: &mut Room, (block, index): (u64, u16), reason: Reason) {
-        room.refusals = room.refusals.saturating_sub(1);
-        self.refusals_fresh.push((block, index, reason));
-        self.refusals_due = true;
-    }
-
-    /// Puts the refusals of a datagram among the others, all at once: below many others each would move them by itself.
-    #[cold]
-    fn merge_refusals(&mut self) {
-        let place = |refusal: &RefusedMessage| (refusal.0, refusal.1);
-        self.refusals_fresh.sort_by_key(place);
-        let first = self.refusals_fresh.first().map_or((u64::MAX, 0), place);
-        let above = self.refusals.partition_point(|other| place(other) < first);
-        self.refusals.append(&mut self.refusals_fresh);
-        work::count(self.refusals.len() - above);
-        self.refusals[above..].sort_by_key(place);
-        self.refusals_fresh.shrink_to(SPARE_REFUSALS_MAX);
-    }
-
-    /// A datagram was walked through, to its end or to a fault.
-    #[inline]
-    pub(crate) fn end_datagram(&mut self) {
-        if !self.refusals_fresh.is_empty() {
-            self.merge_refusals();
-        }
-    }
 }
 
 const MALFORMED: Fault = Fault::Violation("malformed message");
 const OVERDRAWN: Fault = Fault::Violation("message beyond its credit");
+const TOO_LONG: Fault = Fault::Violation("a block longer than any datagram");
 
 fn part_fault(error: PartError) -> Fault {
     match error {

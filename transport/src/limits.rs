@@ -78,8 +78,17 @@ pub const BEST_EFFORT_PARTS_MAX: usize = 16;
 
 /// Refusals remembered per session for a sender that does not acknowledge what told them; 1 MiB.
 pub const REFUSALS_MAX: usize = 65_536;
-/// Refusals that one block may cause, at most: messages of three bytes in the longest datagram.
-pub const REFUSALS_PER_BLOCK_MAX: usize = 3_072;
+/// Refusals remembered beyond that of blocks that had to be taken before any could be told. A sender that obeys the window of
+/// blocks comes nowhere near it; one that passes it ends its session.
+pub const REFUSALS_OVERDRAFT_MAX: usize = REFUSALS_MAX;
+/// Longest datagram that may be configured: an Ethernet jumbo frame.
+pub const DATAGRAM_BYTES_CEILING: u16 = 9_000;
+/// Longest content of a block, bytes: what fits the longest datagram. One that comes in parts is no longer.
+pub const BLOCK_CONTENT_BYTES_MAX: usize = payload_bytes(DATAGRAM_BYTES_CEILING);
+/// Shortest message in a block: flags, alias and length of one byte each.
+const MESSAGE_BYTES_MIN: usize = 3;
+/// Refusals that one block may cause, at most: the shortest messages in the longest block.
+pub const REFUSALS_PER_BLOCK_MAX: usize = BLOCK_CONTENT_BYTES_MAX / MESSAGE_BYTES_MIN;
 /// Datagrams with refusals remembered per lane until one is acknowledged.
 pub const REFUSALS_TOLD_MAX: usize = 64;
 /// Bytes of incoming flows with their names per session: three lanes full of the longest names.
@@ -193,7 +202,7 @@ impl Limits {
     /// Names the first field out of range, its value and what is allowed.
     pub fn check(&self) -> Result<(), LimitError> {
         let fail = |field, value: u64, allowed| Err(LimitError { field, value, allowed });
-        if !(DATAGRAM_BYTES_FLOOR..=9_000).contains(&self.datagram_bytes) {
+        if !(DATAGRAM_BYTES_FLOOR..=DATAGRAM_BYTES_CEILING).contains(&self.datagram_bytes) {
             return fail("datagram_bytes", self.datagram_bytes.into(), "1,200 to 9,000");
         }
         if !(DATAGRAM_BYTES_FLOOR..=self.datagram_bytes).contains(&self.datagram_bytes_initial) {

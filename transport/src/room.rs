@@ -3,9 +3,10 @@
 //!
 //! What always holds: what was taken out is given back when it is freed; a session begins with a fresh room.
 
+use crate::common::Fault;
 use crate::limits::{
     FLOWS_BYTES_MAX, Limits, PARTS_SLACK_BYTES, PEER_FIXED_BYTES, REFUSALS_MAX,
-    REFUSALS_PER_BLOCK_MAX, SEQUENCES_GONE_MAX,
+    REFUSALS_OVERDRAFT_MAX, REFUSALS_PER_BLOCK_MAX, SEQUENCES_GONE_MAX,
 };
 
 /// What is left of a peer's budgets.
@@ -17,8 +18,8 @@ pub(crate) struct Room {
     pub(crate) best_effort_parts: usize,
     /// Bytes for incoming flows and their names.
     pub(crate) flows: usize,
-    /// Refusals that may be remembered.
-    pub(crate) refusals: usize,
+    /// Refusals that may be remembered; below zero for a block that had to be taken, down to [`REFUSALS_OVERDRAFT_MAX`].
+    pub(crate) refusals: isize,
     /// Runs of sequences given up that may be remembered.
     pub(crate) gone: usize,
     parts_tight: usize,
@@ -35,7 +36,7 @@ impl Room {
             parts: parts + PARTS_SLACK_BYTES,
             best_effort_parts: assembled / 5 + PARTS_SLACK_BYTES,
             flows: FLOWS_BYTES_MAX,
-            refusals: REFUSALS_MAX,
+            refusals: REFUSALS_MAX as isize,
             gone: SEQUENCES_GONE_MAX,
             parts_tight: parts / 2,
         }
@@ -44,7 +45,24 @@ impl Room {
     /// Whether a block must be looked at before it is taken.
     #[inline]
     pub(crate) fn is_tight(&self) -> bool {
-        self.parts < self.parts_tight || self.refusals < REFUSALS_PER_BLOCK_MAX
+        self.parts < self.parts_tight || self.is_short_of_refusals()
+    }
+
+    /// Whether the refusals of one block might not find room.
+    #[inline]
+    pub(crate) fn is_short_of_refusals(&self) -> bool {
+        self.refusals < REFUSALS_PER_BLOCK_MAX as isize
+    }
+
+    /// Tells whether more refusals were remembered than any sender needs that acknowledges what it is told.
+    ///
+    /// # Errors
+    /// The session is to end.
+    pub(crate) fn check_refusals(&self) -> Result<(), Fault> {
+        if self.refusals < -(REFUSALS_OVERDRAFT_MAX as isize) {
+            return Err(Fault::OverMemory("refusals that cannot be told"));
+        }
+        Ok(())
     }
 
     /// Takes bytes for a flow; `false` when they are not there.

@@ -17,6 +17,7 @@ from .settled import REASONS, SKIPPED, Settled
 
 PADDING, PING, ACK, SETTLED, CREDIT, BLOCKED, RECORD, SKIP, BLOCK, BEST_EFFORT, PART, CHALLENGE, RESPONSE = range(13)
 CHALLENGE_BYTES = 8
+BLOCK_CONTENT_BYTES_MAX = 8968
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,10 @@ def _decode_skip(cursor: Cursor) -> Skip:
 
 
 def _decode_block(cursor: Cursor) -> Block:
-    block = Block(varints.read(cursor), messages.decode(cursor.rest()))
+    number, content = varints.read(cursor), cursor.rest()
+    if len(content) > BLOCK_CONTENT_BYTES_MAX:
+        raise Malformed("a block that no datagram holds")
+    block = Block(number, messages.decode(content))
     if any(isinstance(piece, messages.Part) and piece.origin > block.number for piece in block.pieces):
         raise Malformed("a part of a message before block 0")
     return block
@@ -208,6 +212,8 @@ def _decode_block(cursor: Cursor) -> Block:
 def _decode_part(cursor: Cursor) -> BlockPart:
     block, offset, total = (varints.read(cursor) for _ in range(3))
     piece = cursor.rest()
+    if total > BLOCK_CONTENT_BYTES_MAX:
+        raise Malformed("a part of a block that no datagram holds")
     if not piece or len(piece) == total or offset + len(piece) > total:
         raise Malformed("a part that is nothing, everything or beyond the end")
     return BlockPart(block, offset, total, piece)

@@ -8,7 +8,8 @@ use crate::endpoint::{Limits, Service};
 use crate::frame::{self, Bind, Record, Run};
 use crate::limits::{
     ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX, KEYS_BYTES_MAX,
-    PEER_FIXED_BYTES, REFUSALS_MAX, SENT_RECORDS_MAX, SEQUENCES_GONE_MAX, WINDOW_GROWTH_BYTES_MAX,
+    PEER_FIXED_BYTES, REFUSALS_MAX, REFUSALS_PER_BLOCK_MAX, SENT_RECORDS_MAX, SEQUENCES_GONE_MAX,
+    WINDOW_GROWTH_BYTES_MAX,
 };
 use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head, Target};
 use crate::varint;
@@ -175,13 +176,17 @@ fn a_refusal_flood_stops_at_its_limit_and_goes_on_when_acknowledged() {
         siege.turn();
         assert!(number < 2_000, "refusals without end: {:?}", siege.memory());
     }
+    let remembered = siege.endpoint.counters().acknowledged_refused;
+    let all_but_one_block = REFUSALS_MAX - REFUSALS_PER_BLOCK_MAX..=REFUSALS_MAX;
+    assert!(all_but_one_block.contains(&(remembered as usize)), "{remembered}");
     for _ in 0..1_000 {
         siege.send(&block(number, &content));
         siege.turn();
     }
     assert_within(&siege, &limits);
-    let remembered = siege.memory().refusals / 16;
-    assert!((REFUSALS_MAX / 2..3 * REFUSALS_MAX).contains(&remembered), "{remembered}");
+    assert_eq!(siege.endpoint.counters().acknowledged_refused, remembered);
+    let bytes = siege.memory().refusals;
+    assert!(bytes <= 16 * REFUSALS_MAX / 4 * 5 + (4 << 10), "{bytes}");
     assert!(siege.is_connected(), "{:?}", siege.end());
     // An honest receiver of refusals acknowledges them, and is heard again.
     siege.acknowledges = true;

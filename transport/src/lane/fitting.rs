@@ -4,7 +4,6 @@
 
 use super::Lane;
 use crate::common::Fault;
-use crate::limits::REFUSALS_PER_BLOCK_MAX;
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, form};
 use crate::room::Room;
 use crate::varint::Reader;
@@ -15,12 +14,11 @@ impl Lane {
     pub(super) fn check_room(&self, room: &Room, number: u64, content: &[u8]) -> Result<(), Fault> {
         // Refusals leave when the sender acknowledges them, and can be told once the floor has passed them: the block at
         // the floor is always taken, unless there are some to be acknowledged first.
-        let floor = self.window.floor();
-        let is_needed = number == floor
-            && self.refusals.first().is_none_or(|first| first.0 >= self.settled_floor());
-        if room.refusals < REFUSALS_PER_BLOCK_MAX && !is_needed {
+        let is_needed = number == self.window.floor() && !self.could_tell_refusals();
+        if room.is_short_of_refusals() && !is_needed {
             return Err(Fault::RefusalLimit);
         }
+        room.check_refusals()?;
         if self.parts_fit(room.parts, number, content) { Ok(()) } else { Err(Fault::AssemblyLimit) }
     }
 

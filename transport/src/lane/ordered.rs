@@ -8,7 +8,6 @@ use crate::common::Fault;
 use crate::endpoint::{Application, Body, Refusal, Service};
 use crate::flows::charge;
 use crate::frame::{Reason, Run, SkipHead};
-use crate::limits::BLOCK_WINDOW;
 use crate::message::{Sequence, Target};
 use crate::order::{Held, ORDER_BYTES, Turn};
 use crate::room::Room;
@@ -83,6 +82,7 @@ impl Lane {
             let next = self.orders.take_next(alias);
             rx.room.gone += gone - self.orders.gone();
             let Some(Held { mut body, request, end }) = next else { return Ok(()) };
+            rx.room.check_refusals()?;
             let binding = self.in_flow(rx, generation, alias, None)?.binding;
             let (body, service) = (Body::Assembled(&mut body), Service::Ordered);
             self.hand_over(rx, alias, binding, body, request, Some(end), service);
@@ -109,16 +109,16 @@ impl Lane {
     ) -> Result<(), Fault> {
         let SkipHead { first, count, back } = skip;
         let end = first.checked_add(count).ok_or(MALFORMED)?;
-        if end > self.window.floor() + BLOCK_WINDOW {
+        if end > self.blocks_end() {
             return Err(Fault::Violation("blocks given up that could not have been sent"));
         }
         if rx.room.gone < runs.len() {
             return Err(Fault::OrderLimit);
         }
-        let is_needed = self.refusals.first().is_none_or(|first| first.0 >= self.settled_floor());
-        if rx.room.refusals == 0 && !is_needed {
+        if rx.room.refusals <= 0 && self.could_tell_refusals() {
             return Err(Fault::RefusalLimit);
         }
+        rx.room.check_refusals()?;
         rx.common.counters.skips_received += 1;
         let generation = rx.app.generation();
         let last_missing = self.window.insert_all(first, count);

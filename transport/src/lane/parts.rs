@@ -9,13 +9,11 @@ use super::{Lane, Receiving};
 use crate::common::Fault;
 use crate::endpoint::Application;
 use crate::frame::Part;
-use crate::limits::payload_bytes;
+use crate::limits::{BLOCK_CONTENT_BYTES_MAX, payload_bytes};
 use crate::sent::{Cargo, NO_BLOCK, SentPacket};
 use crate::slots::SlotPool;
 use crate::varint::Reader;
 
-/// Longest content of a block: what a UDP datagram over IPv4 can hold.
-const BLOCK_BYTES_MAX: u64 = 65_507;
 /// Bytes of all blocks being put together on one lane: about 180 of 1,420 bytes, more than a window loses parts of at once.
 /// What does not fit is not acknowledged and comes again when others are whole; their missing parts always fit.
 const BYTES_MAX: usize = 256 * 1024;
@@ -133,7 +131,7 @@ impl Lane {
         let bytes = reader.bytes(reader.remaining()).ok_or(MALFORMED)?;
         let length = bytes.len() as u64;
         let fits = offset.checked_add(length).is_some_and(|end| end <= total);
-        if total > BLOCK_BYTES_MAX || !fits || length == 0 || length == total {
+        if total > BLOCK_CONTENT_BYTES_MAX as u64 || !fits || length == 0 || length == total {
             return Err(MALFORMED);
         }
         if self.window.contains(block) {
@@ -141,7 +139,7 @@ impl Lane {
             self.block_parts.as_mut().and_then(|parts| parts.remove(block));
             return Ok(());
         }
-        if self.window.is_beyond(block) {
+        if block >= self.blocks_end() {
             return Err(Fault::BlockWindow);
         }
         rx.common.counters.parts_received += 1;

@@ -91,10 +91,11 @@ macro_rules! table {
 }
 
 use super::{
-    ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BEST_EFFORT_PARTS_MAX, BLOCK_WINDOW, FLOWS_BYTES_MAX,
-    GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN, HANDSHAKES_WAITING_MAX,
-    HEARTBEAT_INTERVAL_MAX, HELLO_REPLIES_MAX, REFUSALS_MAX, REFUSED_CREDIT_BYTES,
-    SENT_RECORDS_MAX, SEQUENCES_GONE_MAX, UNBOUND_CREDIT_BYTES, WINDOW_GROWTH_BYTES_MAX,
+    ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BEST_EFFORT_PARTS_MAX, BLOCK_CONTENT_BYTES_MAX,
+    BLOCK_WINDOW, FLOWS_BYTES_MAX, GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN,
+    HANDSHAKES_WAITING_MAX, HEARTBEAT_INTERVAL_MAX, HELLO_REPLIES_MAX, REFUSALS_MAX,
+    REFUSALS_OVERDRAFT_MAX, REFUSED_CREDIT_BYTES, SENT_RECORDS_MAX, SEQUENCES_GONE_MAX,
+    UNBOUND_CREDIT_BYTES, WINDOW_GROWTH_BYTES_MAX,
 };
 
 table! {
@@ -125,6 +126,8 @@ table! {
         BLOCK_WINDOW: "a block beyond it is dropped and comes again", dropped_block_window;
         FLOWS_BYTES_MAX: "a peer that binds more ends its session", peers_over_memory;
         REFUSALS_MAX: "blocks are dropped until refusals are acknowledged", dropped_refusal_limit;
+        REFUSALS_OVERDRAFT_MAX: "a peer that makes so many more before any can be told ends its session", peers_over_memory;
+        BLOCK_CONTENT_BYTES_MAX: "a longer block, in parts or not, ends the session", violations;
         SEQUENCES_GONE_MAX: "of sequences given up no more are noted until those before them have come", dropped_order_limit;
         WINDOW_GROWTH_BYTES_MAX: "replay windows grow no further; what comes later than they span is dropped", dropped_too_old;
         SENT_RECORDS_MAX: "a peer that acknowledges nothing ends its session", peers_over_memory;

@@ -236,7 +236,7 @@ impl Session {
     }
 }
 
-/// The next thing to send on a lane, at most `content_max` bytes long: blocks and best effort take turns.
+/// The next thing to send on a lane, at most `content_max` bytes long: best effort, which nothing sends again, goes first.
 #[inline]
 fn next_of(lane: &mut Lane, common: &mut Common, content_max: usize) -> Option<Next> {
     while !lane.best_effort.is_empty()
@@ -278,8 +278,11 @@ fn write_controls(
     let mut controls = Controls::default();
     let settled_due = std::mem::take(&mut lane.settled_due);
     if space.has_ack() || lane.refusals_due || settled_due {
-        controls.any |= space.has_ack() && space.write_ack(now, room / 2, out);
-        write_settled(lane, packet_number, limit - out.len(), out, &mut controls);
+        let acknowledges = space.has_ack() && space.write_ack(now, room / 2, out);
+        let told = write_settled(lane, packet_number, limit - out.len(), out, &mut controls);
+        // A floor alone is reason enough for a datagram only beside an acknowledgement: else it would leave without end.
+        controls.any |=
+            acknowledges || told == Told::Refusals || (settled_due && told == Told::Floor);
     }
     while let Some(alias) = lane.grants_due.pop() {
         if out.len() + CREDIT_BYTES_MAX > limit {
@@ -304,6 +307,15 @@ fn write_controls(
     controls
 }
 
+/// What a SETTLED says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// It was not written.
+    Nothing,
+    Floor,
+    Refusals,
+}
+
 /// Appends SETTLED: always beside an acknowledgement, so that it is told as often as that is.
 fn write_settled(
     lane: &mut Lane,
@@ -311,20 +323,21 @@ fn write_settled(
     room: usize,
     out: &mut Vec<u8>,
     controls: &mut Controls,
-) {
+) -> Told {
     let floor = lane.settled_floor();
     if floor == 0 || room < CONTROL_ROOM_MIN / 2 {
-        return;
+        return Told::Nothing;
     }
     let told = frame::write_settled(floor, lane.refusals(), room, out);
-    controls.any = true;
-    if told > 0 {
-        let told_floor = lane.refusals().get(told).map_or(floor, |refusal| refusal.0.min(floor));
-        lane.on_refusals_told(packet_number, told_floor);
-        controls.bits |= control::REFUSALS;
-        // What did not fit is told when this much is acknowledged.
-        lane.refusals_due = false;
+    if told == 0 {
+        return Told::Floor;
     }
+    let told_floor = lane.refusals().get(told).map_or(floor, |refusal| refusal.0.min(floor));
+    lane.on_refusals_told(packet_number, told_floor);
+    controls.bits |= control::REFUSALS;
+    // What did not fit is told when this much is acknowledged.
+    lane.refusals_due = false;
+    Told::Refusals
 }
 
 /// Builds one datagram of an association outside its session's runs: its greeting when due, and acknowledgements.

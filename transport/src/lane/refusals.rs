@@ -1,0 +1,90 @@
+//! Owns the refusals of a lane from the message refused until its sender acknowledged a datagram that told it.
+//!
+//! What always holds: they ascend by block and place between datagrams; each was taken from the peer's room and is given back
+//! once.
+
+use super::Lane;
+use crate::frame::{Reason, RefusedMessage};
+use crate::limits::REFUSALS_TOLD_MAX;
+use crate::ranges::Ack;
+use crate::room::Room;
+use crate::work;
+
+/// Room for refusals kept after the last was acknowledged.
+const SPARE_REFUSALS_MAX: usize = 1_024;
+
+impl Lane {
+    /// Refusals that the sender may not know.
+    pub(crate) fn refusals(&self) -> &[RefusedMessage] {
+        &self.refusals
+    }
+
+    /// A packet told refusals up to `floor`.
+    pub(crate) fn on_refusals_told(&mut self, packet: u64, floor: u64) {
+        if self.refusals_told.len() == REFUSALS_TOLD_MAX {
+            // The newest tell all that the oldest told, unless it was acknowledged.
+            self.refusals_told.remove(0);
+        }
+        self.refusals_told.push((packet, floor));
+    }
+
+    /// Whether a refusal below the floor is to be told.
+    pub(crate) fn has_refusals_to_tell(&self) -> bool {
+        self.refusals_due && self.could_tell_refusals()
+    }
+
+    /// Packets that told refusals were acknowledged: what they told is known now.
+    pub(crate) fn on_refusals_acknowledged(&mut self, room: &mut Room, ack: &Ack<'_>) {
+        let is_known = |packet: u64| ack.ranges().any(|(low, high)| (low..=high).contains(&packet));
+        let known = self.refusals_told.iter().filter(|told| is_known(told.0));
+        if let Some(floor) = known.map(|told| told.1).max() {
+            self.refusals_told.retain(|told| told.1 > floor);
+            let before = self.refusals.len();
+            work::count(before);
+            self.refusals.retain(|refusal| refusal.0 >= floor);
+            room.refusals += (before - self.refusals.len()) as isize;
+            if self.refusals.capacity() > self.refusals.len() / 2 * 3 {
+                self.refusals.shrink_to(SPARE_REFUSALS_MAX);
+            }
+            self.refusals_due = !self.refusals.is_empty();
+        }
+    }
+
+    /// Whether there are refusals whose acknowledgement would free room.
+    pub(super) fn could_tell_refusals(&self) -> bool {
+        self.refusals.first().is_some_and(|first| first.0 < self.settled_floor())
+    }
+
+    #[cold]
+    pub(super) fn refuse(&mut self, room: &mut Room, (block, index): (u64, u16), reason: Reason) {
+        room.refusals -= 1;
+        self.refusals_fresh.push((block, index, reason));
+        self.refusals_due = true;
+    }
+
+    /// Puts the refusals of a datagram among the others, all at once: below many others each would move them by itself.
+    #[cold]
+    fn merge_refusals(&mut self) {
+        let place = |refusal: &RefusedMessage| (refusal.0, refusal.1);
+        self.refusals_fresh.sort_by_key(place);
+        let first = self.refusals_fresh.first().map_or((u64::MAX, 0), place);
+        let above = self.refusals.partition_point(|other| place(other) < first);
+        let (held, fresh) = (self.refusals.len(), self.refusals_fresh.len());
+        if held > SPARE_REFUSALS_MAX && self.refusals.capacity() < held + fresh {
+            // A quarter of slack, where the vector by itself would take as much again.
+            self.refusals.reserve_exact(fresh.max(held / 4));
+        }
+        self.refusals.append(&mut self.refusals_fresh);
+        work::count(self.refusals.len() - above);
+        self.refusals[above..].sort_by_key(place);
+        self.refusals_fresh.shrink_to(SPARE_REFUSALS_MAX);
+    }
+
+    /// A datagram was walked through, to its end or to a fault.
+    #[inline]
+    pub(crate) fn end_datagram(&mut self) {
+        if !self.refusals_fresh.is_empty() {
+            self.merge_refusals();
+        }
+    }
+}
