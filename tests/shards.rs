@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use cubed::{
-    Identity, Node, NodeBuilder, NodeError, Outcome, Policy, Shard, Shards, StartError, Stopped,
-    Verb, block_on,
+    Identity, Node, NodeBuilder, NodeError, Outcome, Policy, Shard, Shards, StartError, Steering,
+    Stopped, Verb, block_on,
 };
 use support::{PATIENCE, builder, eventually, send_numbered, sender_to, stop};
 
@@ -224,6 +224,32 @@ fn a_policy_is_obeyed_by_every_shard_once_it_is_set() {
     for flow in &flows {
         eventually("the session ends", || block_on(flow.peer_info()).unwrap().is_none());
     }
+    let senders: Vec<&Node> = senders.iter().collect();
+    stop(&senders);
+    stop(&[&bob]);
+}
+
+#[test]
+fn without_steering_datagrams_are_handed_over_and_nothing_is_lost() {
+    let counts = counters(4);
+    let bob = counting(sharded(4).steering(Steering::Off), &counts);
+    let senders: Vec<_> = (0..12).map(|_| sender_to(&bob)).collect();
+    thread::scope(|scope| {
+        for alice in &senders {
+            scope.spawn(|| send_numbered(alice, &bob, "f", 500, 300));
+        }
+    });
+    for alice in &senders {
+        let report = block_on(alice.drain(PATIENCE)).unwrap();
+        assert_eq!((report.offered, report.delivered), (500, 500), "{report:?}");
+    }
+    assert_eq!(sum(&counts), 12 * 500);
+    let stats = block_on(bob.stats()).unwrap();
+    let handed: u64 = stats.shards.iter().map(|shard| shard.strays_handed).sum();
+    let taken: u64 = stats.shards.iter().map(|shard| shard.strays_taken).sum();
+    // Each of twelve addresses is hashed to the shard that answers it with a chance of a quarter.
+    assert!(handed > 0, "all of them by chance at home");
+    assert_eq!((handed, stats.counter("dropped_misdelivered")), (taken, Some(0)));
     let senders: Vec<&Node> = senders.iter().collect();
     stop(&senders);
     stop(&[&bob]);

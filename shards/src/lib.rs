@@ -39,6 +39,8 @@ mod stalled;
 
 mod outbox;
 
+mod strays;
+
 mod presence;
 
 mod queue;

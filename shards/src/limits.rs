@@ -88,6 +88,13 @@ pub(crate) const CHANGES_PER_TURN_MAX: usize = 256;
 /// round to it, some milliseconds later; 50 ms is how long one attempt of its takes at most.
 pub(crate) const BIND_PATIENCE: Duration = Duration::from_millis(300);
 
+/// Datagrams of one batch from shard to shard, and batches of one pair of shards: 1,024 datagrams, 1.5 MB, four turns' worth.
+pub(crate) const STRAYS_PER_BATCH_MAX: usize = 64;
+pub(crate) const STRAY_BATCHES_MAX: usize = 16;
+
+/// Datagrams that a shard takes from others per turn, at most: some 200 us of opening them.
+pub(crate) const STRAYS_PER_TURN_MAX: usize = 256;
+
 /// How often a drain looks whether everything has been settled.
 pub(crate) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_micros(200);
 

@@ -331,7 +331,7 @@ impl Node {
             Ending::Running(threads) => std::mem::take(threads),
         };
         let mut result = Ok(());
-        for (shard, thread) in (0..).zip(threads) {
+        for (thread, shard) in threads.into_iter().zip(0..) {
             result = result.and(thread.join().map_err(|error| node_error(shard, error)));
         }
         let result = self.inner.shared.fault().map_or(result, Err);

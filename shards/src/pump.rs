@@ -10,8 +10,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use cubed_runtime::{
-    Driver, DriverWaker, Received, SendStatus, SpinDecision, Spinner, panic_message, polls,
-    yield_now,
+    Driver, DriverWaker, HandOff, Received, SendStatus, SpinDecision, Spinner, panic_message,
+    polls, yield_now,
 };
 use cubed_transport::time::Instant;
 use cubed_transport::{Event, PeerId, PeerState, Transmit};
@@ -25,6 +25,7 @@ use crate::limits::{
 use crate::outside::Calls;
 use crate::shard::Shard;
 use crate::shared::{PumpCounters, Shared, State};
+use crate::strays::{Stray, Strays};
 use crate::waits::End;
 use crate::watch::Watch;
 
@@ -36,6 +37,7 @@ pub(crate) struct Pump<D> {
     calls: Calls,
     spinner: Spinner,
     outgoing: Outgoing,
+    strays: Strays,
     watch: Watch,
     counters: PumpCounters,
     /// The turn before received something.
@@ -53,7 +55,14 @@ struct Outgoing {
 }
 
 impl<D: Driver> Pump<D> {
-    pub(crate) fn new(shared: Rc<Shared>, driver: D, calls: Calls, spinner: Spinner) -> Self {
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        driver: D,
+        calls: Calls,
+        strays: HandOff<Stray>,
+        spinner: Spinner,
+    ) -> Self {
+        let strays = Strays::new(shared.facts.index, strays, driver.waker());
         Self {
             shard: Shard::new(Rc::clone(&shared)),
             shared,
@@ -61,6 +70,7 @@ impl<D: Driver> Pump<D> {
             calls,
             spinner,
             outgoing: Outgoing::default(),
+            strays,
             watch: Watch::default(),
             counters: PumpCounters::default(),
             is_loaded: false,
@@ -112,13 +122,14 @@ impl<D: Driver> Pump<D> {
         self.shared.read_clock();
         // What tasks left goes out before we look at the socket, which costs a system call.
         let mut sent = self.transmit();
-        let shared = &self.shared;
+        let strayed = self.take_strays();
+        let Self { shared, strays, .. } = self;
         let mut batches = 0;
         while batches < RECEIVES_PER_TURN_MAX {
             let mut bytes = 0;
             let count = self.driver.recv(1, &mut |mut batch| {
                 bytes = batch.bytes.len();
-                receive(shared, &mut batch);
+                receive(shared, strays, &mut batch);
             })?;
             batches += count;
             if count == 0 || (!self.is_loaded && bytes < FULL_BATCH_BYTES_MIN) {
@@ -134,8 +145,9 @@ impl<D: Driver> Pump<D> {
         }
         let due = self.run_due();
         sent |= self.transmit();
+        self.strays.flush();
         let told = self.dispatch_events();
-        let worked = commands > 0 || batches > 0 || due || sent || told;
+        let worked = commands > 0 || batches > 0 || strayed || due || sent || told;
         if worked {
             self.publish();
         }
@@ -146,10 +158,10 @@ impl<D: Driver> Pump<D> {
     /// there is nothing else.
     #[cold]
     fn receive_strangers(&mut self) -> io::Result<usize> {
-        let shared = &self.shared;
+        let Self { shared, strays, .. } = self;
         let begun = shared.read_clock();
         let count = self.driver.recv_side(STRANGERS_PER_TURN_MAX, &mut |mut datagram| {
-            receive(shared, &mut datagram);
+            receive(shared, strays, &mut datagram);
         })?;
         let ended = shared.read_clock();
         let spent = ended.saturating_duration_since(begun);
@@ -171,8 +183,26 @@ impl<D: Driver> Pump<D> {
             let retry = self.shared.now() + SEND_RETRY_INTERVAL;
             deadline = earlier(deadline, Some(retry.as_nanos()));
         }
-        let shared = &self.shared;
-        self.driver.wait(deadline, &mut |mut batch| receive(shared, &mut batch))
+        let Self { shared, strays, .. } = self;
+        let batches =
+            self.driver.wait(deadline, &mut |mut batch| receive(shared, strays, &mut batch))?;
+        self.strays.flush();
+        Ok(batches)
+    }
+
+    /// Handles what other shards received for this one; whether there was anything.
+    fn take_strays(&mut self) -> bool {
+        let Self { shared, strays, .. } = self;
+        let drained = strays.take(|from, datagram| {
+            let mut state = shared.state.borrow_mut();
+            let State { endpoint, receiver, .. } = &mut *state;
+            receiver.now = shared.now();
+            endpoint.handle_datagram(receiver.now, from, datagram, receiver);
+        });
+        if drained.items > 0 {
+            flush(shared, &mut shared.state.borrow_mut());
+        }
+        drained.items > 0
     }
 
     /// Hands over what tasks left in the outbox, and fires what time has come for.
@@ -284,17 +314,22 @@ impl<D: Driver> Pump<D> {
 
     fn publish(&mut self) {
         self.counters.driver = self.driver.stats();
+        self.counters.strays = self.strays.counters();
         self.shared.counters.set(self.counters);
     }
 }
 
-/// Handles one batch of datagrams, and hands over what handlers said meanwhile.
-fn receive(shared: &Shared, batch: &mut Received<'_>) {
+/// Handles one batch of datagrams, but for those of other shards, and hands over what handlers said meanwhile.
+fn receive(shared: &Shared, strays: &mut Strays, batch: &mut Received<'_>) {
     let now = shared.read_clock();
     let mut state = shared.state.borrow_mut();
     let State { endpoint, receiver, .. } = &mut *state;
     receiver.now = now;
     for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
+        if let Some(other) = strays.destination(datagram) {
+            strays.hand_over(other, batch.from, datagram);
+            continue;
+        }
         endpoint.handle_datagram(now, batch.from, datagram, receiver);
     }
     flush(shared, &mut state);

@@ -10,8 +10,8 @@ use std::sync::mpsc::Sender;
 use std::thread::{self, ThreadId};
 
 use cubed_runtime::{
-    Clock, DriverWaker, GroupHold, GroupMember, Machine, SpinPolicy, Spinner, SystemDriver,
-    TaskError, spawn_local, yield_now,
+    Clock, DriverWaker, GroupHold, GroupMember, HandOff, Machine, SpinPolicy, Spinner,
+    SystemDriver, TaskError, spawn_local, yield_now,
 };
 use cubed_transport::identity::Identity;
 use cubed_transport::time::Instant;
@@ -30,6 +30,7 @@ use crate::presence::Watchers;
 use crate::pump::{Pump, end_waits};
 use crate::shard::Shard;
 use crate::shared::{Facts, Shared, State};
+use crate::strays::Stray;
 use crate::trust::ShardTrust;
 use crate::waits::Waits;
 
@@ -44,6 +45,7 @@ pub(crate) struct Seed {
     pub(crate) hold: GroupHold,
     pub(crate) entropy: SystemEntropy,
     pub(crate) inlet: Inlet,
+    pub(crate) strays: HandOff<Stray>,
     pub(crate) node: Arc<NodeShared>,
 }
 
@@ -150,7 +152,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
         State { endpoint, receiver, watchers: Watchers::default(), followed: 0, stalled: false };
     let shared = Shared::new(facts, state, now);
     let calls = Calls::new(seed.inlet);
-    let pump = Pump::new(Rc::clone(&shared), driver, calls, Spinner::new(seed.spin));
+    let pump = Pump::new(Rc::clone(&shared), driver, calls, seed.strays, Spinner::new(seed.spin));
     Ok((shared, pump))
 }
 

@@ -29,6 +29,7 @@ use crate::node_shared::NodeShared;
 use crate::outbox::Outbox;
 use crate::presence::Watchers;
 use crate::stalled::Target;
+use crate::strays::StrayCounters;
 use crate::tasks::Tasks;
 use crate::waits::End;
 
@@ -82,6 +83,7 @@ pub(crate) struct PumpCounters {
     pub(crate) send_errors: u64,
     pub(crate) sends_too_long: u64,
     pub(crate) driver: DriverStats,
+    pub(crate) strays: StrayCounters,
 }
 
 impl PumpCounters {

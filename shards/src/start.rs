@@ -28,6 +28,7 @@ use crate::node_shared::NodeShared;
 use crate::outside::{self, Gate};
 use crate::seed::{self, Seed, Started};
 use crate::shard::Shard;
+use crate::strays;
 use crate::trust::{ChannelTrust, Kept};
 
 /// Starts a node whose settings have been checked.
@@ -165,7 +166,7 @@ fn prepare(builder: NodeBuilder, shards: usize) -> Result<(Directory, Vec<Prepar
     };
     let machine = builder.backend.choose(builder.executor);
     let mut seeds = Vec::with_capacity(shards);
-    for (shard, sockets) in (0..).zip(group.members) {
+    for ((sockets, strays), shard) in group.members.into_iter().zip(strays::mesh(shards)).zip(0..) {
         let (gate, inlet) = outside::channel();
         let seed = Seed {
             identity: Arc::clone(&identity),
@@ -177,6 +178,7 @@ fn prepare(builder: NodeBuilder, shards: usize) -> Result<(Directory, Vec<Prepar
             hold: group.hold.clone(),
             entropy: SystemEntropy::new().map_err(|_| StartError::Randomness)?,
             inlet,
+            strays,
             node: Arc::clone(&node),
         };
         seeds.push(Prepared { seed, gate: Box::new(gate) });

@@ -33,6 +33,12 @@ pub struct ShardStats {
     pub send_errors: u64,
     /// Runs of datagrams, mostly probes of a path's limit, that are longer than the interface carries; lost likewise.
     pub sends_too_long: u64,
+    /// Datagrams that this shard received for others, and handed over.
+    pub strays_handed: u64,
+    /// Datagrams that others received for this shard, and handed over.
+    pub strays_taken: u64,
+    /// Datagrams for other shards that found no room on their way there; lost like one on a full socket.
+    pub strays_dropped: u64,
     /// Flows that peers asked for and were refused, because there is none or policy denies it.
     pub bindings_refused: u64,
     /// Messages that inline handlers and batches sent and replied.
@@ -172,6 +178,9 @@ impl ShardStats {
             commands: pump.commands,
             send_errors: pump.send_errors,
             sends_too_long: pump.sends_too_long,
+            strays_handed: pump.strays.handed,
+            strays_taken: pump.strays.taken,
+            strays_dropped: pump.strays.dropped,
             bindings_refused: state.receiver.bindings_refused,
             outbox_taken: outbox.taken,
             outbox_stalled: outbox.stalled,
