@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use cubed::PublicKey;
+use cubed::{Backend, Executor, NodeBuilder, PublicKey};
 
 use crate::{
     ceiling,
@@ -20,6 +20,9 @@ pub struct Cli {
     /// What to measure; the tour without it.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// What the tour's nodes run on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
     /// Where the tour's results go.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -47,6 +50,37 @@ pub enum Command {
     /// The echoing process of `raw-latency`.
     #[command(name = raw_echo::PEER_COMMAND, hide = true)]
     PeerEcho(PeerEchoArgs),
+}
+
+/// What nodes run on: the measuring one, and the one started beside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct MachineArgs {
+    /// How datagrams are moved: auto, uring or epoll
+    #[arg(long, value_name = "NAME", default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// What runs tasks: glommio or portable; without it what goes with the backend
+    #[arg(long, value_name = "NAME")]
+    pub executor: Option<Executor>,
+}
+
+impl MachineArgs {
+    /// Asks a node for it.
+    pub fn apply(&self, node: NodeBuilder) -> NodeBuilder {
+        let node = node.backend(self.backend);
+        match self.executor {
+            Some(executor) => node.executor(executor),
+            None => node,
+        }
+    }
+
+    /// As flags for a process.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec!["--backend".to_owned(), self.backend.to_string()];
+        if let Some(executor) = self.executor {
+            flags.extend(["--executor".to_owned(), executor.to_string()]);
+        }
+        flags
+    }
 }
 
 /// Where results go besides the terminal.
@@ -95,6 +129,9 @@ pub struct ThroughputArgs {
     /// Whom to measure against.
     #[command(flatten)]
     pub connect: ConnectArgs,
+    /// What the nodes run on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -125,6 +162,9 @@ pub struct LatencyArgs {
     /// Whom to measure against.
     #[command(flatten)]
     pub connect: ConnectArgs,
+    /// What the nodes run on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
     /// Where results go.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -151,6 +191,9 @@ pub struct ServeArgs {
     /// Poll for up to 10 ms before parking
     #[arg(long)]
     pub spin: bool,
+    /// What the node runs on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// Flags of `ceiling`.
@@ -202,6 +245,9 @@ pub struct PeerNodeArgs {
     /// How long to poll before parking; adaptive without it
     #[arg(long)]
     pub spin_micros: Option<u64>,
+    /// What the node runs on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// Flags of the hidden receiving process.
@@ -262,10 +308,13 @@ mod tests {
         };
         assert_eq!((args.rate, args.spin), (Some(10_000.0), true));
         let (one, other) = (key(), key());
-        let line = format!("serve --listen [::]:7530 --key node.key --allow {one} --allow {other}");
+        let line = format!(
+            "serve --listen [::]:7530 --key node.key --allow {one} --allow {other} --backend epoll"
+        );
         let Command::Serve(args) = parsed(&line).unwrap() else {
             panic!("not serve");
         };
+        assert_eq!(args.machine.backend, Backend::Epoll);
         assert_eq!((args.listen.port(), args.allow), (7530, vec![one, other]));
     }
 
@@ -278,6 +327,13 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_that_does_not_exist_is_answered_with_those_that_do() {
+        let error = parsed("latency --backend kqueue").unwrap_err().to_string();
+        assert!(error.contains("choose auto, uring or epoll"), "{error}");
+        assert!(parsed("throughput --executor tokio").is_err());
+    }
+
+    #[test]
     fn without_a_command_there_is_the_tour() {
         let cli = Cli::try_parse_from(["cubed-bench", "--json", "tour.json"]).unwrap();
         assert!(cli.command.is_none() && cli.output.json.is_some());
@@ -287,7 +343,16 @@ mod tests {
     fn peer_commands_are_hidden_and_parse_what_the_components_pass() {
         let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
         assert!(!help.contains("peer-"), "{help}");
-        let node = format!("peer-node --core 1 --allow {} --datagram 1452 --spin-micros 0", key());
+        let machine = MachineArgs { backend: Backend::Uring, executor: Some(Executor::Portable) };
+        let node = format!(
+            "peer-node --core 1 --allow {} --datagram 1452 --spin-micros 0 {}",
+            key(),
+            machine.flags().join(" ")
+        );
+        let Command::PeerNode(args) = parsed(&node).unwrap() else {
+            panic!("not peer-node");
+        };
+        assert_eq!(args.machine, machine);
         for line in ["peer-ceiling --core 1 --shares-core", "peer-echo --core 1 --spin", &node] {
             parsed(line).unwrap();
         }

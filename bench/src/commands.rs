@@ -7,7 +7,7 @@ use cubed::SpinPolicy;
 use crate::{
     ceiling::{self, Ceiling},
     cli::{
-        CeilingArgs, Cli, Command, ConnectArgs, LatencyArgs, OutputArgs, PeerNodeArgs,
+        CeilingArgs, Cli, Command, ConnectArgs, LatencyArgs, MachineArgs, OutputArgs, PeerNodeArgs,
         RawLatencyArgs, ServeArgs, ThroughputArgs,
     },
     error::{BenchError, Result},
@@ -39,7 +39,7 @@ impl Cli {
     /// Whatever kept it from a result.
     pub fn run(&self) -> Result<()> {
         match &self.command {
-            None => tour::run(self.output.json.as_deref()),
+            None => tour::run(self.machine, self.output.json.as_deref()),
             Some(Command::Throughput(args)) => run_throughput(args),
             Some(Command::Latency(args)) => run_latency(args),
             Some(Command::Serve(args)) => run_serve(args),
@@ -56,7 +56,8 @@ fn run_throughput(args: &ThroughputArgs) -> Result<()> {
     let with_baseline = !args.no_baseline && has_baseline(&args.connect);
     let plan = plan(args.seconds, with_baseline)?;
     say(&machine::describe(Cores::choose()?));
-    let settings = client_settings(&args.connect, CubedThroughput::SPIN, args.datagram);
+    let settings =
+        client_settings(&args.connect, args.machine, CubedThroughput::SPIN, args.datagram);
     let mut subject = CubedThroughput::start(args.size, args.mode, &settings)?;
     let mut ceiling =
         with_baseline.then(|| Ceiling::start(args.size, args.datagram.into())).transpose()?;
@@ -69,7 +70,7 @@ fn run_throughput(args: &ThroughputArgs) -> Result<()> {
         say("by the tags: every message delivered once, 0 lost, 0 duplicated");
     }
     let report = Report::of_throughput("throughput", args.size, args.datagram.into(), &run);
-    finish(&report, &args.output)
+    finish(&report.on(subject.client().machine()), &args.output)
 }
 
 fn run_latency(args: &LatencyArgs) -> Result<()> {
@@ -79,7 +80,7 @@ fn run_latency(args: &LatencyArgs) -> Result<()> {
     say(&machine::describe(Cores::choose()?));
     let spin = CubedEcho::spin(args.spin, interval)?;
     let spins = spin != SpinPolicy::Never;
-    let settings = client_settings(&args.connect, spin, DATAGRAM_BYTES);
+    let settings = client_settings(&args.connect, args.machine, spin, DATAGRAM_BYTES);
     let mut subject = CubedEcho::start(args.size, interval, &settings)?;
     let mut raw =
         with_baseline.then(|| RawEcho::start(args.size, args.spin, interval)).transpose()?;
@@ -91,7 +92,8 @@ fn run_latency(args: &LatencyArgs) -> Result<()> {
     }
     let goal = if spins { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
     let goal = args.rate.is_none().then_some(goal);
-    finish(&Report::of_latency("latency", args.size, &run, goal), &args.output)
+    let report = Report::of_latency("latency", args.size, &run, goal);
+    finish(&report.on(subject.client().machine()), &args.output)
 }
 
 fn run_serve(args: &ServeArgs) -> Result<()> {
@@ -101,6 +103,7 @@ fn run_serve(args: &ServeArgs) -> Result<()> {
         core: args.core,
         spin,
         datagram_bytes: args.datagram,
+        machine: args.machine,
         allowed: args.allow.clone(),
     };
     server::serve(&server, &args.key, say)
@@ -117,6 +120,7 @@ fn run_peer_node(args: &PeerNodeArgs) -> Result<()> {
         core: Some(args.core),
         spin,
         datagram_bytes: args.datagram,
+        machine: args.machine,
         allowed: vec![args.allow],
     })
 }
@@ -146,6 +150,7 @@ fn interval(rate: f64) -> Result<Duration> {
 
 fn client_settings(
     connect: &ConnectArgs,
+    machine: MachineArgs,
     spin: SpinPolicy,
     datagram_bytes: u16,
 ) -> ClientSettings<'_> {
@@ -155,6 +160,7 @@ fn client_settings(
         key_file: connect.key.as_deref(),
         spin,
         datagram_bytes,
+        machine,
     }
 }
 

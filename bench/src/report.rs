@@ -5,6 +5,7 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
+use cubed::Machine;
 use serde::Serialize;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// Name of the fields' meaning; changes when a field does.
-pub const SCHEMA: &str = "cubed-bench/1";
+pub const SCHEMA: &str = "cubed-bench/2";
 
 /// Result of one command. Everything is counted at the receiver unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +27,10 @@ pub struct Report {
     pub schema: &'static str,
     /// Sub-command that measured this.
     pub command: &'static str,
+    /// The driver that moved the measuring node's datagrams: uring or epoll; null for baselines.
+    pub backend: Option<String>,
+    /// What ran its tasks: glommio or portable; null for baselines.
+    pub executor: Option<String>,
     /// Body bytes of one message.
     pub size_bytes: u64,
     /// Seconds measured, all slices of the command's own subject together.
@@ -75,6 +80,8 @@ impl Report {
         Self {
             schema: SCHEMA,
             command,
+            backend: None,
+            executor: None,
             size_bytes: size_bytes as u64,
             seconds: 0.0,
             messages_per_second: None,
@@ -172,6 +179,14 @@ impl Report {
         self.sent = Some(slice.sent);
         self.delivered = Some(slice.histogram.len());
         self.lost = Some(slice.lost);
+    }
+
+    /// The same report of nodes that run on `machine`.
+    #[must_use]
+    pub fn on(mut self, machine: Machine) -> Self {
+        self.backend = Some(machine.driver.to_string());
+        self.executor = Some(machine.executor.to_string());
+        self
     }
 
     /// The same report under another name in the table.

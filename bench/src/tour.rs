@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     ceiling::Ceiling,
+    cli::MachineArgs,
     commands::{DATAGRAM_BYTES, say, say_latency, say_throughput},
     error::Result,
     goal,
@@ -28,7 +29,7 @@ const ECHO_BYTES: usize = 64;
 /// # Errors
 ///
 /// The first error of any part.
-pub fn run(json: Option<&Path>) -> Result<()> {
+pub fn run(machine: MachineArgs, json: Option<&Path>) -> Result<()> {
     say(&machine::describe(Cores::choose()?));
     say(&format!(
         "two processes, one encrypted session; alternating with baselines: {} for throughput, {} for \
@@ -37,10 +38,10 @@ pub fn run(json: Option<&Path>) -> Result<()> {
         describe(LATENCY_PLAN)
     ));
     let reports = [
-        throughput("acked 64 B", 64)?,
-        throughput("acked 64 KiB", 65_536)?,
-        echo("echo spinning", true)?,
-        echo("echo parked", false)?,
+        throughput(machine, "acked 64 B", 64)?,
+        throughput(machine, "acked 64 KiB", 65_536)?,
+        echo(machine, "echo spinning", true)?,
+        echo(machine, "echo parked", false)?,
     ];
     say("");
     say(table(&reports).trim_end());
@@ -51,32 +52,36 @@ fn describe(plan: Plan) -> String {
     format!("{} pairs of {} s", plan.count, plan.slice.as_secs_f64())
 }
 
-fn throughput(label: &str, size: usize) -> Result<Report> {
+fn throughput(machine: MachineArgs, label: &str, size: usize) -> Result<Report> {
     say(&format!("\n{label}"));
     let settings = ClientSettings {
         served: None,
         key_file: None,
         spin: CubedThroughput::SPIN,
         datagram_bytes: DATAGRAM_BYTES,
+        machine,
     };
     let mut subject = CubedThroughput::start(size, Mode::Acked, &settings)?;
     let mut ceiling = Ceiling::start(size, DATAGRAM_BYTES.into())?;
     let run =
         measure_throughput(THROUGHPUT_PLAN, &mut subject, Some(&mut ceiling), say_throughput)?;
-    Ok(Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run).labelled(label))
+    let report = Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run);
+    Ok(report.on(subject.client().machine()).labelled(label))
 }
 
-fn echo(label: &str, spin: bool) -> Result<Report> {
+fn echo(machine: MachineArgs, label: &str, spin: bool) -> Result<Report> {
     say(&format!("\n{label}"));
     let settings = ClientSettings {
         served: None,
         key_file: None,
         spin: CubedEcho::spin(spin, None)?,
         datagram_bytes: DATAGRAM_BYTES,
+        machine,
     };
     let mut subject = CubedEcho::start(ECHO_BYTES, None, &settings)?;
     let mut raw = RawEcho::start(ECHO_BYTES, spin, None)?;
     let run = measure_latency(LATENCY_PLAN, &mut subject, Some(&mut raw), say_latency)?;
     let goal = if spin { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
-    Ok(Report::of_latency("latency", ECHO_BYTES, &run, Some(goal)).labelled(label))
+    let report = Report::of_latency("latency", ECHO_BYTES, &run, Some(goal));
+    Ok(report.on(subject.client().machine()).labelled(label))
 }

@@ -22,12 +22,28 @@ fn acknowledged_messages_arrive_once_and_in_order() {
         let report = measured(&["throughput", "--size", size, "--seconds", "0.3", "--no-baseline"]);
         assert_exact(&report);
         assert_eq!(report["command"], "throughput");
-        assert_eq!(report["schema"], "cubed-bench/1");
+        assert_eq!(report["schema"], "cubed-bench/2");
         for field in ["messages_per_second", "datagrams_per_send", "messages_per_datagram"] {
             assert!(report[field].as_f64().unwrap() > 0.0, "{field}");
         }
         assert!(report["ratio_to_ceiling"].is_null());
     }
+}
+
+#[test]
+fn a_report_names_what_the_node_ran_on() {
+    for (flags, backend, executor) in [
+        (&["--backend", "epoll"][..], "epoll", "portable"),
+        (&["--backend", "uring", "--executor", "portable"], "uring", "portable"),
+        (&["--backend", "epoll", "--executor", "glommio"], "epoll", "glommio"),
+    ] {
+        let command = ["throughput", "--seconds", "0.3", "--no-baseline"];
+        let report = measured(&[&command[..], flags].concat());
+        assert_exact(&report);
+        assert_eq!((&report["backend"], &report["executor"]), (&backend.into(), &executor.into()));
+    }
+    let report = measured(&["latency", "--seconds", "0.2", "--no-baseline", "--backend", "epoll"]);
+    assert_eq!((&report["backend"], &report["executor"]), (&"epoll".into(), &"portable".into()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use cubed::{Identity, Node, PublicKey, Remote, Shard, SpinPolicy, block_on};
+use cubed::{Identity, Machine, Node, PublicKey, Remote, Shard, SpinPolicy, block_on};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     server::{PEER_COMMAND, load_identity, new_identity},
 };
 use crate::{
+    cli::MachineArgs,
     control::{Answer, Order},
     error::{BenchError, Result},
     machine::Cores,
@@ -47,12 +48,15 @@ pub struct ClientSettings<'a> {
     pub spin: SpinPolicy,
     /// Bytes of each UDP datagram.
     pub datagram_bytes: u16,
+    /// What both nodes run on (only ours, when the peer is there already).
+    pub machine: MachineArgs,
 }
 
 /// A node with a session to a serving node.
 #[derive(Debug)]
 pub struct Client {
     node: Node,
+    machine: Machine,
     control: Remote,
     // Last, so that it outlives the node's farewell.
     _peer: Option<PeerProcess>,
@@ -72,9 +76,11 @@ impl Client {
             None => start_peer(settings, cores, identity.public_key())?,
         };
         let node = start_node(settings, cores, identity, served)?;
+        let stats = block_on(node.stats());
+        let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
         let control = node.resolve(served.key, CONTROL_FLOW);
         let control = control.map_err(|error| BenchError::Peer(error.to_string()))?;
-        let client = Self { node, control, _peer: peer };
+        let client = Self { node, machine: stats.shards[0].machine, control, _peer: peer };
         let connected = block_on(client.control.connect());
         connected.map_err(|error| BenchError::Peer(error.to_string()))?;
         Ok(client)
@@ -83,6 +89,11 @@ impl Client {
     /// The peer's key.
     pub fn peer_key(&self) -> PublicKey {
         self.control.peer_key()
+    }
+
+    /// What the measuring node runs on.
+    pub fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// Runs `work` on the node's shard and waits for its end.
@@ -183,6 +194,7 @@ fn start_peer(
         SpinPolicy::Never => flag("--spin-micros", "0".into()),
         SpinPolicy::For(time) => flag("--spin-micros", time.as_micros().to_string()),
     }
+    arguments.extend(settings.machine.flags());
     let peer = PeerProcess::start(&arguments)?;
     let key = peer.key().and_then(|key| key.parse().ok());
     let key = key.ok_or_else(|| BenchError::Peer("said no key of its own".into()))?;
@@ -200,16 +212,16 @@ fn start_node(
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    Node::builder()
+    let builder = Node::builder()
         .identity(identity)
         .listen(any)
         .peer(served.key, served.address)
         .shards([cores.sender])
         .spin(settings.spin)
         .datagram_bytes(settings.datagram_bytes)
-        .give_up(SILENCE_MAX)
-        .start(async |_: Shard| ())
-        .map_err(|error| BenchError::Machine(error.to_string()))
+        .give_up(SILENCE_MAX);
+    let node = settings.machine.apply(builder).start(async |_: Shard| ());
+    node.map_err(|error| BenchError::Machine(error.to_string()))
 }
 
 fn unexpected<R: Debug>(answer: &Answer<R>) -> BenchError {

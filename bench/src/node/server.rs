@@ -10,6 +10,7 @@ use cubed::{FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy, V
 
 use super::{ECHO_FLOW, FLOWS, sink};
 use crate::{
+    cli::MachineArgs,
     error::{BenchError, Result},
     machine::Cores,
     peer,
@@ -32,6 +33,8 @@ pub struct Server {
     pub spin: SpinPolicy,
     /// Bytes of the datagrams it sends.
     pub datagram_bytes: u16,
+    /// What the node runs on.
+    pub machine: MachineArgs,
     /// The keys that may measure against it.
     pub allowed: Vec<PublicKey>,
 }
@@ -41,14 +44,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `Machine` with the node's own text: a busy port, a datagram length out of range, no `io_uring`.
+    /// `Machine` with the node's own text: a busy port, a datagram length out of range, no `io_uring` although it was asked for.
     pub fn start(&self, identity: Identity) -> Result<Node> {
-        let mut builder = Node::builder()
+        let builder = Node::builder()
             .identity(identity)
             .listen(self.listen)
             .policy(self.policy())
             .spin(self.spin)
             .datagram_bytes(self.datagram_bytes);
+        let mut builder = self.machine.apply(builder);
         if let Some(core) = self.core {
             builder = builder.shards([core]);
         }

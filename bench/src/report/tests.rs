@@ -4,11 +4,13 @@ use serde_json::Value;
 use super::*;
 use crate::stats::record_latency;
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 21] = [
     "schema",
     "command",
     "size_bytes",
     "seconds",
+    "backend",
+    "executor",
     "messages_per_second",
     "goodput_gbps",
     "sent",
