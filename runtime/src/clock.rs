@@ -5,6 +5,8 @@
 //! namespace) read the same clock, so their readings may be subtracted.
 
 use std::mem::MaybeUninit;
+use std::thread;
+use std::time::Duration;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -34,6 +36,13 @@ impl Clock {
         // SAFETY: clock_gettime returned 0, and then it has filled the whole structure.
         let time = unsafe { time.assume_init() };
         time.tv_sec as u64 * NANOS_PER_SECOND + time.tv_nsec as u64
+    }
+
+    /// Blocks the thread for `duration`, but not beyond `deadline_nanos`.
+    pub(crate) fn pause(self, deadline_nanos: Option<u64>, duration: Duration) {
+        let left =
+            deadline_nanos.map_or(u64::MAX, |deadline| deadline.saturating_sub(self.now_nanos()));
+        thread::sleep(duration.min(Duration::from_nanos(left)));
     }
 }
 

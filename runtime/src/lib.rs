@@ -50,6 +50,12 @@ mod parking;
 
 mod ring_error;
 
+#[cfg(any(test, feature = "faults"))]
+pub mod faults;
+#[cfg(not(any(test, feature = "faults")))]
+#[path = "no_faults.rs"]
+mod faults;
+
 pub mod socket;
 
 pub mod driver;

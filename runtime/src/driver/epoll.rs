@@ -11,10 +11,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::poller::{Poller, Trigger};
-use super::sockets::{Sockets, TURN_BATCHES_MAX};
+use super::sockets::{MEMORY_PAUSE, Sockets, TURN_BATCHES_MAX};
 use super::waker::{DriverWaker, WakeState};
 use super::{Driver, DriverStats, Received};
 use crate::clock::Clock;
+use crate::faults::{self, Call};
 use crate::socket::{SendStatus, SocketBuffers, UdpSocket};
 
 const MAIN_TAG: u64 = 1;
@@ -27,6 +28,7 @@ pub struct EpollDriver {
     sockets: Sockets,
     wake: WakeState,
     clock: Clock,
+    memory_refusals: u64,
     waits: u64,
     wakes: u64,
 }
@@ -54,7 +56,15 @@ impl EpollDriver {
         if let Some(side) = sockets.side_fd() {
             poller.add(side, SIDE_TAG, Trigger::Level)?;
         }
-        Ok(Self { poller, sockets, wake, clock: Clock::new(), waits: 0, wakes: 0 })
+        Ok(Self {
+            poller,
+            sockets,
+            wake,
+            clock: Clock::new(),
+            memory_refusals: 0,
+            waits: 0,
+            wakes: 0,
+        })
     }
 
     /// The socket, for its facts and counters.
@@ -62,11 +72,22 @@ impl EpollDriver {
         &self.sockets.main
     }
 
-    /// Sleeps until something is there or the deadline; whether the main socket has something.
+    /// Sleeps until something is there or the deadline; whether the main socket has something, or may. An interrupted
+    /// sleep just ends.
     fn sleep(&mut self, deadline_nanos: Option<u64>) -> io::Result<bool> {
         let now = || self.clock.now_nanos();
         let left = deadline_nanos.map(|deadline| deadline.saturating_sub(now()));
-        let ready = self.poller.wait(left)?;
+        let ready = faults::check(Call::Sleep).and_then(|()| self.poller.wait(left));
+        let ready = match ready.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(ready) => ready,
+            Err((Some(libc::EINTR | libc::EAGAIN), _)) => return Ok(true),
+            Err((Some(libc::ENOMEM), _)) => {
+                self.memory_refusals += 1;
+                self.clock.pause(deadline_nanos, MEMORY_PAUSE);
+                return Ok(true);
+            }
+            Err((_, error)) => return Err(error),
+        };
         let mut is_main = false;
         for tag in ready.tags() {
             match tag {
@@ -141,9 +162,15 @@ impl Driver for EpollDriver {
         self.wake.waker()
     }
 
-    /// Nothing of a ring: its three counters stay 0.
+    /// Nothing of a ring: its counters stay 0.
     fn stats(&self) -> DriverStats {
-        DriverStats { waits: self.waits, wakes: self.wakes, ..self.sockets.stats() }
+        let sockets = self.sockets.stats();
+        DriverStats {
+            memory_refusals: sockets.memory_refusals + self.memory_refusals,
+            waits: self.waits,
+            wakes: self.wakes,
+            ..sockets
+        }
     }
 
     fn buffers(&self) -> SocketBuffers {

@@ -25,6 +25,8 @@ pub mod epoll;
 pub mod system;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io;
@@ -57,8 +59,10 @@ pub struct DriverStats {
     pub recv_datagrams: u64,
     /// Payload bytes received.
     pub recv_bytes: u64,
-    /// Batches dropped because they did not fit their buffer.
+    /// Batches dropped because they did not fit their buffer, or came from the ring incomplete.
     pub recv_truncated: u64,
+    /// Receives, by call or by ring, and sleeps that the kernel refused for want of memory; they were tried again.
+    pub memory_refusals: u64,
     /// Datagrams that the kernel dropped for want of socket buffer, as last told.
     pub kernel_drops: u64,
     /// Datagrams received from the side socket, not counted above.
@@ -83,6 +87,8 @@ pub struct DriverStats {
     pub wakes: u64,
     /// How often the ring's receive had run out of buffers, or failed, and was armed again.
     pub multishot_rearms: u64,
+    /// Rings made anew because the kernel had lost completions of the old one.
+    pub ring_renewals: u64,
     /// Ring buffers that came back from the kernel with a datagram.
     pub buffers_lent: u64,
     /// Ring buffers given to the kernel again; equal to `buffers_lent` between two calls.
@@ -97,6 +103,7 @@ impl From<SocketStats> for DriverStats {
             recv_datagrams: socket.recv_datagrams,
             recv_bytes: socket.recv_bytes,
             recv_truncated: socket.recv_truncated,
+            memory_refusals: socket.recv_refused,
             kernel_drops: socket.kernel_drops,
             send_calls: socket.send_calls,
             send_datagrams: socket.send_datagrams,

@@ -1,7 +1,7 @@
 //! An epoll instance: sleeping until one of a few descriptors is readable, with timeouts in nanoseconds.
 //!
 //! Always holds: a descriptor added for its *level* is named by every wait while it is readable; one added for its *edge*
-//! is named once per signal. A wait that a signal handler cut short ends early and names nothing.
+//! is named once per signal.
 
 use std::cell::Cell;
 use std::io;
@@ -74,7 +74,7 @@ impl Poller {
     /// Blocks until something is ready, at most `timeout_nanos` (`None`: for ever).
     ///
     /// # Errors
-    /// The kernel's, when the instance is broken.
+    /// The kernel's: `EINTR` when a signal handler cut it short, `ENOMEM` when there is no memory for it just now.
     pub(super) fn wait(&self, timeout_nanos: Option<u64>) -> io::Result<Ready> {
         let timeout = timeout_nanos.map(timespec);
         if self.has_pwait2.get() {
@@ -131,7 +131,7 @@ impl Poller {
     }
 }
 
-/// Runs a call that fills events and returns how many, or -1; an interrupted one has filled none.
+/// Runs a call that fills events and returns how many, or -1.
 fn collect(
     call: impl FnOnce(&mut [libc::epoll_event; READY_MAX]) -> libc::c_long,
 ) -> io::Result<Ready> {
@@ -140,10 +140,7 @@ fn collect(
     if let Ok(count) = usize::try_from(result) {
         return Ok(Ready { events, count: count.min(READY_MAX) });
     }
-    match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::Interrupted => Ok(Ready { events, count: 0 }),
-        error => Err(error),
-    }
+    Err(io::Error::last_os_error())
 }
 
 #[cfg(test)]

@@ -37,6 +37,24 @@ pub(super) const PAYLOAD_OFFSET: usize = HEADER_BYTES + NAME_BYTES + CONTROL_BYT
 const _: () =
     assert!(PAYLOAD_OFFSET + 65_535 <= RECV_BUFFER_BYTES && PAYLOAD_OFFSET.is_multiple_of(16));
 
+/// What to ask of the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UringOptions {
+    /// Receive buffers that the ring may fill during one sleep, each
+    /// [`crate::buffers::RECV_BUFFER_BYTES`] long; rounded up to a power of two, 1 to 256.
+    pub ring_buffers: u16,
+    /// Completions that the ring holds before the kernel has to keep them elsewhere; a power of two, 8 at least.
+    pub completions: u32,
+}
+
+impl Default for UringOptions {
+    /// 16 buffers, about 1 MiB: more than one sleep brings, and the rest is read hot. 128 completions: all buffers' and
+    /// many wakes'.
+    fn default() -> Self {
+        Self { ring_buffers: 16, completions: 128 }
+    }
+}
+
 /// A ring and the memory that it was told about.
 pub(super) struct Ring {
     // Dropped in this order: the ring's descriptor before the memory.
@@ -47,10 +65,10 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Sets up a ring on the calling thread, which alone may use it from then on, for these files ([`NO_FILE`] leaves a
-    /// place empty) with so many buffers.
-    pub(super) fn new(files: [RawFd; 3], ring_buffers: u16) -> Result<Self, RingError> {
-        let capacity = ring_buffers.clamp(1, POOL_BUFFERS_MAX).next_power_of_two();
-        let uring = build().map_err(RingError::at("io_uring_setup"))?;
+    /// place empty).
+    pub(super) fn new(files: [RawFd; 3], options: UringOptions) -> Result<Self, RingError> {
+        let capacity = options.ring_buffers.clamp(1, POOL_BUFFERS_MAX).next_power_of_two();
+        let uring = build(options.completions).map_err(RingError::at("io_uring_setup"))?;
         if !uring.params().is_feature_ext_arg() {
             return Err(RingError::NotSupported { step: "waiting with a timeout" });
         }
@@ -126,13 +144,13 @@ impl Drop for Ring {
 pub(crate) fn probe() -> Result<(), RingError> {
     let wake = WakeState::with_event().map_err(RingError::at("eventfd"))?;
     let event = wake.event_fd().unwrap_or(NO_FILE);
-    Ring::new([NO_FILE, event, NO_FILE], 1).map(drop)
+    Ring::new([NO_FILE, event, NO_FILE], UringOptions::default()).map(drop)
 }
 
 /// The most capable ring this kernel has: flags of Linux 6.1, then of 6.0 and 5.19, then none.
-fn build() -> io::Result<IoUring> {
+fn build(completions: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.setup_clamp().setup_cqsize(RING_ENTRIES * 16);
+    builder.setup_clamp().setup_cqsize(completions.max(RING_ENTRIES));
     let flag_sets: [fn(&mut io_uring::Builder); 4] = [
         |builder| {
             builder.setup_single_issuer().setup_defer_taskrun();

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use super::side::Side;
 use super::{DriverStats, Received};
@@ -13,6 +14,9 @@ use crate::socket::UdpSocket;
 
 /// Batches that a wait which does not sleep reads at most, and events that one turn takes.
 pub(super) const TURN_BATCHES_MAX: usize = 64;
+
+/// How long a driver that the kernel refused memory waits before it tries again.
+pub(super) const MEMORY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A socket, its side socket if there is one, and the buffer to read into.
 pub(super) struct Sockets {

@@ -13,14 +13,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
-fn socket(address: &str) -> UdpSocket {
+pub(super) fn socket(address: &str) -> UdpSocket {
     UdpSocket::bind(address.parse().expect("an address"), &SocketOptions::default()).expect("bind")
 }
 
 fn driver(kind: DriverKind, address: &str) -> SystemDriver {
     SystemDriver::open(kind, socket(address), None).expect("a driver")
+}
+
+/// A driver with a side socket for datagrams that begin with 1.
+pub(super) fn driver_with_side(kind: DriverKind) -> SystemDriver {
+    let side = SideOptions { first_byte: 1, recv_buffer_bytes: 128 << 10 };
+    let options = GroupOptions { side: Some(side), ..GroupOptions::default() };
+    let mut group =
+        SocketGroup::bind("127.0.0.1:0".parse().expect("an address"), &options).expect("a group");
+    let GroupMember { main, side } = group.members.remove(0);
+    SystemDriver::open(kind, main, side).expect("a driver")
 }
 
 /// Each of these is a test per driver.
@@ -46,12 +56,12 @@ on_both!(
     a_datagram_for_the_side_ends_the_wait_and_is_read_there_only,
 );
 
-fn send(from: &UdpSocket, to: SocketAddr, bytes: &[u8], segment_bytes: usize) {
+pub(super) fn send(from: &UdpSocket, to: SocketAddr, bytes: &[u8], segment_bytes: usize) {
     assert_eq!(from.send(to, bytes, segment_bytes).expect("send"), SendStatus::Sent);
 }
 
 /// Waits until `datagrams` have come, for at most a second each time, and returns them.
-fn collect(driver: &mut SystemDriver, datagrams: usize) -> Vec<Vec<u8>> {
+pub(super) fn collect(driver: &mut SystemDriver, datagrams: usize) -> Vec<Vec<u8>> {
     let mut seen = Vec::new();
     while seen.len() < datagrams {
         let deadline = Clock::new().now_nanos() + SECOND;
@@ -124,8 +134,11 @@ fn hot_reads_and_waits_alternate_without_loss(kind: DriverKind) {
 
 #[test]
 fn more_batches_than_buffers_lose_nothing() {
-    let mut driver =
-        UringDriver::new(socket("127.0.0.1:0"), UringOptions { ring_buffers: 4 }).expect("a ring");
+    let mut driver = UringDriver::new(
+        socket("127.0.0.1:0"),
+        UringOptions { ring_buffers: 4, ..Default::default() },
+    )
+    .expect("a ring");
     let senders = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
     // Alternating senders cannot be joined to batches, so each datagram takes a buffer.
     for round in 0..40u8 {
@@ -215,12 +228,7 @@ fn a_dropped_driver_frees_its_port_at_once(kind: DriverKind) {
 }
 
 fn a_datagram_for_the_side_ends_the_wait_and_is_read_there_only(kind: DriverKind) {
-    let side = SideOptions { first_byte: 1, recv_buffer_bytes: 128 << 10 };
-    let options = GroupOptions { side: Some(side), ..GroupOptions::default() };
-    let mut group =
-        SocketGroup::bind("127.0.0.1:0".parse().expect("an address"), &options).expect("a group");
-    let GroupMember { main, side } = group.members.remove(0);
-    let mut driver = SystemDriver::open(kind, main, side).expect("a driver");
+    let mut driver = driver_with_side(kind);
     let sender = socket("127.0.0.1:0");
     let nothing = &mut |_: Received<'_>| panic!("nothing was sent to the main socket");
     assert_eq!(driver.recv_side(8, nothing).expect("recv"), 0);

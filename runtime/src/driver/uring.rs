@@ -16,17 +16,21 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 
 use io_uring::cqueue;
 use io_uring::types::{CancelBuilder, RecvMsgOut, SubmitArgs, Timespec};
 
 use super::ring::{EVENT_FILE, NO_FILE, PAYLOAD_OFFSET, Ring, SIDE_FILE, SOCKET_FILE};
-use super::sockets::{Sockets, TURN_BATCHES_MAX};
+use super::sockets::{MEMORY_PAUSE, Sockets, TURN_BATCHES_MAX};
 use super::waker::{DriverWaker, WakeState};
 use super::{Driver, DriverStats, Received};
 use crate::clock::Clock;
+use crate::faults::{self, Call};
 use crate::ring_error::RingError;
 use crate::socket::{RecvMeta, SendStatus, SocketBuffers, UdpSocket, parse_batch};
+
+pub use super::ring::UringOptions;
 
 const RECV_TAG: u64 = 1;
 const WAKE_TAG: u64 = 2;
@@ -35,19 +39,23 @@ const SIDE_TAG: u64 = 3;
 /// How long a driver that is dropped waits for each of its requests to end.
 const RELEASE_PATIENCE: Timespec = Timespec::new().nsec(100_000_000);
 
-/// What to ask of the ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UringOptions {
-    /// Receive buffers that the ring may fill during one sleep, each
-    /// [`crate::buffers::RECV_BUFFER_BYTES`] long; rounded up to a power of two, 1 to 256.
-    pub ring_buffers: u16,
+/// Which requests the ring works on, until a completion says that one has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Armed {
+    recv: bool,
+    wake: bool,
+    side: bool,
 }
 
-impl Default for UringOptions {
-    /// 16 buffers, about 1 MiB: more than one sleep brings, and the rest is read hot.
-    fn default() -> Self {
-        Self { ring_buffers: 16 }
-    }
+/// What a ring counts beside the sockets.
+#[derive(Debug, Clone, Copy, Default)]
+struct Facts {
+    icmp_errors: u64,
+    truncated: u64,
+    memory_refusals: u64,
+    renewals: u64,
+    /// Buffers lent by rings that are gone, and so returned.
+    buffers_before: u64,
 }
 
 /// A UDP socket with a ring to sleep in. Belongs to the thread that made it.
@@ -55,13 +63,16 @@ pub struct UringDriver {
     // Dropped in this order: the ring before the files that it was told about.
     ring: Ring,
     sockets: Sockets,
+    options: UringOptions,
     wake: WakeState,
     clock: Clock,
-    recv_armed: bool,
+    armed: Armed,
     recv_arms: u64,
-    wake_armed: bool,
-    side_armed: bool,
-    icmp_errors: u64,
+    /// The kernel has just refused something for want of memory.
+    is_short: bool,
+    /// Completions were lost, so nobody knows what is armed and where the buffers are.
+    is_lost: bool,
+    facts: Facts,
     waits: u64,
     wakes: u64,
     /// `SINGLE_ISSUER`: only the thread that made the ring may enter it, so the type is not `Send`.
@@ -88,18 +99,17 @@ impl UringDriver {
     ) -> Result<Self, RingError> {
         let sockets = Sockets::new(socket, side);
         let wake = WakeState::with_event().map_err(RingError::at("eventfd"))?;
-        let event_fd = wake.event_fd().unwrap_or(NO_FILE);
-        let files = [sockets.main_fd(), event_fd, sockets.side_fd().unwrap_or(NO_FILE)];
         Ok(Self {
-            ring: Ring::new(files, options.ring_buffers)?,
+            ring: Ring::new(files(&sockets, &wake), options)?,
             sockets,
+            options,
             wake,
             clock: Clock::new(),
-            recv_armed: false,
+            armed: Armed::default(),
             recv_arms: 0,
-            wake_armed: false,
-            side_armed: false,
-            icmp_errors: 0,
+            is_short: false,
+            is_lost: false,
+            facts: Facts::default(),
             waits: 0,
             wakes: 0,
             thread: PhantomData,
@@ -113,20 +123,23 @@ impl UringDriver {
 
     /// Queues whichever of the requests is not armed.
     fn arm(&mut self) {
-        if !mem::replace(&mut self.recv_armed, true) {
+        if !mem::replace(&mut self.armed.recv, true) {
             self.ring.push_recv(SOCKET_FILE, RECV_TAG);
             self.recv_arms += 1;
         }
-        if !mem::replace(&mut self.wake_armed, true) {
+        if !mem::replace(&mut self.armed.wake, true) {
             self.ring.push_poll(EVENT_FILE, WAKE_TAG);
         }
-        if self.sockets.side.is_some() && !mem::replace(&mut self.side_armed, true) {
+        if self.sockets.side.is_some() && !mem::replace(&mut self.armed.side, true) {
             self.ring.push_poll(SIDE_FILE, SIDE_TAG);
         }
     }
 
     /// Sleeps in the ring until a completion or the deadline; an interrupted sleep just ends.
     fn sleep(&mut self, deadline_nanos: Option<u64>) -> io::Result<()> {
+        if mem::take(&mut self.is_short) {
+            self.clock.pause(deadline_nanos, MEMORY_PAUSE);
+        }
         self.arm();
         let left = deadline_nanos.map(|deadline| {
             let nanos = deadline.saturating_sub(self.clock.now_nanos());
@@ -136,14 +149,46 @@ impl UringDriver {
             Some(left) => SubmitArgs::new().timespec(left),
             None => SubmitArgs::new(),
         };
-        match self.ring.uring.submitter().submit_with_args(1, &arguments) {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // Timeout, signal, or completions to take first: all are reasons to look and return.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
+        let entered = faults::check(Call::Sleep)
+            .and_then(|()| self.ring.uring.submitter().submit_with_args(1, &arguments));
+        let Err(error) = entered else { return Ok(()) };
+        match error.raw_os_error() {
+            // Timeout, signal, or completions to take first: all are reasons to look and return.
+            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            Some(libc::ENOMEM) => {
+                self.on_shortage();
+                Ok(())
+            }
+            // What is there is taken first; then the ring is renewed.
+            Some(libc::EBADR) => {
+                self.is_lost = true;
+                Ok(())
+            }
+            _ => Err(error),
         }
+    }
+
+    /// Want of memory passes: it is counted, and the next sleep begins with a pause, so that nothing spins.
+    fn on_shortage(&mut self) {
+        self.facts.memory_refusals += 1;
+        self.is_short = true;
+    }
+
+    /// Makes a new ring in place of one that lost completions.
+    fn renew(&mut self) -> io::Result<()> {
+        self.is_lost = false;
+        if self.release().is_err() {
+            // Its last completions may be among those lost. What the kernel may still write to stays.
+            self.ring.pool.leak();
+        }
+        self.armed = Armed::default();
+        self.facts.buffers_before += self.ring.pool.lent();
+        self.facts.renewals += 1;
+        self.ring =
+            Ring::new(files(&self.sockets, &self.wake), self.options).map_err(io::Error::other)?;
+        // Whatever the old one was about to tell of.
+        self.sockets.on_side();
+        Ok(())
     }
 
     /// Takes completions and hands over what they brought; returns how many batches.
@@ -178,24 +223,39 @@ impl UringDriver {
         sink: &mut dyn FnMut(Received<'_>),
     ) -> io::Result<usize> {
         if !cqueue::more(entry.flags()) {
-            self.recv_armed = false;
+            self.armed.recv = false;
         }
         let mut batches = 0;
+        let result = faults::completed(entry.result());
         if let Some(index) = cqueue::buffer_select(entry.flags())
             && let Some(buffer) = self.ring.pool.take(index)
         {
-            let filled = usize::try_from(entry.result()).unwrap_or(0).min(buffer.len());
-            if hand_over(&self.sockets.main, &self.ring.header, &mut buffer[..filled], sink) {
-                batches = 1;
+            let filled = usize::try_from(result).unwrap_or(0).min(buffer.len());
+            match hand_over(&self.sockets.main, &self.ring.header, &mut buffer[..filled], sink) {
+                HandOver::Done => batches = 1,
+                HandOver::Counted => {}
+                HandOver::Incomplete => self.facts.truncated += 1,
             }
             self.ring.pool.give(index);
         }
-        match -entry.result() {
-            // Out of buffers: they are back by the end of this turn, and the next wait arms anew.
-            ..=0 | libc::ENOBUFS | libc::ECANCELED | libc::EAGAIN | libc::EINTR => Ok(batches),
+        match -result {
             errno if UdpSocket::is_icmp(errno) => {
-                self.icmp_errors += 1;
+                self.facts.icmp_errors += 1;
                 Ok(batches)
+            }
+            errno => self.pass(errno).map(|()| batches),
+        }
+    }
+
+    /// What the result of a request says: all is well, or what stands in its way passes, or its file is broken. A request
+    /// that ended is armed again by the next wait.
+    fn pass(&mut self, errno: i32) -> io::Result<()> {
+        match errno {
+            // Out of buffers: they are back by the end of this turn.
+            ..=0 | libc::ENOBUFS | libc::ECANCELED | libc::EAGAIN | libc::EINTR => Ok(()),
+            libc::ENOMEM => {
+                self.on_shortage();
+                Ok(())
             }
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
@@ -203,16 +263,16 @@ impl UringDriver {
 
     fn on_wake(&mut self, entry: &cqueue::Entry) -> io::Result<usize> {
         if !cqueue::more(entry.flags()) {
-            self.wake_armed = false;
+            self.armed.wake = false;
         }
-        poll_result(entry)
+        self.pass(-entry.result()).map(|()| 0)
     }
 
     /// Something arrived at the side socket; it is read when there is time.
     fn on_side(&mut self, entry: &cqueue::Entry) -> io::Result<usize> {
         self.sockets.on_side();
-        self.side_armed = cqueue::more(entry.flags());
-        poll_result(entry)
+        self.armed.side = cqueue::more(entry.flags());
+        self.pass(-entry.result()).map(|()| 0)
     }
 
     /// Lets go of the files at once, rather than when the kernel gets round to it: a request holds its file until its
@@ -225,14 +285,14 @@ impl UringDriver {
             _ => {}
         }
         let patience = SubmitArgs::new().timespec(&RELEASE_PATIENCE);
-        while self.recv_armed || self.wake_armed || self.side_armed {
+        while self.armed != Armed::default() {
             self.ring.uring.submitter().submit_with_args(1, &patience)?;
             for entry in self.ring.uring.completion() {
                 let armed = cqueue::more(entry.flags());
                 match entry.user_data() {
-                    RECV_TAG => self.recv_armed = armed,
-                    SIDE_TAG => self.side_armed = armed,
-                    _ => self.wake_armed = armed,
+                    RECV_TAG => self.armed.recv = armed,
+                    SIDE_TAG => self.armed.side = armed,
+                    _ => self.armed.wake = armed,
                 }
             }
         }
@@ -301,7 +361,11 @@ impl Driver for UringDriver {
         let slept = self.sleep(deadline_nanos);
         self.wakes += u64::from(self.wake.unpark());
         slept?;
-        self.drain(sink)
+        let batches = self.drain(sink)?;
+        if self.is_lost {
+            self.renew()?;
+        }
+        Ok(batches)
     }
 
     fn waker(&self) -> DriverWaker {
@@ -311,12 +375,15 @@ impl Driver for UringDriver {
     fn stats(&self) -> DriverStats {
         let sockets = self.sockets.stats();
         DriverStats {
-            icmp_errors: sockets.icmp_errors + self.icmp_errors,
+            icmp_errors: sockets.icmp_errors + self.facts.icmp_errors,
+            recv_truncated: sockets.recv_truncated + self.facts.truncated,
+            memory_refusals: sockets.memory_refusals + self.facts.memory_refusals,
+            ring_renewals: self.facts.renewals,
             waits: self.waits,
             wakes: self.wakes,
             multishot_rearms: self.recv_arms.saturating_sub(1),
-            buffers_lent: self.ring.pool.lent(),
-            buffers_returned: self.ring.pool.returned(),
+            buffers_lent: self.facts.buffers_before + self.ring.pool.lent(),
+            buffers_returned: self.facts.buffers_before + self.ring.pool.returned(),
             ..sockets
         }
     }
@@ -335,32 +402,41 @@ impl Drop for UringDriver {
     }
 }
 
-/// What the completion of a poll says: no batch, or that its file is broken.
-fn poll_result(entry: &cqueue::Entry) -> io::Result<usize> {
-    match -entry.result() {
-        ..=0 | libc::ECANCELED => Ok(0),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
+/// The files of a ring, each in its place.
+fn files(sockets: &Sockets, wake: &WakeState) -> [RawFd; 3] {
+    let event = wake.event_fd().unwrap_or(NO_FILE);
+    [sockets.main_fd(), event, sockets.side_fd().unwrap_or(NO_FILE)]
 }
 
-/// Takes a filled ring buffer apart and lends its payload to `sink`; false if it was not usable.
+/// What became of a filled buffer.
+enum HandOver {
+    /// The sink had it.
+    Done,
+    /// Its payload was cut; the socket has counted that.
+    Counted,
+    /// Not even its description was whole.
+    Incomplete,
+}
+
+/// Takes a filled ring buffer apart and lends its payload to `sink`, if it is usable.
 fn hand_over(
     socket: &UdpSocket,
     header: &libc::msghdr,
     buffer: &mut [u8],
     sink: &mut dyn FnMut(Received<'_>),
-) -> bool {
+) -> HandOver {
     let Some(meta) = RecvMsgOut::parse(buffer, header).ok().and_then(|out| {
         let len = out.payload_data().len();
         let truncated = out.is_payload_truncated() || out.is_name_data_truncated();
         parse_batch(socket, out.name_data(), out.control_data(), len, truncated)
     }) else {
-        return false;
+        return HandOver::Incomplete;
     };
     let RecvMeta { len, segment_bytes, from, truncated, .. } = meta;
-    if !truncated {
-        let bytes = &mut buffer[PAYLOAD_OFFSET..PAYLOAD_OFFSET + len];
-        sink(Received { bytes, segment_bytes, from });
+    if truncated {
+        return HandOver::Counted;
     }
-    !truncated
+    let bytes = &mut buffer[PAYLOAD_OFFSET..PAYLOAD_OFFSET + len];
+    sink(Received { bytes, segment_bytes, from });
+    HandOver::Done
 }

@@ -24,6 +24,7 @@ use std::ptr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Clock;
+use crate::faults::{self, Call};
 use address::{Family, RawAddress};
 use control::{ControlFacts, ControlSpace, RECV_CONTROL_BYTES};
 
@@ -138,6 +139,7 @@ impl UdpSocket {
             header.msg_control = control.0.as_mut_ptr().cast();
             header.msg_controllen = RECV_CONTROL_BYTES;
             self.count(|stats| stats.recv_calls += 1);
+            faults::check(Call::Recv)?;
             // SAFETY: `header` names `from`, `part`, `control` and, through `part`, `buffer`: all are
             // locals or borrowed mutably by this function for the length of the call, with the
             // lengths stated, and the kernel keeps no pointer after it returns.
@@ -148,7 +150,7 @@ impl UdpSocket {
         });
         let len = match received {
             Ok(len) => len,
-            Err(error) => return quiet_when_empty(error),
+            Err(error) => return self.quiet_when_empty(error),
         };
         let truncated = header.msg_flags & libc::MSG_TRUNC != 0;
         let facts = ControlFacts::parse(&control.0[..header.msg_controllen]);
@@ -250,6 +252,20 @@ impl UdpSocket {
         )
     }
 
+    /// An empty socket is no error, nor are ICMP errors beyond those stepped over: more may follow. Nor is want of memory,
+    /// which passes: what is there is read later.
+    fn quiet_when_empty(&self, error: io::Error) -> io::Result<Option<RecvMeta>> {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => Ok(None),
+            Some(libc::ENOMEM | libc::ENOBUFS) => {
+                self.count(|stats| stats.recv_refused += 1);
+                Ok(None)
+            }
+            Some(errno) if UdpSocket::is_icmp(errno) => Ok(None),
+            _ => Err(error),
+        }
+    }
+
     /// Repeats a call that a signal or an ICMP error of an earlier datagram cut short.
     #[inline]
     fn retry_icmp(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
@@ -300,15 +316,6 @@ pub(crate) fn parse_batch(
 ) -> Option<RecvMeta> {
     let from = address::decode(name)?;
     Some(socket.describe(ControlFacts::parse(control), from, len, truncated))
-}
-
-/// An empty socket is no error, nor are ICMP errors beyond those stepped over: more may follow.
-fn quiet_when_empty(error: io::Error) -> io::Result<Option<RecvMeta>> {
-    match error.raw_os_error() {
-        Some(libc::EAGAIN) => Ok(None),
-        Some(errno) if UdpSocket::is_icmp(errno) => Ok(None),
-        _ => Err(error),
-    }
 }
 
 fn empty_header() -> libc::msghdr {

@@ -69,6 +69,8 @@ pub struct SocketStats {
     pub recv_bytes: u64,
     /// Batches that did not fit their buffer.
     pub recv_truncated: u64,
+    /// Receive calls that the kernel refused for want of memory; what was there was read later.
+    pub recv_refused: u64,
     /// Datagrams that the kernel dropped because the receive buffer was full, as last told: it tells
     /// with the next datagram that it does deliver.
     pub kernel_drops: u64,

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use super::address::RawAddress;
 use super::control::ControlSpace;
 use super::{UdpSocket, empty_header};
+use crate::faults::{self, Call};
 
 /// Datagrams in one segmented send, at most (`UDP_MAX_SEGMENTS` of kernels before 6.9).
 pub const SEND_RUN_SEGMENTS_MAX: usize = 64;
@@ -125,6 +126,7 @@ impl UdpSocket {
 
     fn sendto(&self, to: &RawAddress, bytes: &[u8]) -> io::Result<usize> {
         self.count(|stats| stats.send_calls += 1);
+        faults::check(Call::Send)?;
         // SAFETY: `bytes` and `to` are borrowed for the length of the call with the lengths stated,
         // only read by the kernel, and not kept by it.
         let result = unsafe {
@@ -158,6 +160,7 @@ impl UdpSocket {
         header.msg_control = control.0.as_mut_ptr().cast();
         header.msg_controllen = control.0.len();
         self.count(|stats| stats.send_calls += 1);
+        faults::check(Call::Send)?;
         // SAFETY: `header` names `to`, `part`, `control` and `bytes`, all alive for the length of the
         // call with the lengths stated; sendmsg only reads through them and keeps none.
         let result = unsafe {
@@ -193,7 +196,7 @@ pub fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
-/// No room now, some later: the socket's buffer (`EAGAIN`) or the interface's queue (`ENOBUFS`).
+/// No room now, some later: in the socket's buffer (`EAGAIN`), the interface's queue (`ENOBUFS`), the kernel (`ENOMEM`).
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
 }
