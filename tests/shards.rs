@@ -204,7 +204,7 @@ fn a_policy_is_obeyed_by_every_shard_once_it_is_set() {
     let identities: Vec<_> = (0..6).map(|_| Identity::generate().unwrap()).collect();
     let keys: Vec<_> = identities.iter().map(Identity::public_key).collect();
     let senders = identities.into_iter().map(|identity| {
-        let alice = Node::builder().identity(identity).listen("127.0.0.1:0");
+        let alice = support::node().identity(identity).listen("127.0.0.1:0");
         let alice = alice.peer(bob.public_key(), bob.local_addr());
         alice.start(async |_: Shard| ()).unwrap()
     });

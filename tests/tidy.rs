@@ -44,6 +44,7 @@ const BANS: &[Ban] = &[
             "runtime/src/clock",
             "bench/",
             "transport/benches/",
+            "router/benches/",
             "tests/*.rs",
             "tests/sockets/",
             "shards/tests/",

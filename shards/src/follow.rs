@@ -3,7 +3,7 @@
 //! Always holds: a session that may not stay ends in the turn in which its shard reads of it.
 
 use cubed_transport::identity::PublicKey;
-use cubed_transport::{ChannelId, Endpoint, PeerId};
+use cubed_transport::{ChannelId, DialFailure, Endpoint, PeerId};
 
 use crate::changes::Change;
 use crate::limits::CHANGES_PER_TURN_MAX;
@@ -108,5 +108,27 @@ fn look_all_up(endpoint: &mut Endpoint, channels: &[ShardTrust]) {
             return;
         };
         look_up(endpoint, &channels[usize::from(channel.0)], channel, peer, key);
+    }
+}
+
+/// A peer that did not answer is dialled at its next address, if it has several. Whoever is turned away is not.
+#[cold]
+pub(crate) fn try_next_address(state: &mut State, peer: PeerId, failure: &DialFailure) {
+    let State { endpoint, receiver, .. } = state;
+    let (Some(channel), Some(key)) = (endpoint.peer_channel(peer), endpoint.peer_key(peer)) else {
+        return;
+    };
+    if !matches!(failure, DialFailure::Timeout { .. }) {
+        return;
+    }
+    let trust = &receiver.channels[usize::from(channel.0)];
+    let addresses = trust.channel.addresses(&key).unwrap_or_default();
+    let tried = endpoint.peer_address(peer);
+    let tried = addresses.iter().position(|address| Some(*address) == tried);
+    // One that the peer was met at, and that nobody gave, makes room for the first of those given.
+    let next = tried.map_or(0, |tried| (tried + 1) % addresses.len());
+    if let Some(address) = addresses.get(next) {
+        // It is known here, so there is room for it.
+        let _ = endpoint.add_peer_on(channel, key, Some(*address));
     }
 }

@@ -78,8 +78,8 @@ pub(crate) const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Changes of a watched peer kept for one reader, at most; older ones are forgotten and counted.
 pub(crate) const PRESENCE_EVENTS_MAX: usize = 16;
 
-/// Changes of a node that its shards follow one by one, at most: 100 KB. A shard that falls behind by more looks at everything.
-pub(crate) const CHANGES_MAX: usize = 1_024;
+/// Changes of a node that its shards follow one by one, at most: 600 KB. A shard that falls behind by more looks at everything.
+pub(crate) const CHANGES_MAX: usize = 8_192;
 
 /// Changes that a shard takes per turn, at most: some 50 us of looking up keys.
 pub(crate) const CHANGES_PER_TURN_MAX: usize = 256;

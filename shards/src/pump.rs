@@ -16,7 +16,7 @@ use cubed_runtime::{
 use cubed_transport::time::Instant;
 use cubed_transport::{Event, PeerId, PeerState, Transmit};
 
-use crate::follow::follow;
+use crate::follow::{follow, try_next_address};
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
     RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX, STRANGERS_LOOK_INTERVAL,
@@ -262,7 +262,10 @@ impl<D: Driver> Pump<D> {
                     self.retry_outbox(&mut state, peer);
                 }
                 Event::Connected { peer } => waits.dialled(peer, &Ok(())),
-                Event::DialFailed { peer, error } => waits.dialled(peer, &Err(error)),
+                Event::DialFailed { peer, error } => {
+                    try_next_address(&mut state, peer, &error);
+                    state.receiver.waits.dialled(peer, &Err(error));
+                }
                 Event::Down { peer, cause } => tell(&state, peer, PeerState::Down(cause)),
                 Event::Up { peer } => tell(&state, peer, PeerState::Up),
                 Event::TurnedAway { .. } => {}

@@ -132,17 +132,24 @@ impl ShardTrust {
     /// Whether this key may do `verb` to `flow`.
     pub(crate) fn allows(&self, key: &PublicKey, verb: Verb, flow: &str) -> bool {
         self.policy.allows(key, verb, flow)
-            || (self.policy.allows_accepted(verb, flow) && self.has_accepted(key))
+            || (self.policy.allows_accepted(verb, flow)
+                && self.state(key) == Some(KeyState::Accepted))
     }
 
-    fn has_accepted(&self, key: &PublicKey) -> bool {
-        let state = self.channel.with_keep(|kept| kept.keep.state(key)).flatten();
-        state == Some(KeyState::Accepted)
-    }
-
-    /// Whether a session with this key may stay: the policy or this node knows it, or the keep has accepted it.
+    /// Whether a session with this key may stay: the policy or this node knows it, or the keep has accepted it. Whom the
+    /// keep rejects only the policy can help.
     pub(crate) fn may_stay(&self, key: &PublicKey) -> bool {
-        self.policy.admits(key) || self.channel.knows(key) || self.has_accepted(key)
+        self.policy.admits(key)
+            || match self.state(key) {
+                Some(KeyState::Accepted) => true,
+                Some(KeyState::Rejected) => false,
+                Some(KeyState::Pending) | None => self.channel.knows(key),
+            }
+    }
+
+    /// What the keep says of a key.
+    fn state(&self, key: &PublicKey) -> Option<KeyState> {
+        self.channel.with_keep(|kept| kept.keep.state(key)).flatten()
     }
 
     /// What becomes of somebody who has said who it is, and who else lost its place by it.
