@@ -308,7 +308,7 @@ RULES = [
         "where length is that of the whole message; the body's beginning runs to the end of the block",
         BLOCK,
         (h("010003 616161"), h("010003 61616161"), h("0100 00"), h("0100 05 0000000000")),
-        (h("010003 6161"), h("010003")),
+        (h("010003 6161"), h("01000361")),
     ),
     Rule("Messages", FORMS, BLOCK, (h("06 01 02 09 61"), h("12 01 02 09 61"), h("82 01 02 09 61")), (h("02 01 02 09 61"),)),
     Rule(
@@ -405,17 +405,24 @@ RULES = [
     ),
     Rule(
         "Messages",
-        "*origin* says how many blocks ago the message began, at most the block's number",
+        "*origin* says how many blocks ago the message began, from 1 to the block's number.",
         ROW,
-        (h("0800 02 01 02 09 61"), h("0803 02 04 02 09 61")),
-        (h("0801 02 01 02 09 61"), h("0803 02 03 02 09 61"), h("0800 02 00 02 09 61")),
+        (h("0800 02 01 02 09 61"), h("0803 02 04 02 09 61"), h("0800 02 00 02 09 61"), h("0803 02 00 02 09 61")),
+        (h("0801 02 01 02 09 61"), h("0803 02 03 02 09 61"), h("09 02 00 02 09 61")),
+    ),
+    Rule(
+        "Messages",
+        "Beginnings and parts hold a byte of the body at least, in BEST_EFFORT too.",
+        ROW,
+        (h("0800 01 00 02"), h("0801 02 01 02 09"), h("09 01 00 02 0d"), h("09 01 00 00 0d"), h("09 02 0d 08 09")),
+        (h("0800 01 00 02 61"), h("0801 02 01 02 09 61"), h("09 01 00 02 0d 61"), h("09 02 0d 08 09 61"), h("0800 00 00 00")),
     ),
     Rule(
         "Messages",
         "*offset* is above 0 and below *length*.",
         ROW,
-        (h("0801 02 01 00 09 61"), h("0801 02 01 09 09"), h("0801 02 01 0a 09"), h("09 02 01 00 09 61")),
-        (h("0801 02 01 01 09 61"), h("0801 02 01 08 09"), h("09 02 01 01 09 61")),
+        (h("0801 02 01 00 09 61"), h("0801 02 01 09 09 61"), h("0801 02 01 0a 09 61"), h("09 02 01 00 09 61")),
+        (h("0801 02 01 01 09 61"), h("0801 02 01 08 09 61"), h("09 02 01 01 09 61")),
     ),
     Rule(
         "Messages",

@@ -463,7 +463,9 @@ pub(crate) fn read_settled(
         let bitmap = reader.bytes(length)?;
         let is_skip = reason == Reason::Skipped;
         let is_shortest = bitmap.last().map_or(is_skip, |&byte| byte != 0 && !is_skip);
-        if block == floor || last >= Some((block, code)) || !is_shortest {
+        // Nothing that ends in a skipped block was delivered: there is no more to say of it. Its reason is the largest.
+        let is_said = is_skip && last.is_some_and(|(other, _)| other == block);
+        if block == floor || last >= Some((block, code)) || !is_shortest || is_said {
             return None;
         }
         last = Some((block, code));
@@ -518,6 +520,22 @@ mod tests {
             read_settled(&mut Reader::new(&frame), &mut Vec::new())
         };
         assert_eq!((settled(8_192), settled(8_193)), (Some(2), None));
+    }
+
+    #[test]
+    fn a_skipped_block_has_one_entry() {
+        let settled = |frame: &[u8]| read_settled(&mut Reader::new(frame), &mut Vec::new());
+        assert_eq!(settled(&[10, 2, 4, 1, 1, 2, 3, 8, 0]), Some(10), "another block");
+        assert_eq!(
+            settled(&[10, 2, 3, 1, 1, 1, 3, 8, 0]),
+            None,
+            "message 0 is refused and skipped"
+        );
+        assert_eq!(
+            settled(&[10, 2, 3, 1, 1, 2, 3, 8, 0]),
+            None,
+            "message 1 is refused, all are skipped"
+        );
     }
 
     #[test]

@@ -292,7 +292,8 @@ impl Lane {
                 return Err(OVERDRAWN);
             }
         }
-        if head.total > rx.common.limits.message_bytes_max || body.len() as u64 >= head.total {
+        let is_beginning = !body.is_empty() && (body.len() as u64) < head.total;
+        if head.total > rx.common.limits.message_bytes_max || !is_beginning {
             return Err(MALFORMED);
         }
         let meta = meta_of(rx, head, Service::Acknowledged);
@@ -320,13 +321,15 @@ impl Lane {
         flags: u8,
         reader: &mut Reader<'_>,
     ) -> Result<bool, Fault> {
-        let part = Continue::read(flags, reader).ok_or(MALFORMED)?;
+        let (origin, part) = Continue::read_in_block(number, flags, reader).ok_or(MALFORMED)?;
         let left = part.total - part.offset;
         let taken = left.min(reader.remaining() as u64) as usize;
         let ends = taken as u64 == left;
         let body = reader.bytes(taken).ok_or(MALFORMED)?;
+        if body.is_empty() {
+            return Err(MALFORMED);
+        }
         let end = ends.then_some((number, 0));
-        let origin = number.checked_sub(part.origin).ok_or(MALFORMED)?;
         let (total, offset) = (part.total as usize, part.offset as usize);
         let assembled =
             self.assembly.insert(&mut rx.room.parts, origin, total, offset, body, None, end);

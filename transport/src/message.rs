@@ -178,7 +178,7 @@ impl<'a> Head<'a> {
 /// Head of a later part of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Continue {
-    /// Blocks: how many blocks ago the message began (at least 1). Best effort: the message's own number.
+    /// Blocks: how many blocks ago the message began, at least 1. Best effort: the message's own number.
     pub(crate) origin: u64,
     /// Position of this part in the body; above zero.
     pub(crate) offset: u64,
@@ -212,6 +212,18 @@ impl Continue {
         }
         let (origin, offset, total) = (reader.varint()?, reader.varint()?, reader.varint()?);
         (offset > 0 && offset < total).then_some(Self { origin, offset, total })
+    }
+
+    /// Reads what follows the flags byte in block `number`: the block in which the message began, and the part. `None` when
+    /// malformed or when it began in no earlier block.
+    pub(crate) fn read_in_block(
+        number: u64,
+        flags: u8,
+        reader: &mut Reader<'_>,
+    ) -> Option<(u64, Self)> {
+        let part = Self::read(flags, reader)?;
+        let began = number.checked_sub(part.origin).filter(|began| *began < number)?;
+        Some((began, part))
     }
 }
 

@@ -169,6 +169,8 @@ def _decode_piece(cursor: Cursor, best_effort: bool) -> Piece:
         return Whole(head, cursor.take(length))
     number = varints.read(cursor) if best_effort else None
     body = cursor.rest()
+    if not body:
+        raise Malformed("a beginning without a byte of its message")
     if len(body) + (not best_effort) > length:
         raise Malformed("a beginning that is not shorter than its message")
     return First(head, length, body, number)
@@ -183,6 +185,10 @@ def _decode_padding(flags: int, cursor: Cursor) -> Padding:
 
 def _decode_part(cursor: Cursor, best_effort: bool) -> Part:
     origin, offset, length = decode_part_head(cursor)
+    if not cursor.left():
+        raise Malformed("a part without a byte of its message")
+    if not best_effort and not origin:
+        raise Malformed("a part of a message that begins in its own block")
     if best_effort and cursor.left() > length - offset:
         raise Malformed("a part that goes beyond its message")
     return Part(origin, offset, length, cursor.take(min(length - offset, cursor.left())))

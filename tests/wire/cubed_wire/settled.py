@@ -25,7 +25,6 @@ REASONS = {
 
 SKIPPED = 8
 BITMAP_BYTES_MAX = 8192
-SKIPPED_AND_MORE = "a skipped block in another entry"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Settled:
                 if set(entry.places) & set(other.places):
                     raise Malformed("a message in two entries")
                 if SKIPPED in (entry.reason, other.reason):
-                    raise Malformed(SKIPPED_AND_MORE)
+                    raise Malformed("a skipped block in another entry")
             if entries and (entries[-1].block, entries[-1].reason) >= (entry.block, entry.reason):
                 raise Malformed("entries do not ascend by block, then reason")
             entries.append(entry)

@@ -63,7 +63,7 @@ fn gapped_fragments_stay_within_the_room_for_parts() {
     let mut siege = Siege::new(limits.clone());
     // Each begins a message that never ends: its last byte, which makes us keep all before it.
     for number in 1..BLOCK_WINDOW {
-        siege.send(&block(number, &later(0, (1 << 20) - 2, 1 << 20, b"x")));
+        siege.send(&block(number, &later(1, (1 << 20) - 2, 1 << 20, b"x")));
         if number % 64 == 0 {
             siege.turn();
         }
@@ -79,8 +79,8 @@ fn gapped_fragments_stay_within_the_room_for_parts() {
 fn one_byte_fragments_cost_no_more_than_long_ones() {
     let limits = small();
     let mut siege = Siege::new(limits.clone());
-    for number in 1..BLOCK_WINDOW {
-        siege.send(&block(number, &later(0, 1, 3, b"x")));
+    for number in 2..BLOCK_WINDOW {
+        siege.send(&block(number, &later(1, 1, 3, b"x")));
         siege.turn();
     }
     assert_within(&siege, &limits);
@@ -112,7 +112,7 @@ fn a_peer_with_many_shards_gets_no_more_room() {
     let mut siege = Siege::with_shards(limits.clone(), 255);
     for shard in 0..255 {
         for number in 1..9 {
-            let content = later(0, (1 << 20) - 2, 1 << 20, b"x");
+            let content = later(1, (1 << 20) - 2, 1 << 20, b"x");
             siege.send_as(shard, &block(number, &content));
         }
         siege.turn();
@@ -365,6 +365,34 @@ fn after_a_violation_nothing_more_is_taken() {
     assert_eq!((after.violations, after.datagrams_taken), (1, before.datagrams_taken));
     siege.turn();
     assert!(siege.end().unwrap().contains("unknown frame type"), "{:?}", siege.end());
+}
+
+/// Each row ends a session that hears it first; its neighbour, with a byte more or a block further on, does not.
+#[test]
+fn pieces_that_tell_nothing_end_the_session() {
+    let best_effort = |content: &[u8]| [&[frame::BEST_EFFORT], content].concat();
+    let beginning = |body: &[u8]| best_effort(&[&first(9, &[])[..], &[7], body].concat());
+    let rows = [
+        (block(3, &later(0, 2, 9, b"a")), block(3, &later(3, 2, 9, b"a"))),
+        (block(3, &later(4, 2, 9, b"a")), block(4, &later(4, 2, 9, b"a"))),
+        (block(3, &later(1, 2, 9, b"")), block(3, &later(1, 2, 9, b"a"))),
+        (block(0, &first(9, b"")), block(0, &first(9, b"a"))),
+        (best_effort(&later(7, 2, 9, b"")), best_effort(&later(7, 2, 9, b"a"))),
+        (beginning(b""), beginning(b"a")),
+    ];
+    for (number, (wrong, right)) in rows.iter().enumerate() {
+        let ends = [right, wrong].map(|row| {
+            let mut siege = Siege::new(Limits::default());
+            siege.send(row);
+            siege.turn();
+            siege.end()
+        });
+        assert_eq!(ends[0], None, "row {number}");
+        assert!(
+            ends[1].as_ref().is_some_and(|end| end.contains("malformed")),
+            "{number}: {ends:?}"
+        );
+    }
 }
 
 #[test]

@@ -31,9 +31,9 @@ const ATTACKS: [(&str, Attack); 12] = [
     ("pings", |siege, _| siege.send(&[frame::PING; 1_000])),
     ("padding", |siege, _| siege.send(&[frame::PADDING; 1_400])),
     ("gapped fragments", |siege, n| {
-        siege.send(&block(1 + n % 16_000, &later(0, (1 << 20) - 2, 1 << 20, b"x")));
+        siege.send(&block(1 + n % 16_000, &later(1, (1 << 20) - 2, 1 << 20, b"x")));
     }),
-    ("short fragments", |siege, n| siege.send(&block(1 + n % 16_000, &later(0, 1, 3, b"x")))),
+    ("short fragments", |siege, n| siege.send(&block(1 + n % 16_000, &later(1, 1, 3, b"x")))),
     ("endless beginnings", |siege, n| siege.send(&block(n, &first(1_000, b"x")))),
     ("best-effort fragments", |siege, n| {
         let mut frames = vec![frame::BEST_EFFORT];

@@ -75,6 +75,9 @@ impl Lane {
         body: &[u8],
         meta: Option<PartMeta>,
     ) -> Result<(), Fault> {
+        if body.is_empty() {
+            return Err(MALFORMED);
+        }
         if total as u64 > rx.common.limits.message_bytes_max {
             rx.common.counters.best_effort_refused += u64::from(offset == 0);
             return Ok(());

@@ -40,11 +40,11 @@ impl Lane {
                     Some(head) => (number, head.total),
                     None => return true,
                 },
-                FORM_CONTINUE => match Continue::read(flags, &mut reader) {
-                    Some(part) => {
+                FORM_CONTINUE => match Continue::read_in_block(number, flags, &mut reader) {
+                    Some((origin, part)) => {
                         let left = (part.total - part.offset).min(reader.remaining() as u64);
                         let _ = reader.bytes(left as usize);
-                        (number.wrapping_sub(part.origin), part.total)
+                        (origin, part.total)
                     }
                     None => return true,
                 },
