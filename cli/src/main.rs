@@ -3,6 +3,7 @@
 //! Results go to standard output, faults to standard error as one line that says what to do. The exit
 //! status is 0 for success, 1 for a fault, 2 for a command line that cannot be read.
 
+mod doctor;
 mod keys;
 mod peers;
 mod policies;
@@ -42,6 +43,8 @@ enum Command {
     /// Work with the keep of a stopped node: whom it knows, who waits, who is accepted.
     #[command(subcommand)]
     Peers(PeersCommand),
+    /// Check what this machine allows a node, what that costs, and how to mend it.
+    Doctor,
 }
 
 #[derive(Subcommand)]
@@ -105,6 +108,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Keygen { path } => keys::generate(&path),
         Command::Key { path } => keys::show(&path),
         Command::Policy(PolicyCommand::Check { file }) => policies::check(&file),
+        Command::Doctor => doctor::examine(),
         Command::Peers(command) => match command {
             PeersCommand::List { keep } => peers::list(&keep.keep),
             PeersCommand::Accept { keep, key } => peers::decide(&keep.keep, &key, Decision::Accept),

@@ -143,3 +143,17 @@ fn a_command_line_that_cannot_be_read_has_its_own_status() {
         assert_eq!(cubed(folder.path(), arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
+
+#[test]
+fn the_doctor_looks_at_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = cubed(folder.path(), &["doctor"]);
+    let text = String::from_utf8(output.stdout).expect("output is UTF-8");
+    let findings: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(findings.len() >= 11, "{text}");
+    let fails = findings.iter().filter(|line| line.starts_with("FAILS")).count();
+    assert_eq!(output.status.success(), fails == 0, "{text}");
+    for check in ["kernel", "io_uring", "locked memory", "steering", "cores", "pinning"] {
+        assert!(text.contains(check), "{check}: {text}");
+    }
+}
