@@ -76,6 +76,8 @@ pub struct Endpoint {
     ready: VecDeque<u32>,
     /// Peers to look at, by time; [`HALF_OPEN_TIMER`] stands for the half-open answers.
     timers: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// When the half-open answers are looked at: their one entry among the timers.
+    half_open_at: Option<Instant>,
     is_closing: bool,
     /// All sessions were ended for good: nobody's dial is answered.
     is_closed: bool,
@@ -112,6 +114,7 @@ impl Endpoint {
             restarts_told,
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
+            half_open_at: None,
             is_closing: false,
             is_closed: false,
         })
@@ -144,7 +147,7 @@ impl Endpoint {
         let index = match self.owners.get(&header.association) {
             Some(&Owner::Peer(index)) => index,
             Some(Owner::HalfOpen) => {
-                let is_taken = self.handle_stranger(now, from, &header, datagram, app);
+                let is_taken = self.handle_stranger(now, &header, datagram, app);
                 self.common.counters.datagrams_taken += u64::from(is_taken);
                 return;
             }
@@ -260,6 +263,12 @@ impl Endpoint {
         (session.expect("a session"), &mut self.common)
     }
 
+    /// Entries in the heap of timers.
+    #[cfg(test)]
+    pub(crate) fn timers_waiting(&self) -> usize {
+        self.timers.len()
+    }
+
     #[inline]
     fn make_ready(&mut self, index: u32) {
         let peer = &mut self.peers[index as usize];
@@ -281,8 +290,12 @@ impl Endpoint {
         }
     }
 
+    /// Sets the timer of the half-open answers, if there is none: all may grow equally old, so the next to go was there before.
     fn arm_half_open(&mut self, at: Instant) {
-        self.timers.push(Reverse((at, HALF_OPEN_TIMER)));
+        if self.half_open_at.is_none() {
+            self.half_open_at = Some(at);
+            self.timers.push(Reverse((at, HALF_OPEN_TIMER)));
+        }
     }
 
     /// Draws an association index that nobody holds.

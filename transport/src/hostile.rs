@@ -27,6 +27,7 @@ mod effort;
 mod lanes;
 mod numbers;
 mod refusals;
+mod strangers;
 
 use bystander::{BYSTANDER, Bystander};
 
@@ -48,6 +49,8 @@ struct Victim {
     holds: bool,
     /// What becomes of newcomers other than the honest peer; accepted if nothing is said.
     verdict: Option<Verdict>,
+    /// Where those were whose greetings came.
+    judged: Vec<SocketAddr>,
 }
 
 impl Application for Victim {
@@ -55,6 +58,7 @@ impl Application for Victim {
         true
     }
     fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
+        self.judged.push(newcomer.address);
         let verdict = self.verdict.filter(|_| Some(newcomer.key) != self.bystander.as_ref());
         verdict.unwrap_or(Verdict::Accepted)
     }
@@ -113,6 +117,8 @@ struct Siege {
     jump: u64,
     /// Handshakes so far.
     dials: u32,
+    /// Where the attacker sends from.
+    from: SocketAddr,
 }
 
 impl Siege {
@@ -133,27 +139,13 @@ impl Siege {
     /// A handshake, and nothing said yet.
     fn unknown(limits: Limits) -> Self {
         let now = Instant::from_nanos(5_000_000_000);
-        let config = Config {
-            incarnation: [1; 16],
-            name: "victim".into(),
-            role: String::new(),
-            mode: NodeMode::PLAIN,
-            kind: 0,
-            channels: Vec::new(),
-            shard: 0,
-            shards: 1,
-            placement_salt: [2; 32],
-            limits,
-        };
-        let identity = Identity::from_seed(&[1; 32]);
-        let entropy = Box::new(SeededEntropy::new(1));
-        let mut endpoint = Endpoint::new(config, &identity, entropy).unwrap();
+        let mut endpoint = besieged(limits);
         let mut victim = Victim::default();
         let hostile = Identity::from_seed(&[6; 32]);
-        let bystander = Bystander::new(now, identity.public_key());
+        let bystander = Bystander::new(now, endpoint.public_key());
         victim.bystander = Some(bystander.key);
-        let established =
-            shake(now, &hostile, identity.public_key(), 0, (&mut endpoint, &mut victim));
+        let from = SocketAddr::from(HOSTILE);
+        let established = shake(now, &hostile, (0, from), (&mut endpoint, &mut victim));
         let key = hostile.public_key();
         Self {
             now,
@@ -172,32 +164,20 @@ impl Siege {
             shards: 1,
             jump: 0,
             dials: 1,
+            from,
         }
     }
 
     fn greeting(&self) -> Vec<u8> {
-        let mut greeting = Vec::new();
-        Record::Greeting(Greeting {
-            incarnation: [6; 16],
-            name: "mallory".into(),
-            role: String::new(),
-            mode: 0,
-            kind: 0,
-            shards: self.shards,
-            placement_salt: [0; 32],
-            message_bytes_max: 64 << 20,
-        })
-        .write(&mut greeting);
-        greeting
+        greeting_of(self.shards)
     }
 
     /// Shakes hands for a further association of the same session, which is used from here on.
     fn redial(&mut self) {
         // Whatever waits to leave goes before the REPLY.
         self.turn();
-        let victim = self.endpoint.public_key();
-        let (endpoint, app) = (&mut self.endpoint, &mut self.victim);
-        self.established = shake(self.now, &self.identity, victim, self.dials, (endpoint, app));
+        let victim = (&mut self.endpoint, &mut self.victim);
+        self.established = shake(self.now, &self.identity, (self.dials, self.from), victim);
         self.dials += 1;
         self.spaces.clear();
         self.send(&self.greeting());
@@ -252,8 +232,7 @@ impl Siege {
         datagram.extend_from_slice(frames);
         space.seal(&header, &mut datagram, 0);
         space.sent.on_sent(now, 0, crate::sent::NO_BLOCK, 0);
-        let from = SocketAddr::from(HOSTILE);
-        self.endpoint.handle_datagram(self.now, from, &mut datagram, &mut self.victim);
+        self.endpoint.handle_datagram(self.now, self.from, &mut datagram, &mut self.victim);
     }
 
     /// The end of the endpoint's turn: it sends, and time goes on by a little.
@@ -340,18 +319,52 @@ fn settled_floor(payload: &[u8]) -> u64 {
     0
 }
 
-/// A handshake of the hostile peer, its dials told apart by number.
+/// The endpoint under attack.
+fn besieged(limits: Limits) -> Endpoint {
+    let config = Config {
+        incarnation: [1; 16],
+        name: "victim".into(),
+        role: String::new(),
+        mode: NodeMode::PLAIN,
+        kind: 0,
+        channels: Vec::new(),
+        shard: 0,
+        shards: 1,
+        placement_salt: [2; 32],
+        limits,
+    };
+    let entropy = Box::new(SeededEntropy::new(1));
+    Endpoint::new(config, &Identity::from_seed(&[1; 32]), entropy).unwrap()
+}
+
+/// The greeting of a hostile peer that says that it has so many shards.
+fn greeting_of(shards: u8) -> Vec<u8> {
+    let mut greeting = Vec::new();
+    Record::Greeting(Greeting {
+        incarnation: [6; 16],
+        name: "mallory".into(),
+        role: String::new(),
+        mode: 0,
+        kind: 0,
+        shards,
+        placement_salt: [0; 32],
+        message_bytes_max: 64 << 20,
+    })
+    .write(&mut greeting);
+    greeting
+}
+
+/// A handshake of a hostile peer from this address, its dials told apart by number.
 fn shake(
     now: Instant,
     hostile: &Identity,
-    victim: PublicKey,
-    number: u32,
+    (number, from): (u32, SocketAddr),
     (endpoint, app): (&mut Endpoint, &mut Victim),
 ) -> Established {
     let credentials = Credentials::new(hostile).unwrap();
     let dial_id = [9 + number as u8; 8];
+    let victim = endpoint.public_key();
     let mut dial = Dial::new(&credentials, victim, "", 77 + number, dial_id, 0).unwrap();
-    let from = SocketAddr::from(HOSTILE);
     let mut out = Vec::new();
     dial.hello(None, &mut out);
     endpoint.handle_datagram(now, from, &mut out, app);

@@ -325,6 +325,7 @@ impl Endpoint {
             self.owners.remove(&index);
             self.common.counters.half_open_expired += 1;
         }
+        self.half_open_at = None;
         if let Some(next) = self.handshakes.answers.next_timeout() {
             self.arm_half_open(next);
         }

@@ -2,7 +2,7 @@
 //! judged.
 //!
 //! What always holds: a peer is made only of an accepted greeting; whoever is turned away is told so once per datagram of
-//! its own, which was longer.
+//! its own, which was longer, at the address that it proved.
 
 use std::net::SocketAddr;
 
@@ -22,11 +22,14 @@ impl Endpoint {
     pub(super) fn handle_stranger<A: Application>(
         &mut self,
         now: Instant,
-        from: SocketAddr,
         header: &LaneHeader,
         datagram: &mut [u8],
         app: &mut A,
     ) -> bool {
+        if self.is_closed {
+            self.common.counters.dropped_closed += 1;
+            return false;
+        }
         let index = header.association;
         let answer = self.handshakes.answers.get_mut(index);
         let Some(answer) = answer.filter(|answer| answer.stranger.is_some()) else {
@@ -35,13 +38,15 @@ impl Endpoint {
             return false;
         };
         let Some((key, association)) = answer.stranger.as_deref_mut() else { return false };
+        // Where its FINISH came from. Anybody may write another source on a greeting.
+        let address = association.address;
         let greeted = open_greeting(&mut self.common, association, now, header, datagram);
         let is_taken = greeted.is_ok();
         let greeting = match greeted {
             Ok(greeted) => greeted.greeting,
             Err(None) => return false,
             Err(Some(reason)) => {
-                tracing::warn!(key = %key.fingerprint(), %from, reason, "greeting refused");
+                tracing::warn!(key = %key.fingerprint(), %address, reason, "greeting refused");
                 answer.refusal =
                     Some(refusal(&mut self.common, association, now, Close::Violation));
                 None
@@ -49,19 +54,20 @@ impl Endpoint {
         };
         if let Some(refusal) = &answer.refusal {
             let refusal = refusal.clone();
-            self.handshakes.out.push_back((from, refusal));
+            self.handshakes.out.push_back((address, refusal));
             return is_taken;
         }
         let Some(greeting) = greeting else { return is_taken };
-        let newcomer = Newcomer { channel: answer.channel, ..greeting.newcomer(key, from, false) };
+        let newcomer = greeting.newcomer(key, address, false);
+        let newcomer = Newcomer { channel: answer.channel, ..newcomer };
         let verdict = app.judge(&newcomer);
         let Some((close, _)) = verdict.refusal() else {
             return self.welcome(now, index, greeting);
         };
         let refusal = refusal(&mut self.common, association, now, close);
         answer.refusal = Some(refusal.clone());
-        let (channel, key, address) = (answer.channel, *key, from);
-        self.handshakes.out.push_back((from, refusal));
+        let (channel, key) = (answer.channel, *key);
+        self.handshakes.out.push_back((address, refusal));
         self.common.counters.count_turned_away(verdict);
         let events = &mut self.common.ends.events;
         events.push_back(Event::TurnedAway { channel, key, address, verdict });

@@ -44,7 +44,7 @@ impl Peer {
         datagram: &mut [u8],
     ) -> Received {
         let Some(session) = &mut self.session else {
-            return self.handle_greeting_datagram(common, app, now, from, header, datagram);
+            return self.handle_greeting_datagram(common, app, now, header, datagram);
         };
         if self.violated.is_some() {
             common.counters.dropped_after_violation += 1;
@@ -52,7 +52,7 @@ impl Peer {
         }
         let shards = session.greeting.shards;
         let Some((association, _)) = session.association(header.association) else {
-            return self.handle_greeting_datagram(common, app, now, from, header, datagram);
+            return self.handle_greeting_datagram(common, app, now, header, datagram);
         };
         if header.sender_shard >= shards {
             return drop_malformed(common);
@@ -92,8 +92,11 @@ impl Peer {
                     association.grow_window(header.sender_shard);
                 }
                 if is_path_news {
+                    let left = session.path.address;
                     let moved = session.on_path_news(common, now, Came { from, bytes, is_newest });
-                    self.address = moved.or(self.address);
+                    if let Some(address) = moved {
+                        self.on_moved(left, address);
+                    }
                 }
                 self.on_taken(common, now, (header.association, is_current), taken)
             }
@@ -103,6 +106,15 @@ impl Peer {
                 self.on_fault(common, fault)
             }
         }
+    }
+
+    /// The peer has left an address for another: handshakes that began at the first follow it.
+    #[cold]
+    fn on_moved(&mut self, left: SocketAddr, address: SocketAddr) {
+        self.address = Some(address);
+        let pending = self.greeting_pending.iter_mut().map(|pending| &mut pending.address);
+        let dialled = self.dialling.iter_mut().map(|dialling| &mut dialling.address);
+        pending.chain(dialled).filter(|at| **at == left).for_each(|at| *at = address);
     }
 
     /// What a datagram that was taken means for the peer as a whole.
@@ -219,7 +231,6 @@ impl Peer {
         common: &mut Common,
         app: &mut A,
         now: Instant,
-        from: SocketAddr,
         header: &LaneHeader,
         datagram: &mut [u8],
     ) -> Received {
@@ -245,11 +256,13 @@ impl Peer {
         self.on_answered(common, header.association);
         if let Some(greeting) = greeted.greeting {
             let association = &self.greeting_pending[found];
-            let newcomer = greeting.newcomer(&self.key, from, association.is_dialled());
+            // Proven by the handshake. Anybody may write another source on a greeting.
+            let address = association.address;
+            let newcomer = greeting.newcomer(&self.key, address, association.is_dialled());
             let verdict = app.judge(&Newcomer { channel: self.channel, ..newcomer });
             if let Some((close, reason)) = verdict.refusal() {
                 common.counters.count_turned_away(verdict);
-                let (channel, key, address) = (self.channel, self.key, from);
+                let (channel, key) = (self.channel, self.key);
                 let turned_away = Event::TurnedAway { channel, key, address, verdict };
                 common.ends.events.push_back(turned_away);
                 self.refuse(common, now, found, close, reason);
