@@ -20,6 +20,9 @@ struct App {
     received: Vec<(String, Vec<u8>, Service)>,
     names: Vec<String>,
     answers: Vec<(Token, Result<Vec<u8>, Outcome>)>,
+    /// Every flow is refused; a change moves the generation.
+    refuses: bool,
+    generation: u32,
 }
 
 impl Application for App {
@@ -33,13 +36,16 @@ impl Application for App {
         _: &PublicKey,
         flow: &str,
     ) -> Result<Binding, Refusal> {
+        if self.refuses {
+            return Err(Refusal::Denied);
+        }
         self.names.push(flow.into());
         let message_bytes_max = if flow.starts_with("stuck") { 1_000 } else { 1 << 26 };
         let flow = self.names.len() as u32 - 1;
         Ok(Binding { flow, window_bytes: 1 << 18, message_bytes_max })
     }
     fn generation(&self) -> u32 {
-        0
+        self.generation
     }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         let name = self.names[message.flow as usize].clone();
@@ -196,11 +202,11 @@ impl World {
             self.drain();
             let timer = self.ends.iter().filter_map(|(end, _)| end.poll_timeout()).min();
             let arrival = self.wire.keys().next().map(|key| key.0);
-            let next = [timer, arrival].into_iter().flatten().min().unwrap_or(end);
-            if next > end {
+            let next = [timer, arrival].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= end) else {
                 self.now = end;
                 return;
-            }
+            };
             self.now = next.max(self.now);
             while let Some(entry) = self.wire.first_entry()
                 && entry.key().0 <= self.now
@@ -586,5 +592,31 @@ fn ordered_messages_do_not_overtake_a_long_one_of_their_flow() {
         assert_eq!(world.received("a"), (0..100).collect::<Vec<_>>());
         assert_eq!(world.received("b").len(), 20_000);
         assert_eq!(world.ends[1].0.counters().ordered_held, 0, "none came before its turn");
+    }
+}
+
+/// A refusal is the answer to what was sent, not to what will be.
+#[test]
+fn a_flow_that_was_refused_is_asked_for_again() {
+    for service in
+        [Service::Acknowledged, Service::Ordered, Service::LatestValue, Service::BestEffort]
+    {
+        let mut world = World::new(1);
+        let flow = world.flow("later");
+        world.ends[1].1.refuses = true;
+        let now = world.now;
+        let token = |number| Some(Token(number)).filter(|_| service != Service::BestEffort);
+        world.ends[0].0.send(now, flow, &body(1, 100), service, token(1)).unwrap();
+        world.run(Duration::from_millis(50));
+        let refused = Some(&Outcome::Refused(Refusal::Denied));
+        assert_eq!(world.outcomes.get(&1), refused.filter(|_| token(1).is_some()));
+        world.ends[1].1.refuses = false;
+        world.ends[1].1.generation += 1;
+        for number in 2..5 {
+            let now = world.now;
+            world.ends[0].0.send(now, flow, &body(number, 100), service, token(number)).unwrap();
+            world.run(Duration::from_millis(50));
+        }
+        assert_eq!(world.received("later"), [2, 3, 4], "{service:?}");
     }
 }

@@ -174,9 +174,6 @@ impl Peer {
         } else if self.address.is_none() {
             return Err(SendError::NoAddress);
         }
-        if let Some(refusal) = flow.refusal {
-            return Err(SendError::Refused(refusal));
-        }
         check_length(body.as_slice().len(), bytes_max)?;
         flow.stamp += 1;
         let (stamp, options) = (flow.stamp, *options);
@@ -308,7 +305,7 @@ pub(super) fn take_credit(
     bytes: usize,
 ) -> Result<u64, SendError> {
     let bytes_max = session.message_bytes_max.min(flow.message_bytes_max);
-    if bytes as u64 > bytes_max && flow.refusal.is_none() {
+    if bytes as u64 > bytes_max {
         return Err(SendError::TooLarge { bytes: bytes as u64, bytes_max });
     }
     let cost = charge(bytes as u64);

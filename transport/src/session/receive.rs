@@ -243,6 +243,8 @@ impl Session {
             Credit::read(reader).ok_or(MALFORMED)?;
         let flow = flows.get_mut(alias as usize);
         let flow = flow.ok_or(Fault::Violation("credit for a flow never named"))?;
+        // A refusal tells no length. It is no reason to send nothing, or nobody would hear when it falls.
+        let message_bytes_max = if refusal.is_some() { u64::MAX } else { message_bytes_max };
         let news = flow.refusal != refusal || flow.message_bytes_max != message_bytes_max;
         flow.refusal = refusal;
         flow.message_bytes_max = message_bytes_max;
