@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::association::Association;
-use crate::common::{Common, Ends};
+use crate::common::Common;
 use crate::endpoint::{
     ChannelId, DownCause, EndCause, Event, Limits, Outcome, PeerId, SendOptions,
 };
@@ -153,6 +153,14 @@ impl Peer {
         }
     }
 
+    /// This peer takes the place of one that was forgotten. It may be the same node, with a session that we ended and whose end
+    /// it has not heard of: so it is told an incarnation of its own.
+    pub(crate) fn succeed(mut self, common: &mut Common, former: &Self) -> Self {
+        (self.sessions, self.timer_at) = (former.sessions, former.timer_at);
+        self.incarnation = Some(common.draw_incarnation());
+        self
+    }
+
     /// Whether nothing would be missed if this peer was forgotten: a stranger that said nothing for `give_up`, and of whom nothing
     /// is left but its key.
     pub(crate) fn is_forgettable(&self, now: Instant, give_up: Duration) -> bool {
@@ -190,7 +198,10 @@ impl Peer {
         association.limit_keys(&common.limits, self.local < self.key, random);
         self.adopt(common, &mut association);
         if self.greeting_pending.len() == GREETINGS_PENDING_MAX {
-            let oldest = self.greeting_pending.remove(0);
+            // But for that of our dial, which goes on until the peer speaks under it.
+            let is_ours = |pending: &Association| self.is_dial_answered_by(pending.local_index());
+            let oldest = self.greeting_pending.iter().position(|pending| !is_ours(pending));
+            let oldest = self.greeting_pending.remove(oldest.unwrap_or(0));
             common.erase(oldest.local_index());
         }
         self.greeting_pending.push(association);
@@ -379,14 +390,27 @@ impl Peer {
         self.wanted_since = None;
         self.redial_at = None;
         self.retire_dial(common);
-        if std::mem::take(&mut self.was_full) {
-            common.ends.events.push_back(Event::Writable { peer: self.id });
-        }
+        self.tell_writable(common);
     }
 
-    /// Forgets handshakes that wait for their greeting.
-    pub(crate) fn forget_greetings(&mut self, common: &mut Common) {
-        common.retired.extend(self.greeting_pending.drain(..).map(|other| other.local_index()));
+    /// Whether our dial was answered under this index, and goes on until the peer speaks under it.
+    fn is_dial_answered_by(&self, local_index: u32) -> bool {
+        let dialling = self.dialling.as_ref().filter(|dialling| dialling.is_answered);
+        dialling.is_some_and(|dialling| dialling.dial.local_index() == local_index)
+    }
+
+    /// Forgets handshakes that wait for their greeting and ended before `since`, and our dial if it came to one of them.
+    pub(crate) fn forget_greetings(&mut self, common: &mut Common, since: Option<Instant>) {
+        for pending in std::mem::take(&mut self.greeting_pending) {
+            if since.is_some_and(|since| pending.since >= since) {
+                self.greeting_pending.push(pending);
+                continue;
+            }
+            common.retired.push(pending.local_index());
+            if self.is_dial_answered_by(pending.local_index()) {
+                self.retire_dial(common);
+            }
+        }
     }
 
     /// Forgets our dial; its index goes on only if an association already has it.
@@ -398,7 +422,8 @@ impl Peer {
         Some(dialling)
     }
 
-    /// The session is over. Unless the peer ended it, the peer may not know and may keep its side of it: so we are another
+    /// The session is over: what it was to deliver ends, what it had not taken yet waits for the next one, which is dialled for.
+    /// Unless the peer ended it, the peer may not know and may keep its side of it: so we are another
     /// incarnation to it from here on, and what it still numbers for the old session meets nothing of the next.
     pub(crate) fn end_session(
         &mut self,
@@ -415,14 +440,10 @@ impl Peer {
         if !matches!(cause, EndCause::NewIncarnation | EndCause::ClosedByPeer) {
             self.incarnation = Some(common.draw_incarnation());
             // They told the old one, or may have.
-            let pending = self.greeting_pending.drain(..);
-            common.retired.extend(pending.map(|association| association.local_index()));
+            self.forget_greetings(common, None);
         }
-        self.abandon_values(common, outcome);
-        // Requests delivered and not answered.
-        let Ends { requests, ended_requests, .. } = &mut common.ends;
-        requests.take_all(self.id.0, |waiting| ended_requests.push_back((waiting.token, outcome)));
-        self.requests_pending = 0;
+        self.end_requests(common, outcome);
+        self.stamp_values();
         self.closing = None;
         self.violated = None;
         if self.presence.is_watched() {
@@ -430,8 +451,10 @@ impl Peer {
         }
         self.presence.on_session_ended();
         common.ends.events.push_back(Event::SessionEnded { peer: self.id, cause });
-        if std::mem::take(&mut self.was_full) {
-            common.ends.events.push_back(Event::Writable { peer: self.id });
+        self.tell_writable(common);
+        if !self.waiting.is_empty() || !self.values.is_empty() {
+            self.wanted_since.get_or_insert(now);
+            self.redial_at.get_or_insert(now + REDIAL);
         }
     }
 

@@ -92,17 +92,32 @@ impl Requests {
         None
     }
 
-    /// Takes out every request made to `peer`.
-    pub(crate) fn take_all(&mut self, peer: u32, mut on_taken: impl FnMut(Waiting)) {
-        let numbers = &mut self.numbers;
-        self.waiting.retain(|_, waiting| {
-            let is_other = waiting.peer != peer;
-            if !is_other {
-                numbers.remove(&waiting.token);
-                on_taken(*waiting);
+    /// Takes out every request made to `peer` but those to be kept. Returns how many those are.
+    pub(crate) fn take_all(
+        &mut self,
+        peer: u32,
+        is_kept: impl Fn(u64) -> bool,
+        mut on_taken: impl FnMut(Waiting),
+    ) -> u32 {
+        let (numbers, mut kept) = (&mut self.numbers, 0);
+        self.waiting.retain(|&number, waiting| {
+            if waiting.peer != peer {
+                return true;
             }
-            is_other
+            if is_kept(number) {
+                kept += 1;
+                return true;
+            }
+            numbers.remove(&waiting.token);
+            on_taken(*waiting);
+            false
         });
+        kept
+    }
+
+    /// Whether a request still waits for its answer.
+    pub(crate) fn is_waiting(&self, number: u64) -> bool {
+        self.waiting.contains_key(&number)
     }
 
     /// The earliest deadline, perhaps of a request answered meanwhile.

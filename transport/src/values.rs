@@ -72,6 +72,11 @@ impl Values {
         self.slots.insert(alias, value);
     }
 
+    /// All of them, with their flows.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Value)> {
+        self.slots.iter_mut().map(|(alias, value)| (*alias, value))
+    }
+
     /// When the first of them is past its deadline.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.slots.values().filter_map(|value| value.options.deadline).min()

@@ -62,6 +62,8 @@ struct Pair {
     events: [Vec<Event>; 2],
     /// One datagram in this many is dropped.
     drop_one_in: u64,
+    /// Of the first side's datagrams, those that begin with this byte are dropped.
+    drops_kind: Option<u8>,
     entropy: SeededEntropy,
 }
 
@@ -95,6 +97,7 @@ impl Pair {
             wire: VecDeque::new(),
             events: [Vec::new(), Vec::new()],
             drop_one_in: 0,
+            drops_kind: None,
             entropy: SeededEntropy::new(9),
         };
         let key = pair.ends[1].0.public_key();
@@ -133,6 +136,9 @@ impl Pair {
             for _ in 0..count {
                 let (side, mut datagram) = self.wire.pop_front().unwrap();
                 if self.drop_one_in > 0 && self.entropy.below(self.drop_one_in) == 0 {
+                    continue;
+                }
+                if side == 1 && self.drops_kind == Some(datagram[0]) {
                     continue;
                 }
                 let from = self.addresses[1 - side];
@@ -362,6 +368,36 @@ fn silence_is_a_failed_dial_then_a_lost_peer() {
     pair.run(Duration::from_mins(2));
     let lost = |event: &Event| matches!(event, Event::Outcome { outcome: Outcome::PeerLost, .. });
     assert!(pair.events[0].iter().any(lost));
+}
+
+/// Both dial at once; the second's dial makes the session while the first's FINISH is lost. The session ends, and with it what
+/// the first's dial had come to: it dials again at once and tells of no timeout.
+#[test]
+fn a_session_that_ends_takes_handshakes_under_way_with_it() {
+    const FINISH: u8 = 0x03;
+    let mut pair = Pair::new();
+    let key = pair.ends[0].0.public_key();
+    let (now, address) = (pair.now, pair.addresses[0]);
+    let peer = pair.ends[1].0.add_peer(key, Some(address)).unwrap();
+    pair.drops_kind = Some(FINISH);
+    for side in 0..2 {
+        pair.ends[side].0.connect(now, PeerId(0)).unwrap();
+        pair.ends[side].0.watch(now, PeerId(0)).unwrap();
+    }
+    pair.run(Duration::from_millis(5));
+    assert!(pair.ends.iter().all(|(end, _)| end.is_connected(PeerId(0))));
+    assert_eq!(pair.ends[0].0.counters().dials_begun, 1);
+    pair.ends[1].0.unwatch(peer);
+    pair.ends[0].0.reject(PeerId(0));
+    pair.run(Duration::from_millis(5));
+    assert!(!pair.ends[0].0.is_connected(PeerId(0)));
+    pair.drops_kind = None;
+    pair.events[0].clear();
+    pair.run(Duration::from_secs(3));
+    assert!(pair.ends[0].0.is_connected(PeerId(0)), "{:?}", pair.events[0]);
+    pair.run(Duration::from_secs(20));
+    let failed = |event: &&Event| matches!(event, Event::DialFailed { .. });
+    assert_eq!(pair.events[0].iter().find(failed).map(|_| ()), None, "{:?}", pair.events[0]);
 }
 
 #[test]

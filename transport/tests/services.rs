@@ -146,6 +146,12 @@ impl World {
         self.ends[0].0.send_owned_with(self.now, flow, body, options, Some(Token(token)))
     }
 
+    /// Asks, within `time`.
+    fn ask(&mut self, flow: FlowId, token: u64, time: Duration) {
+        let (now, body) = (self.now, Bytes::from(body(token, 990)));
+        self.ends[0].0.request(now, flow, body, Token(token), now + time).unwrap();
+    }
+
     fn send(&mut self, flow: FlowId, body: &[u8], options: &SendOptions, token: u64) {
         loop {
             match self.offer(flow, body, options, token) {
@@ -593,6 +599,87 @@ fn ordered_messages_do_not_overtake_a_long_one_of_their_flow() {
         assert_eq!(world.received("b").len(), 20_000);
         assert_eq!(world.ends[1].0.counters().ordered_held, 0, "none came before its turn");
     }
+}
+
+/// Whoever ends a session, and for whatever reason: what had not left goes with the next one, in the same order.
+#[test]
+fn what_waits_outlives_its_session() {
+    for is_ended_here in [false, true] {
+        let mut world = World::unconnected(1);
+        let stuck = world.flow("stuck");
+        let value = world.flow("stuck.value");
+        for token in 0..400 {
+            let options = [ORDERED, SendOptions::default()][token as usize % 2];
+            world.offer(stuck, &body(token, 990), &options, token).unwrap();
+        }
+        world.ask(stuck, 400, Duration::from_mins(1));
+        world.run(Duration::from_millis(50));
+        assert!(world.ends[0].0.is_connected(PeerId(0)));
+        let latest = SendOptions::new(Service::LatestValue);
+        for token in 401..800 {
+            world.offer(value, &body(token, 990), &latest, token).unwrap();
+            world.run(Duration::from_millis(1));
+        }
+        let pending = world.ends[0].0.tally().pending;
+        assert!(pending > 20, "{pending}: nobody reads, so credit is short");
+        world.ends[usize::from(!is_ended_here)].0.reject(PeerId(0));
+        world.run(Duration::from_millis(20));
+        assert!(!world.ends[0].0.is_connected(PeerId(0)));
+        assert_eq!(world.ends[0].1.answers, [], "the request never left");
+        let (received, lost) = (world.received("stuck"), world.outcomes.clone());
+        world.run(Duration::from_secs(5));
+        assert!(world.ends[0].0.is_connected(PeerId(0)), "whoever has something to send dials");
+        let again = world.received("stuck").split_off(received.len());
+        assert!(!again.is_empty());
+        let ended_once = again.iter().all(|token| !lost.contains_key(token));
+        assert!(ended_once, "told as ended, and sent all the same: {again:?}");
+        let ordered = again.iter().filter(|token| *token % 2 == 0 && **token < 400);
+        assert!(ordered.is_sorted(), "{again:?}");
+        assert_eq!(world.received("stuck.value").last(), Some(&799), "the newest value");
+    }
+}
+
+/// A session ends and there is no other one: what waits ends all the same.
+#[test]
+fn what_waits_ends_when_the_peer_is_gone() {
+    for is_closed in [false, true] {
+        let mut world = World::unconnected(1);
+        let (stuck, value) = (world.flow("stuck"), world.flow("stuck.value"));
+        for token in 0..400 {
+            world.offer(stuck, &body(token, 990), &ORDERED, token).unwrap();
+        }
+        world.run(Duration::from_millis(50));
+        let latest = SendOptions::new(Service::LatestValue);
+        for token in 400..800 {
+            world.offer(value, &body(token, 990), &latest, token).unwrap();
+            world.run(Duration::from_millis(1));
+        }
+        assert!(world.ends[0].0.tally().pending > 20);
+        if is_closed {
+            world.ends[1].0.close();
+        } else {
+            world.ends[0].0.reject(PeerId(0));
+        }
+        world.run(Duration::from_millis(20));
+        world.drops_from = 0;
+        world.run(Duration::from_secs(200));
+        assert_eq!(world.ends[0].0.tally().pending, 0, "{:?}", world.ends[0].0.tally());
+        assert_eq!(world.outcomes.len(), 800);
+        assert_eq!(world.ends[0].0.poll_timeout(), None, "and nothing is dialled for any more");
+    }
+}
+
+#[test]
+fn a_cancelled_request_that_has_not_left_never_does() {
+    let mut world = World::unconnected(1);
+    let flow = world.flow("ask");
+    world.ask(flow, 7, Duration::from_mins(1));
+    world.ask(flow, 8, Duration::from_mins(1));
+    world.ends[0].0.cancel_request(Token(7));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.received("ask"), [8]);
+    assert_eq!(world.ends[0].0.tally().expired, 1);
+    assert_eq!(world.ends[0].0.tally().pending, 0);
 }
 
 /// A refusal is the answer to what was sent, not to what will be.

@@ -166,8 +166,7 @@ impl Endpoint {
             return Err(SendError::Closing);
         }
         let state = self.peers.get(peer.0 as usize).ok_or(SendError::UnknownPeer)?;
-        let is_greeting = !state.greeting_pending.is_empty();
-        if state.session.is_some() || state.dialling.is_some() || is_greeting {
+        if state.is_engaged() {
             return Ok(());
         }
         if state.address.is_none() {
@@ -422,7 +421,7 @@ impl Endpoint {
             let peer = &mut self.peers[index as usize];
             peer.unwatch();
             peer.abandon_waiting(&mut self.common, Outcome::PeerLost);
-            peer.forget_greetings(&mut self.common);
+            peer.forget_greetings(&mut self.common, None);
             peer.close(Close::Done);
             self.make_ready(index);
         }

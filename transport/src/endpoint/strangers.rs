@@ -1,7 +1,7 @@
 //! Owns the places of peers that nobody here named: they dialled us, and are forgotten to make room for others.
 //!
 //! What always holds: a place is taken over only when nothing of its former peer is left, and its session numbers go on, so that a
-//! late reply or release of an application never reaches the new one.
+//! late reply or release of an application never reaches the new one; whoever comes back joins no session from before.
 
 use super::{ChannelId, Endpoint, PeerId, SendError};
 use crate::identity::PublicKey;
@@ -31,9 +31,8 @@ impl Endpoint {
         let id = PeerId(index as u32);
         let former = &mut self.peers[index];
         self.by_key.remove(&(former.channel, former.key));
-        let (sessions, timer_at) = (former.sessions, former.timer_at);
-        *former = Peer::new(id, channel, local, key, None, &self.common.limits);
-        (former.sessions, former.timer_at) = (sessions, timer_at);
+        let stranger = Peer::new(id, channel, local, key, None, &self.common.limits);
+        *former = stranger.succeed(&mut self.common, former);
         self.by_key.insert((channel, key), id.0);
         self.common.counters.peers_forgotten += 1;
         Ok(id)

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use super::{ChannelId, DialFailure, Newcomer, Service, Verdict};
 use crate::identity::PublicKey;
 
-/// A peer of this endpoint; stable for the endpoint's life.
+/// A peer of this endpoint. Stable for the endpoint's life if the application named it by
+/// [`Endpoint::add_peer`](crate::Endpoint::add_peer). That of a stranger, who dialled us, may come to stand for another one once
+/// it has no session and has said nothing for `give_up`: name it before keeping it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
 

@@ -350,13 +350,7 @@ impl Peer {
             }
             self.end_session(common, now, EndCause::NewIncarnation, Outcome::Unknown);
             // What the old incarnation began and has not told must not end the new one's session.
-            self.greeting_pending.retain(|pending| {
-                let keep = pending.since >= association.since;
-                if !keep {
-                    common.retired.push(pending.local_index());
-                }
-                keep
-            });
+            self.forget_greetings(common, Some(association.since));
         }
         self.sessions += 1;
         let is_smaller = self.local < self.key;
@@ -369,9 +363,7 @@ impl Peer {
         common.counters.sessions_begun += 1;
         common.ends.events.push_back(Event::Connected { peer: self.id });
         self.on_heard(common, now);
-        if std::mem::take(&mut self.was_full) {
-            common.ends.events.push_back(Event::Writable { peer: self.id });
-        }
+        self.tell_writable(common);
     }
 }
 
