@@ -3,6 +3,7 @@
 //!
 //! What always holds: a message offered is in exactly one of `waiting`, the session's logs, or the tally.
 
+mod end;
 mod life;
 mod receive;
 mod send;
@@ -16,9 +17,7 @@ use bytes::Bytes;
 
 use crate::association::Association;
 use crate::common::Common;
-use crate::endpoint::{
-    ChannelId, DownCause, EndCause, Event, Limits, Outcome, PeerId, SendOptions,
-};
+use crate::endpoint::{ChannelId, EndCause, Limits, Outcome, PeerId, SendOptions};
 use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::handshake::Dial;
@@ -378,93 +377,6 @@ impl Peer {
         }
     }
 
-    /// Messages that wait for a session end without one.
-    pub(crate) fn abandon_waiting(&mut self, common: &mut Common, outcome: Outcome) {
-        for message in self.waiting.take_all() {
-            if let Some(flow) = self.flows.get_mut(message.alias as usize) {
-                flow.ordered_waiting = 0;
-            }
-            self.end_waiting(common, message.waiter, outcome);
-        }
-        self.abandon_values(common, outcome);
-        self.wanted_since = None;
-        self.redial_at = None;
-        self.retire_dial(common);
-        self.tell_writable(common);
-    }
-
-    /// Whether our dial was answered under this index, and goes on until the peer speaks under it.
-    fn is_dial_answered_by(&self, local_index: u32) -> bool {
-        let dialling = self.dialling.as_ref().filter(|dialling| dialling.is_answered);
-        dialling.is_some_and(|dialling| dialling.dial.local_index() == local_index)
-    }
-
-    /// Forgets handshakes that wait for their greeting and ended before `since`, and our dial if it came to one of them.
-    pub(crate) fn forget_greetings(&mut self, common: &mut Common, since: Option<Instant>) {
-        for pending in std::mem::take(&mut self.greeting_pending) {
-            if since.is_some_and(|since| pending.since >= since) {
-                self.greeting_pending.push(pending);
-                continue;
-            }
-            common.retired.push(pending.local_index());
-            if self.is_dial_answered_by(pending.local_index()) {
-                self.retire_dial(common);
-            }
-        }
-    }
-
-    /// Forgets our dial; its index goes on only if an association already has it.
-    pub(crate) fn retire_dial(&mut self, common: &mut Common) -> Option<Box<Dialling>> {
-        let dialling = self.dialling.take()?;
-        if !dialling.is_answered {
-            common.retired.push(dialling.dial.local_index());
-        }
-        Some(dialling)
-    }
-
-    /// The session is over: what it was to deliver ends, what it had not taken yet waits for the next one, which is dialled for.
-    /// Unless the peer ended it, the peer may not know and may keep its side of it: so we are another
-    /// incarnation to it from here on, and what it still numbers for the old session meets nothing of the next.
-    pub(crate) fn end_session(
-        &mut self,
-        common: &mut Common,
-        now: Instant,
-        cause: EndCause,
-        outcome: Outcome,
-    ) {
-        let Some(mut session) = self.session.take() else {
-            return;
-        };
-        let ended = session.end(common, &mut self.flows, outcome, self.id.0);
-        self.requests_pending -= ended;
-        if !matches!(cause, EndCause::NewIncarnation | EndCause::ClosedByPeer) {
-            self.incarnation = Some(common.draw_incarnation());
-            // They told the old one, or may have.
-            self.forget_greetings(common, None);
-        }
-        self.end_requests(common, outcome);
-        self.stamp_values();
-        self.closing = None;
-        self.violated = None;
-        if self.presence.is_watched() {
-            self.on_down(common, now, down_cause(cause));
-        }
-        self.presence.on_session_ended();
-        common.ends.events.push_back(Event::SessionEnded { peer: self.id, cause });
-        self.tell_writable(common);
-        if !self.waiting.is_empty() || !self.values.is_empty() {
-            self.wanted_since.get_or_insert(now);
-            self.redial_at.get_or_insert(now + REDIAL);
-        }
-    }
-
-    /// Tells the peer that the session is over; it ends here once that is sent.
-    pub(crate) fn close(&mut self, close: Close) {
-        if self.session.is_some() {
-            self.closing = Some(close);
-        }
-    }
-
     /// When a dial should be begun; `None` while one is under way. It waits for a greeting that is under way.
     fn dial_at(&self, dial_timeout: Duration) -> Option<Instant> {
         let is_reachable = self.address.is_some() || self.session.is_some();
@@ -493,17 +405,5 @@ impl Peer {
             None => self.wanted_since.is_some() || self.presence.is_watched(),
         };
         self.redial_at = wanted.then_some(at);
-    }
-}
-
-/// What a session's end says of the peer's life.
-fn down_cause(cause: EndCause) -> DownCause {
-    match cause {
-        EndCause::GaveUp => DownCause::Silence,
-        EndCause::NewIncarnation => DownCause::Restarted,
-        EndCause::ClosedByPeer | EndCause::RejectedByPeer | EndCause::ClosedHere => {
-            DownCause::Closed
-        }
-        EndCause::Violation(_) => DownCause::Violation,
     }
 }

@@ -92,11 +92,8 @@ impl Peer {
                     association.grow_window(header.sender_shard);
                 }
                 if is_path_news {
-                    let left = session.path.address;
                     let moved = session.on_path_news(common, now, Came { from, bytes, is_newest });
-                    if let Some(address) = moved {
-                        self.on_moved(left, address);
-                    }
+                    self.on_moved(moved);
                 }
                 self.on_taken(common, now, (header.association, is_current), taken)
             }
@@ -108,9 +105,11 @@ impl Peer {
         }
     }
 
-    /// The peer has left an address for another: handshakes that began at the first follow it.
+    /// The peer has left its address for another one, if any: handshakes that began there follow it.
     #[cold]
-    fn on_moved(&mut self, left: SocketAddr, address: SocketAddr) {
+    fn on_moved(&mut self, address: Option<SocketAddr>) {
+        let former = self.session.as_ref().and_then(|session| session.path.former);
+        let (Some(address), Some((left, _))) = (address, former) else { return };
         self.address = Some(address);
         let pending = self.greeting_pending.iter_mut().map(|pending| &mut pending.address);
         let dialled = self.dialling.iter_mut().map(|dialling| &mut dialling.address);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::send::{Logging, Source, is_behind, take_credit, write_with};
 use super::{Peer, WaitingMessage};
-use crate::common::{Common, Ends};
+use crate::common::Common;
 use crate::endpoint::{Event, Outcome, SendError, Service};
 use crate::flows::charge;
 use crate::send_log::Waiter;
@@ -133,7 +133,7 @@ impl Waiting {
     }
 
     /// The requests among them, by number, ascending.
-    fn requests(&self) -> Vec<u64> {
+    pub(super) fn requests(&self) -> Vec<u64> {
         let all = self.classes.iter().chain(self.parked.values()).flatten();
         let mut numbers: Vec<u64> = all.filter_map(|message| message.request).collect();
         numbers.sort_unstable();
@@ -318,27 +318,6 @@ impl Peer {
             }
         }
         self.values.is_starved = tried > 0 && logged == 0;
-    }
-
-    /// A session ended: so do the requests to this peer that had left, and those that wait go on waiting.
-    pub(super) fn end_requests(&mut self, common: &mut Common, outcome: Outcome) {
-        let kept = self.waiting.requests();
-        let Ends { requests, ended_requests, .. } = &mut common.ends;
-        let is_kept = |number: u64| kept.binary_search(&number).is_ok();
-        self.requests_pending = requests.take_all(self.id.0, is_kept, |waiting| {
-            ended_requests.push_back((waiting.token, outcome));
-        });
-    }
-
-    /// Values that wait get stamps of the next session, in which their flows begin anew.
-    pub(super) fn stamp_values(&mut self) {
-        self.values.is_starved = false;
-        for (alias, value) in self.values.iter_mut() {
-            if let Some(flow) = self.flows.get_mut(alias as usize) {
-                flow.stamp += 1;
-                value.stamp = flow.stamp;
-            }
-        }
     }
 
     pub(super) fn abandon_values(&mut self, common: &mut Common, outcome: Outcome) {
