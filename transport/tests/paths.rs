@@ -360,6 +360,23 @@ fn a_peer_that_moves_is_followed_once_it_has_proven_its_address() {
 }
 
 #[test]
+fn a_receiver_that_moves_in_mid_stream_is_no_black_hole() {
+    let mut net = Net::new(&Limits::default(), 1_500);
+    net.stream(ms(500));
+    for host in 3..9 {
+        assert_eq!(net.size(), 1_452);
+        net.addresses[1].set_ip([10, 0, 0, host].into());
+        net.stream(ms(700));
+    }
+    net.run(ms(3_000));
+    net.check_all_arrived();
+    let counters = net.ends[0].0.counters();
+    assert_eq!(counters.paths_validated, 6);
+    // The search begins anew on each path, and is answered at once.
+    assert_eq!((counters.size_fell, counters.size_raised), (0, 7), "{counters:?}");
+}
+
+#[test]
 fn a_peer_that_moves_every_second_is_followed_each_time() {
     let mut net = Net::new(&Limits::default(), 1_500);
     for port in 1..6 {

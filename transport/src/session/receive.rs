@@ -162,14 +162,17 @@ impl Session {
         let in_flight = space.sent.bytes_in_flight();
         let limited_by_window = path.bytes_in_flight * 2 > path.congestion.window();
         let (mut greeted, mut told_refusals, mut told_skips) = (false, false, false);
-        let (mut long, mut size_probe) = (Instant::default(), None);
+        let (mut long, mut size_probe, since) = (Instant::default(), None, path.since);
         let summary = space
             .sent
             .on_ack(now, &path.rtt, ack, |packet| {
-                if packet.bytes > DATAGRAM_BYTES_FLOOR {
-                    long = long.max(packet.time);
+                let probed = on_cargo_acked(lane, pool, flows, packet);
+                if packet.time >= since {
+                    // What was sent on another path tells nothing of what this one carries.
+                    size_probe = size_probe.or(probed);
+                    let is_long = packet.bytes > DATAGRAM_BYTES_FLOOR;
+                    long = if is_long { long.max(packet.time) } else { long };
                 }
-                size_probe = size_probe.or(on_cargo_acked(lane, pool, flows, packet));
                 greeted |= packet.control & control::GREETING != 0;
                 told_refusals |= packet.control & control::REFUSALS != 0;
                 told_skips |= packet.control & control::SKIP != 0;
@@ -270,16 +273,20 @@ impl Session {
             return;
         };
         let before = space.sent.bytes_in_flight();
-        let (mut lost, mut controls, mut fell, search) = (0, 0, false, &mut path.search);
+        let (mut lost, mut controls, mut fell) = (0, 0, false);
+        let (search, since) = (&mut path.search, path.since);
         let Common { counters, pool, .. } = common;
         let losses = space.sent.detect_losses(now, &path.rtt, |packet| {
             lost += 1;
             controls |= packet.control;
-            if let Some(bytes) = lane.on_lost(packet, pool) {
-                counters.size_probes_lost += 1;
-                search.on_probe_lost(now, bytes);
+            let probed = lane.on_lost(packet, pool);
+            counters.size_probes_lost += u64::from(probed.is_some());
+            if packet.time >= since {
+                if let Some(bytes) = probed {
+                    search.on_probe_lost(now, bytes);
+                }
+                fell |= search.on_lost(now, packet.time, packet.bytes);
             }
-            fell |= search.on_lost(now, packet.time, packet.bytes);
         });
         if lost == 0 {
             return;
