@@ -49,14 +49,17 @@ impl BestEffortQueue {
         self.block_bytes = bytes;
     }
 
-    /// Gives the next content up: the path carries less than when it was written. Returns how many messages end in it.
+    /// Gives the next content up: the path carries less than when it was written. The rest of a message in parts goes with it.
+    /// Returns how many messages that were.
     #[cold]
     pub(crate) fn drop_next(&mut self, pool: &mut SlotPool) -> u32 {
-        let Some(slot) = self.slots.pop_front() else {
-            return 0;
-        };
-        pool.give(slot.bytes);
-        slot.ends
+        while let Some(slot) = self.slots.pop_front() {
+            pool.give(slot.bytes);
+            if slot.ends > 0 {
+                return slot.ends;
+            }
+        }
+        0
     }
 
     /// Longest message that could be taken.
@@ -159,5 +162,37 @@ impl BestEffortQueue {
     pub(crate) fn abandon(&mut self) -> u64 {
         self.close();
         self.slots.drain(..).map(|slot| u64::from(slot.ends)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a message that lost a part is dropped as a whole and counted; its neighbours are not.
+    use super::*;
+    use crate::message::Target;
+
+    #[test]
+    fn what_lost_a_part_for_its_length_is_dropped_whole() {
+        let (mut pool, mut queue) = (SlotPool::new(1_420), BestEffortQueue::new(1_420));
+        let mut push = |queue: &mut BestEffortQueue, bytes: usize| {
+            let total = bytes as u64;
+            let head =
+                Head { target: Target::Flow(1), name: None, request: None, sequence: None, total };
+            assert_eq!(queue.push(&mut pool, &head, &vec![7; bytes]), Offer::Taken);
+        };
+        for bytes in [100, 3_000, 200, 1_300, 4_300] {
+            push(&mut queue, bytes);
+        }
+        assert_eq!(queue.pending(), 5);
+        let (mut sent, mut dropped, mut out) = (0, 0, Vec::new());
+        while let Some(bytes) = queue.peek() {
+            if bytes > 1_168 {
+                dropped += queue.drop_next(&mut pool);
+            } else {
+                sent += queue.write(&mut pool, &mut out);
+            }
+        }
+        assert_eq!((sent, dropped), (2, 3), "those of 100 and 200 bytes are sent");
+        assert!(out.len() < 320, "nothing of the others: {} B", out.len());
     }
 }
