@@ -122,11 +122,16 @@ impl Orders {
         self.flows.len() * ORDER_BYTES + self.gone * SLOT_BYTES
     }
 
+    /// Whether sequences that will not come lie ahead of the one awaited, so that they must be remembered.
+    pub(crate) fn is_ahead(&self, run: &Run) -> bool {
+        run.first > self.flows.get(&run.alias).map_or(0, |order| order.next)
+    }
+
     /// Sequences that will not come. The caller then asks [`Orders::take_next`].
     pub(crate) fn skip(&mut self, run: Run) {
         let order = self.flows.entry(run.alias).or_default();
-        let end = run.first + run.count;
-        if end <= order.next {
+        if run.first <= order.next {
+            order.next = order.next.max(run.first + run.count);
             return;
         }
         match order.ahead.get_mut(&run.first) {

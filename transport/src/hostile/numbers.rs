@@ -4,6 +4,7 @@ use super::Siege;
 use super::attacks::{block, head};
 use crate::endpoint::{Limits, Verdict};
 use crate::frame::{self, Run};
+use crate::limits::SEQUENCES_GONE_MAX;
 use crate::message::{FORM_WHOLE, Head, Sequence};
 use crate::varint::VALUE_MAX;
 
@@ -70,6 +71,30 @@ fn a_stranger_with_such_a_number_is_not_even_turned_away() {
         siege.turn();
         assert_eq!(siege.endpoint.counters().dropped_not_admitted, 1, "{jump}");
     }
+}
+
+#[test]
+fn the_sequence_awaited_is_heard_of_when_no_more_can_be_remembered() {
+    let mut siege = Siege::new(Limits::default());
+    let skip = |siege: &mut Siege, runs: &[Run]| {
+        let mut frames = Vec::new();
+        frame::write_skip(0, 0, 0, runs, &mut frames);
+        siege.send(&frames);
+    };
+    let run = |first| Run { alias: 0, first, count: 1 };
+    for round in 0..3 {
+        let base = round * 2 * SEQUENCES_GONE_MAX as u64;
+        let ahead: Vec<_> = (0..SEQUENCES_GONE_MAX as u64).map(|n| run(base + 2 * n + 1)).collect();
+        ahead.chunks(64).for_each(|runs| skip(&mut siege, runs));
+        assert_eq!(siege.endpoint.counters().dropped_order_limit, round);
+        skip(&mut siege, &[run(base + 5 * SEQUENCES_GONE_MAX as u64)]);
+        assert_eq!(siege.endpoint.counters().dropped_order_limit, round + 1, "there is no room");
+        for n in 0..SEQUENCES_GONE_MAX as u64 {
+            skip(&mut siege, &[run(base + 2 * n)]);
+        }
+        assert_eq!(siege.endpoint.counters().dropped_order_limit, round + 1, "round {round}");
+    }
+    assert!(siege.is_connected(), "{:?}", siege.end());
 }
 
 #[test]

@@ -18,6 +18,16 @@ pub(super) struct Skip {
     pub(super) runs: Vec<Run>,
 }
 
+/// Bytes of one group's frames that a datagram has room for now and then, whatever else is told: what an acknowledgement leaves of
+/// 1,200.
+const GROUP_BYTES_MAX: usize = 512;
+
+impl Skip {
+    fn write(&self, out: &mut Vec<u8>) {
+        crate::frame::write_skip(self.first, self.count, self.back, &self.runs, out);
+    }
+}
+
 /// SKIP frames that are not acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Skips {
@@ -50,22 +60,54 @@ impl Skips {
         self.due.len() + self.told.len()
     }
 
-    /// Writes the frames that fit `room`; returns whether there were any.
+    /// Writes the frames that fit `room`; returns whether there were any. Those of one group go together: were blocks of the
+    /// message to arrive between them, the receiver could find none missing, though it had forgotten what came before.
     pub(super) fn write(&mut self, packet: u64, room: usize, out: &mut Vec<u8>) -> bool {
         let limit = out.len() + room;
         let mut any = false;
-        while let Some(skip) = self.due.front() {
+        while !self.due.is_empty() {
             let start = out.len();
-            crate::frame::write_skip(skip.first, skip.count, skip.back, &skip.runs, out);
-            if out.len() > limit {
+            let frames = self.write_group(out);
+            if out.len() <= limit {
+                (0..frames).for_each(|_| self.on_written(packet));
+            } else {
+                let bytes = out.len() - start;
                 out.truncate(start);
-                break;
+                if bytes <= GROUP_BYTES_MAX || !self.write_one(packet, limit, out) {
+                    break;
+                }
             }
             any = true;
-            self.packets.push((packet, skip.id));
-            self.told.extend(self.due.pop_front());
         }
         any
+    }
+
+    /// Appends all frames of the group that is due first; returns how many.
+    fn write_group(&self, out: &mut Vec<u8>) -> usize {
+        let group = self.due.front().map_or(0, |skip| skip.group);
+        let is_of_group = |other: &&Skip| group != 0 && other.group == group;
+        let more = self.due.iter().skip(1).take_while(is_of_group);
+        let frames = self.due.iter().take(1).chain(more);
+        frames.map(|skip| skip.write(out)).count()
+    }
+
+    /// Appends one frame, of a group that no datagram is sure to hold.
+    fn write_one(&mut self, packet: u64, limit: usize, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        self.due.front().into_iter().for_each(|skip| skip.write(out));
+        if out.len() > limit {
+            out.truncate(start);
+            return false;
+        }
+        self.on_written(packet);
+        true
+    }
+
+    fn on_written(&mut self, packet: u64) {
+        if let Some(skip) = self.due.pop_front() {
+            self.packets.push((packet, skip.id));
+            self.told.push_back(skip);
+        }
     }
 
     /// Packets that told some were acknowledged; `on_known` hears the group of each SKIP that is known now.
@@ -136,6 +178,47 @@ mod tests {
         assert_eq!(acked(&mut skips, 1), [0u32; 0], "what was told before is told again");
         assert_eq!(acked(&mut skips, 4), [7, 8]);
         assert_eq!(skips.len(), 0);
+    }
+
+    #[test]
+    fn frames_of_one_message_go_together() {
+        for room in 0..80 {
+            let mut skips = Skips::default();
+            for group in [7, 8, 8, 8, 9, 9] {
+                let runs = vec![Run { alias: 3, first: 70, count: 1 }];
+                skips.push(group, 10_000 + skips.next, 1, 100, runs);
+            }
+            let groups = |skips: &VecDeque<Skip>| skips.iter().map(|s| s.group).collect::<Vec<_>>();
+            let mut out = Vec::new();
+            let written = skips.write(1, room, &mut out);
+            assert!(out.len() <= room && written != out.is_empty());
+            let expected: &[u32] = match out.len() {
+                0 => &[],
+                11 => &[7],
+                44 => &[7, 8, 8, 8],
+                66 => &[7, 8, 8, 8, 9, 9],
+                bytes => panic!("{bytes} B, so some of a group are missing"),
+            };
+            assert_eq!(groups(&skips.told), expected, "{room}");
+            assert_eq!(groups(&skips.due), [7, 8, 8, 8, 9, 9][expected.len()..]);
+            skips.tell_again();
+            assert_eq!(groups(&skips.due), [7, 8, 8, 8, 9, 9]);
+        }
+    }
+
+    #[test]
+    fn what_no_datagram_is_sure_to_hold_is_told_bit_by_bit() {
+        let mut skips = Skips::default();
+        for first in 0..200 {
+            skips.push(7, 2 * first, 1, 0, Vec::new());
+        }
+        let (mut out, mut datagrams) = (Vec::new(), 0);
+        while skips.is_due() {
+            out.clear();
+            assert!(skips.write(datagrams, GROUP_BYTES_MAX, &mut out), "each tells some");
+            datagrams += 1;
+        }
+        assert_eq!((skips.told.len(), datagrams), (200, 3));
     }
 
     #[test]
