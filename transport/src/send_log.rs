@@ -285,6 +285,12 @@ impl SendLog {
         !self.classes[class].has_unsent()
     }
 
+    /// Whether a block of this class waits that is no large body's.
+    #[inline]
+    pub(crate) fn has_shorts(&self, class: usize) -> bool {
+        self.classes[class].has_shorts()
+    }
+
     /// The group made last.
     pub(crate) fn last_group(&self) -> u32 {
         self.last_group

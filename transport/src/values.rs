@@ -32,7 +32,12 @@ pub(crate) struct Values {
     queues: [VecDeque<u32>; CLASSES],
     /// None of them found credit when last tried.
     pub(crate) is_starved: bool,
+    /// How often in a row, by class, values were logged while others waited.
+    in_a_row: [u8; CLASSES],
 }
+
+/// After values were logged so often they let others of their class go, if any wait.
+const VALUES_IN_A_ROW_MAX: u8 = 4;
 
 impl Values {
     #[inline]
@@ -59,6 +64,14 @@ impl Values {
     /// Flows with a value of this class, as many as there are now.
     pub(crate) fn waiting(&self, class: usize) -> usize {
         self.queues[class].len()
+    }
+
+    /// Whether values of a class are to be logged now that something may leave, while others of the class wait or not.
+    pub(crate) fn take_turn(&mut self, class: usize, others_wait: bool) -> bool {
+        let in_a_row = &mut self.in_a_row[class];
+        let is_turn = !others_wait || *in_a_row < VALUES_IN_A_ROW_MAX;
+        *in_a_row = if is_turn && others_wait { *in_a_row + 1 } else { 0 };
+        is_turn
     }
 
     /// The first flow of a class, with its value; put back by [`Values::put_back`] if it cannot be logged.
@@ -132,5 +145,17 @@ mod tests {
         values.expire(Some(Instant::from_nanos(50)), |_| over += 1);
         values.expire(None, |_| over += 1);
         assert_eq!((over, values.is_empty(), values.waiting(0) + values.waiting(1)), (2, true, 0));
+    }
+
+    #[test]
+    fn others_of_a_class_get_a_turn_in_between() {
+        let mut values = Values::default();
+        assert!((0..100).all(|_| values.take_turn(1, false)));
+        let turns: String =
+            (0..12).map(|_| if values.take_turn(1, true) { 'v' } else { 'o' }).collect();
+        assert_eq!(turns, "vvvvovvvvovv");
+        assert!(values.take_turn(0, true), "by class");
+        assert!(values.take_turn(1, false));
+        assert!((0..4).all(|_| values.take_turn(1, true)), "counted anew when nothing waited");
     }
 }

@@ -514,6 +514,38 @@ fn the_latest_value_wins_at_both_ends() {
 }
 
 #[test]
+fn nothing_that_fills_the_window_starves_a_plain_message() {
+    for service in [Service::LatestValue, Service::Acknowledged] {
+        let mut world = World::new(21);
+        // With losses the window holds a few datagrams only, and each place that comes free is wanted.
+        world.faults = [25, 0, 0];
+        let flows = (0..40).map(|n| world.flow(&format!("busy{n}"))).collect::<Vec<_>>();
+        let lone = world.flow("lone");
+        let mut token = 0;
+        // A full log of other blocks may go before it.
+        for round in 0..20_000 {
+            if world.outcomes.contains_key(&9_000_000) {
+                break;
+            }
+            for flow in &flows {
+                let deadline = Some(world.after(5_000 + round));
+                let busy = SendOptions { deadline, ..SendOptions::new(service) };
+                token += 1;
+                let _ = world.offer(*flow, &body(token, 1_140), &busy, token);
+            }
+            if round == 200 {
+                let plain = SendOptions::default();
+                world.offer(lone, &body(9_000_000, 40), &plain, 9_000_000).unwrap();
+            }
+            world.run(Duration::from_millis(1));
+        }
+        let lone = (world.received("lone"), world.outcomes.get(&9_000_000));
+        assert_eq!(lone, (vec![9_000_000], Some(&Outcome::Delivered)), "{service:?}");
+        world.finish();
+    }
+}
+
+#[test]
 fn high_priority_overtakes_a_full_backlog() {
     let mut world = World::new(11);
     let (flow, urgent) = (world.flow("a"), world.flow("urgent"));

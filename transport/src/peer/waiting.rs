@@ -298,7 +298,19 @@ impl Peer {
     pub(super) fn log_values(&mut self, common: &mut Common, now: Instant) {
         self.expire_waiting(common, now);
         let (mut bytes, mut tried, mut logged) = (0, 0, 0);
+        let Some(session) = &mut self.session else { return };
+        if session.path.budget(now) < session.path.datagram_bytes {
+            return;
+        }
         for class in 0..3 {
+            let Some(session) = &self.session else { return };
+            let log = &session.lanes[0].log;
+            if self.values.waiting(class) == 0 || log.has_values_ready(class) {
+                continue;
+            }
+            if !self.values.take_turn(class, log.has_shorts(class)) {
+                continue;
+            }
             for _ in 0..self.values.waiting(class) {
                 let Some(session) = &mut self.session else { return };
                 let full = session.path.datagram_bytes;

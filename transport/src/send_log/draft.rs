@@ -181,6 +181,8 @@ pub(super) struct Open {
     pub(super) limit: usize,
     /// Tells open blocks apart, so that a name stands once in each.
     pub(super) serial: u64,
+    /// Blocks of messages with terms begun since, which go before it.
+    pub(super) passed: u32,
 }
 
 /// Messages of one priority that were never sent.
@@ -207,6 +209,12 @@ impl Class {
             cuts: 0,
             shorts_in_a_row: 0,
         }
+    }
+
+    /// Whether a block waits that is no large body's.
+    #[inline]
+    pub(super) fn has_shorts(&self) -> bool {
+        self.open.exists || !self.drafts.is_empty()
     }
 
     /// Whether anything waits that could be sent as far as this class is concerned.

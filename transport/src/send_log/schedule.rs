@@ -63,8 +63,7 @@ impl SendLog {
     fn prepare(&mut self, class: usize, pool: &mut SlotPool) -> bool {
         let state = &self.classes[class];
         if !state.large.is_empty() {
-            let shorts = state.open.exists || !state.drafts.is_empty();
-            let is_turn = !shorts || state.shorts_in_a_row >= SHORTS_IN_A_ROW_MAX;
+            let is_turn = !state.has_shorts() || state.shorts_in_a_row >= SHORTS_IN_A_ROW_MAX;
             if is_turn && self.cut_large(class, pool) {
                 self.classes[class].shorts_in_a_row = 0;
                 return true;

@@ -18,6 +18,8 @@ use crate::time::Instant;
 
 /// SKIP frames that may wait for their acknowledgement before ordered messages with terms find no room.
 const SKIPS_MAX: usize = 4_096;
+/// Blocks of messages with terms that go before the one being filled with plain messages.
+const PASSED_MAX: u32 = 16;
 
 impl SendLog {
     /// [`SendLog::push`] of a message with terms. Messages with the same terms share a block; one that fills more than a
@@ -126,6 +128,12 @@ impl SendLog {
 
     /// Begins a block for messages with these terms.
     fn open_shared(&mut self, pool: &mut SlotPool, class: usize, terms: Terms) {
+        let open = &mut self.classes[class].open;
+        open.passed += u32::from(!terms.is_value);
+        if open.exists && open.passed > PASSED_MAX {
+            // What fills it waits for company no longer: those with terms may never let the log run empty.
+            self.close(class, Link::None);
+        }
         self.held_bytes += self.slot_bytes;
         let mut group = Group::new(terms, class);
         (group.drafts, group.is_cut) = (1, true);
@@ -146,6 +154,13 @@ impl SendLog {
         } else {
             drafts.push_back(draft);
         }
+    }
+
+    /// Whether values stand ready, before all else of their class.
+    pub(crate) fn has_values_ready(&self, class: usize) -> bool {
+        let first = self.classes[class].drafts.front();
+        let group = first.and_then(|draft| self.groups.get(&draft.group));
+        group.is_some_and(|group| group.terms.is_value)
     }
 
     /// Enters a group and its deadline.
@@ -257,7 +272,8 @@ impl SendLog {
             self.drop_rest(id, pool);
         }
         let mut skips = 0;
-        for (first, count) in missing {
+        // The newest first: if they do not go in one datagram, those that may still be on their way are not told of last.
+        for (first, count) in missing.into_iter().rev() {
             skips += 1;
             self.skips.push(id, first, count, first - origin, runs.clone());
         }

@@ -186,6 +186,33 @@ fn high_priority_overtakes_and_low_is_not_starved() {
 }
 
 #[test]
+fn a_plain_message_is_not_passed_for_ever_by_those_with_terms() {
+    let mut rig = Rig::new();
+    let mut number = 0;
+    // Each has a deadline of its own, so each takes a block; one comes for each that leaves.
+    let mut refill = |rig: &mut Rig| {
+        number += 1;
+        let deadline = Some(Instant::from_nanos(1_000_000 + number));
+        rig.push(NORMAL, Terms { deadline, ..Terms::default() }, &body(number, 100), number);
+    };
+    refill(&mut rig);
+    for plain in [500_000, 500_001, 500_002] {
+        rig.push(NORMAL, Terms::default(), &body(plain, 100), plain);
+        let mut sent = 0;
+        loop {
+            sent += 1;
+            assert!(sent < 200, "it never leaves");
+            refill(&mut rig);
+            let block = rig.send().unwrap();
+            rig.log.on_acked(block.0, &mut rig.pool, |_| {});
+            if receive(&[block]) == [body(plain, 100)] {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn an_unsent_message_past_its_deadline_leaves_no_trace() {
     let mut rig = Rig::new();
     rig.push(NORMAL, terms_of(0), &body(1, 100), 1);
