@@ -61,6 +61,9 @@ pub struct MachineArgs {
     /// What runs tasks: glommio or portable; without it what goes with the backend
     #[arg(long, value_name = "NAME")]
     pub executor: Option<Executor>,
+    /// Shards of each node, one core each as far as there are cores
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub shards: usize,
 }
 
 impl MachineArgs {
@@ -76,6 +79,7 @@ impl MachineArgs {
     /// As flags for a process.
     pub fn flags(&self) -> Vec<String> {
         let mut flags = vec!["--backend".to_owned(), self.backend.to_string()];
+        flags.extend(["--shards".to_owned(), self.shards.to_string()]);
         if let Some(executor) = self.executor {
             flags.extend(["--executor".to_owned(), executor.to_string()]);
         }
@@ -182,7 +186,7 @@ pub struct ServeArgs {
     /// Public key that may connect; repeat it for several. Without it nobody may
     #[arg(long, value_name = "KEY")]
     pub allow: Vec<PublicKey>,
-    /// Core to pin to; the system chooses without it
+    /// Core to pin the first shard to, and the others to those after it; the system chooses without it
     #[arg(long, value_name = "CORE")]
     pub core: Option<usize>,
     /// Bytes of each UDP datagram sent
@@ -233,7 +237,7 @@ pub struct RawLatencyArgs {
 /// Flags of the hidden serving process.
 #[derive(Debug, Clone, Args)]
 pub struct PeerNodeArgs {
-    /// Core to pin to
+    /// Core to pin the first shard to
     #[arg(long)]
     pub core: usize,
     /// Public key that may measure
@@ -343,7 +347,8 @@ mod tests {
     fn peer_commands_are_hidden_and_parse_what_the_components_pass() {
         let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
         assert!(!help.contains("peer-"), "{help}");
-        let machine = MachineArgs { backend: Backend::Uring, executor: Some(Executor::Portable) };
+        let machine =
+            MachineArgs { backend: Backend::Uring, executor: Some(Executor::Portable), shards: 2 };
         let node = format!(
             "peer-node --core 1 --allow {} --datagram 1452 --spin-micros 0 {}",
             key(),

@@ -27,6 +27,19 @@ impl Cores {
         })
     }
 
+    /// As [`Cores::choose`], for processes that take so many cores each: their first ones. They share cores as far as
+    /// there are too few.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn choose_for(shards: usize) -> Result<Self> {
+        let cores = Self::choose()?;
+        let allowed = affinity::cores();
+        let receiver = allowed.get(shards % allowed.len().max(1)).copied();
+        Ok(Self { receiver: receiver.unwrap_or(cores.sender), ..cores })
+    }
+
     fn from_allowed(allowed: &[usize]) -> Option<Self> {
         let sender = *allowed.first()?;
         Some(Self { sender, receiver: *allowed.get(1).unwrap_or(&sender) })
@@ -36,6 +49,20 @@ impl Cores {
     /// latencies say little.
     pub fn are_shared(&self) -> bool {
         self.sender == self.receiver
+    }
+}
+
+/// So many cores that this process may use, from `first` on and around.
+pub fn cores_from(first: usize, count: usize) -> Vec<usize> {
+    around(&affinity::cores(), first, count)
+}
+
+fn around(allowed: &[usize], first: usize, count: usize) -> Vec<usize> {
+    let start = allowed.iter().position(|core| *core == first);
+    match start {
+        Some(start) => allowed.iter().copied().cycle().skip(start).take(count).collect(),
+        // Not ours to use: the node's start says so.
+        None => vec![first],
     }
 }
 
@@ -77,6 +104,13 @@ mod tests {
     fn takes_the_first_two_allowed_cores() {
         let cores = Cores::from_allowed(&[2, 5, 6]).unwrap();
         assert_eq!((cores.sender, cores.receiver, cores.are_shared()), (2, 5, false));
+    }
+
+    #[test]
+    fn several_shards_take_the_cores_after_the_first_and_share_them_when_there_are_too_few() {
+        assert_eq!(around(&[2, 5, 6], 5, 2), [5, 6]);
+        assert_eq!(around(&[2, 5, 6], 5, 4), [5, 6, 2, 5]);
+        assert_eq!(around(&[2, 5, 6], 9, 4), [9]);
     }
 
     #[test]

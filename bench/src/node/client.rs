@@ -4,6 +4,7 @@ use std::{
     fmt::Debug,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -11,14 +12,14 @@ use cubed::{Identity, Machine, Node, PublicKey, Remote, Shard, SpinPolicy, block
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    CONTROL_FLOW,
+    CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, owned_name,
     server::{PEER_COMMAND, load_identity, new_identity},
 };
 use crate::{
     cli::MachineArgs,
     control::{Answer, Order},
     error::{BenchError, Result},
-    machine::Cores,
+    machine::{Cores, cores_from},
     process::PeerProcess,
 };
 
@@ -57,9 +58,18 @@ pub struct ClientSettings<'a> {
 pub struct Client {
     node: Node,
     machine: Machine,
-    control: Remote,
+    peer_key: PublicKey,
+    /// One for each of our shards, at a shard of the peer's.
+    lanes: Vec<Lane>,
     // Last, so that it outlives the node's farewell.
     _peer: Option<PeerProcess>,
+}
+
+/// What one of our shards measures with: a shard of the peer's.
+#[derive(Debug)]
+struct Lane {
+    control: Remote,
+    sink: String,
 }
 
 impl Client {
@@ -70,7 +80,7 @@ impl Client {
     /// Those of the key file and of the node; `Peer` when the session does not come about.
     pub fn start(settings: &ClientSettings<'_>) -> Result<Self> {
         let identity = settings.key_file.map_or_else(new_identity, load_identity)?;
-        let cores = Cores::choose()?;
+        let cores = Cores::choose_for(settings.machine.shards)?;
         let (peer, served) = match settings.served {
             Some(served) => (None, served),
             None => start_peer(settings, cores, identity.public_key())?,
@@ -78,17 +88,39 @@ impl Client {
         let node = start_node(settings, cores, identity, served)?;
         let stats = block_on(node.stats());
         let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
-        let control = node.resolve(served.key, CONTROL_FLOW);
-        let control = control.map_err(|error| BenchError::Peer(error.to_string()))?;
-        let client = Self { node, machine: stats.shards[0].machine, control, _peer: peer };
-        let connected = block_on(client.control.connect());
-        connected.map_err(|error| BenchError::Peer(error.to_string()))?;
+        let machine = stats.shards[0].machine;
+        let lanes = lanes(&node, served.key)?;
+        let client = Self { node, machine, peer_key: served.key, lanes, _peer: peer };
+        client.connect_all()?;
         Ok(client)
+    }
+
+    /// Has each shard meet the peer's shard that it sends to, so that no slice begins with a handshake.
+    fn connect_all(&self) -> Result<()> {
+        for (shard, lane) in self.lanes.iter().enumerate() {
+            let (key, sink) = (self.peer_key, lane.sink.clone());
+            self.on_shard(shard, async move |shard: Shard| {
+                let to = shard.resolve(key, &sink).map_err(|error| error.to_string());
+                let to = to.map_err(BenchError::Peer)?;
+                to.connect().await.map_err(|error| BenchError::Peer(error.to_string()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many shards measure.
+    pub fn shards(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// The flow that our shard `shard` sends to.
+    pub fn sink(&self, shard: usize) -> &str {
+        &self.lanes[shard].sink
     }
 
     /// The peer's key.
     pub fn peer_key(&self) -> PublicKey {
-        self.control.peer_key()
+        self.peer_key
     }
 
     /// What the measuring node runs on.
@@ -96,29 +128,43 @@ impl Client {
         self.machine
     }
 
-    /// Runs `work` on the node's shard and waits for its end.
+    /// Runs `work` on a shard of the node and waits for its end.
     ///
     /// # Errors
     ///
     /// Those of `work`; `Peer` when the node ends before it.
-    pub fn on_shard<T, F, Fut>(&self, work: F) -> Result<T>
+    pub fn on_shard<T, F, Fut>(&self, shard: usize, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(Shard) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T>> + 'static,
     {
-        match block_on(self.node.on_shard(0, work)) {
-            Ok(result) => result,
-            Err(stopped) => {
-                self.node.shutdown();
-                let ended = self.node.join();
-                let cause = ended.map_or_else(|error| error.to_string(), |()| stopped.to_string());
-                Err(BenchError::Machine(cause))
-            }
-        }
+        on_shard(&self.node, shard, work)
     }
 
-    /// What the node's shard has counted since it started: protocol, driver, pump.
+    /// Runs a work of its own on each shard, all at once, and waits for their ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::on_shard`].
+    pub fn on_each_shard<T, F, Fut>(&self, work: impl Fn(usize) -> F) -> Result<Vec<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Shard) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + 'static,
+    {
+        thread::scope(|scope| {
+            let run = |shard| {
+                let (node, work) = (&self.node, work(shard));
+                scope.spawn(move || on_shard(node, shard, work))
+            };
+            let running: Vec<_> = (0..self.shards()).map(run).collect();
+            let gone = |_| Err(BenchError::Machine("a measuring thread panicked".into()));
+            running.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect()
+        })
+    }
+
+    /// What the node's shards have counted since they started, one after the other: protocol, driver, pump.
     ///
     /// # Errors
     ///
@@ -136,30 +182,33 @@ impl Client {
         Ok(counters)
     }
 
-    /// Starts a slice in the peer.
+    /// Starts a slice in each shard of the peer's that is sent to.
     ///
     /// # Errors
     ///
     /// When the peer is gone, denies, or answers something else.
     pub fn begin(&self, order: &impl Serialize) -> Result<()> {
-        match self.ask::<_, ()>(&Order::Begin(order))? {
+        self.lanes.iter().try_for_each(|lane| match lane.ask::<_, ()>(&Order::Begin(order))? {
             Answer::Begun => Ok(()),
             other => Err(unexpected(&other)),
-        }
+        })
     }
 
-    /// Ends the slice and returns what the peer counted.
+    /// Ends the slice and returns what each of these shards counted.
     ///
     /// # Errors
     ///
     /// When the peer is gone, failed, or answers something else.
-    pub fn end<R: DeserializeOwned + Debug>(&self) -> Result<R> {
-        match self.ask(&Order::<()>::End)? {
+    pub fn end<R: DeserializeOwned + Debug>(&self) -> Result<Vec<R>> {
+        let ends = self.lanes.iter().map(|lane| match lane.ask(&Order::<()>::End)? {
             Answer::Report(report) => Ok(report),
             other => Err(unexpected(&other)),
-        }
+        });
+        ends.collect()
     }
+}
 
+impl Lane {
     fn ask<B: Serialize, R: DeserializeOwned>(&self, order: &Order<B>) -> Result<Answer<R>> {
         let text = serde_json::to_vec(order)
             .map_err(|error| BenchError::Peer(format!("order not encodable: {error}")))?;
@@ -167,6 +216,23 @@ impl Client {
         let answer = answer.map_err(|error| BenchError::Peer(error.to_string()))?;
         serde_json::from_slice(&answer)
             .map_err(|error| BenchError::Peer(format!("answer not understood: {error}")))
+    }
+}
+
+fn on_shard<T, F, Fut>(node: &Node, shard: usize, work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(Shard) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T>> + 'static,
+{
+    match block_on(node.on_shard(shard, work)) {
+        Ok(result) => result,
+        Err(stopped) => {
+            node.shutdown();
+            let cause =
+                node.join().map_or_else(|error| error.to_string(), |()| stopped.to_string());
+            Err(BenchError::Machine(cause))
+        }
     }
 }
 
@@ -202,6 +268,32 @@ fn start_peer(
     Ok((Some(peer), served))
 }
 
+/// Asks the peer for the flows of its shards, and takes one for each of ours.
+fn lanes(node: &Node, key: PublicKey) -> Result<Vec<Lane>> {
+    let resolve = |name: &str| {
+        let flow = node.resolve(key, name);
+        flow.map_err(|error| BenchError::Peer(error.to_string()))
+    };
+    let asked = resolve(SHARDS_FLOW)?;
+    block_on(asked.connect()).map_err(|error| BenchError::Peer(error.to_string()))?;
+    let numbers = block_on(asked.request("", ANSWER_TIME_MAX));
+    let numbers = numbers.map_err(|error| BenchError::Peer(error.to_string()))?;
+    let numbers: Vec<u32> = serde_json::from_slice(&numbers).map_err(|error| {
+        BenchError::Peer(format!("flows of its shards not understood: {error}"))
+    })?;
+    let (ours, theirs) = (node.shards(), numbers.len());
+    if theirs < ours {
+        return Err(BenchError::Argument(format!(
+            "--shards {ours}: the peer has {theirs}, and each of ours needs one of its own there"
+        )));
+    }
+    let lane = |number: &u32| {
+        let control = resolve(&owned_name(CONTROL_FLOW, *number))?;
+        Ok(Lane { control, sink: owned_name(SINK_FLOW, *number) })
+    };
+    numbers.iter().take(ours).map(lane).collect()
+}
+
 fn start_node(
     settings: &ClientSettings<'_>,
     cores: Cores,
@@ -216,7 +308,7 @@ fn start_node(
         .identity(identity)
         .listen(any)
         .peer(served.key, served.address)
-        .shards([cores.sender])
+        .shards(cores_from(cores.sender, settings.machine.shards))
         .spin(settings.spin)
         .datagram_bytes(settings.datagram_bytes)
         .give_up(SILENCE_MAX);

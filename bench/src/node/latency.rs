@@ -84,7 +84,7 @@ impl LatencySubject for CubedEcho {
 
     fn run_slice(&mut self, duration: Duration) -> Result<LatencySlice> {
         let (peer, size_bytes, interval) = (self.client.peer_key(), self.size_bytes, self.interval);
-        self.client.on_shard(async move |shard: Shard| {
+        self.client.on_shard(0, async move |shard: Shard| {
             let to = shard.resolve(peer, ECHO_FLOW);
             let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
             ask_in_turn(&shard, &to, size_bytes, WARM_UP).await?;

@@ -1,8 +1,9 @@
 //! Cubed as a subject: two nodes, driven through the public API, with all counting at the receiver.
 //!
-//! The serving node has three flows: [`SINK_FLOW`] counts what it gets, [`ECHO_FLOW`] answers each
-//! request with its body, [`CONTROL_FLOW`] begins and ends the counting of a slice. So a peer process
-//! of our own and `cubed-bench serve` are the same thing, and slices need nothing but the session.
+//! The serving node has four kinds of flow: [`SINK_FLOW`] counts what it gets, [`ECHO_FLOW`] answers each
+//! request with its body, [`CONTROL_FLOW`] begins and ends the counting of a slice, [`SHARDS_FLOW`] says which names the
+//! shards have. So a peer process of our own and `cubed-bench serve` are the same thing, and slices need nothing but the
+//! sessions.
 
 pub mod bodies;
 
@@ -16,14 +17,23 @@ pub mod throughput;
 
 pub mod latency;
 
-/// Flow whose messages are counted.
+/// Flow whose messages are counted; each shard of the serving node has one that it owns, see [`owned_name`].
 pub const SINK_FLOW: &str = "bench.sink";
 
 /// Flow that answers each request with its body.
 pub const ECHO_FLOW: &str = "bench.echo";
 
-/// Flow whose requests begin and end slices: JSON texts of [`crate::control`].
+/// Flow whose requests begin and end slices of one shard: JSON texts of [`crate::control`]. Each shard has one that it owns.
 pub const CONTROL_FLOW: &str = "bench.control";
+
+/// Flow that answers each request with the numbers of the owned names, one per shard: a JSON array.
+pub const SHARDS_FLOW: &str = "bench.shards";
+
+/// The name of a shard's own flow of a kind, for the number that the serving node chose: placement is random per start, so
+/// names are tried until one falls on the shard.
+pub fn owned_name(kind: &str, number: u32) -> String {
+    format!("{kind}.{number}")
+}
 
 /// What a client must be allowed to use.
 pub const FLOWS: &str = "bench.*";

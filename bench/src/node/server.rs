@@ -12,7 +12,7 @@ use super::{ECHO_FLOW, FLOWS, sink};
 use crate::{
     cli::MachineArgs,
     error::{BenchError, Result},
-    machine::Cores,
+    machine::{Cores, cores_from},
     peer,
 };
 
@@ -27,7 +27,7 @@ pub const ANY_LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 pub struct Server {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The core to pin the node to; `None` lets the system move it.
+    /// The core to pin the first shard to; `None` lets the system move a single shard.
     pub core: Option<usize>,
     /// How the node waits.
     pub spin: SpinPolicy,
@@ -53,8 +53,10 @@ impl Server {
             .spin(self.spin)
             .datagram_bytes(self.datagram_bytes);
         let mut builder = self.machine.apply(builder);
-        if let Some(core) = self.core {
-            builder = builder.shards([core]);
+        match (self.core, self.machine.shards) {
+            (Some(core), count) => builder = builder.shards(cores_from(core, count)),
+            (None, 1) => {}
+            (None, count) => builder = builder.shards(count),
         }
         let node = builder.start(async |shard: Shard| register(&shard));
         node.map_err(|error| BenchError::Machine(error.to_string()))

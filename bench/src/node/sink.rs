@@ -8,7 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 use cubed::{Context, FlowError, Instant, Message, Shard};
 use serde::{Deserialize, Serialize};
 
-use super::{CONTROL_FLOW, SINK_FLOW};
+use super::{CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, owned_name};
 use crate::{
     control::{Answer, Order},
     tag::TagChecker,
@@ -78,7 +78,17 @@ impl Sink {
     }
 }
 
-/// Registers sink and control flow on `shard`.
+/// The number of the names that `shard` owns, both of them: see [`owned_name`].
+fn owned_number(shard: &Shard, index: u8) -> Option<u32> {
+    let owns = |kind, number| shard.owner(&owned_name(kind, number)) == index;
+    // A number is right with a chance of 1 in shards squared.
+    (0..NUMBERS_MAX).find(|number| owns(SINK_FLOW, *number) && owns(CONTROL_FLOW, *number))
+}
+
+/// Numbers tried: enough for 64 shards with a chance of failure below 10^-10 each.
+const NUMBERS_MAX: u32 = 100_000;
+
+/// Registers sink and control flow on `shard`, and the flow that tells of them.
 ///
 /// # Errors
 ///
@@ -86,12 +96,22 @@ impl Sink {
 pub fn register(shard: &Shard) -> Result<(), FlowError> {
     let sink = Rc::new(RefCell::new(Sink::default()));
     let counted = Rc::clone(&sink);
+    let numbers: Vec<_> =
+        (0..shard.count()).filter_map(|index| owned_number(shard, index)).collect();
+    let number = numbers.get(usize::from(shard.index())).copied().unwrap_or_default();
+    let told = serde_json::to_vec(&numbers).unwrap_or_default();
+    shard.flow(SHARDS_FLOW).handler(move |_, context| {
+        // Without room for the reply, the asker's deadline tells.
+        let _ = context.reply(&told);
+    })?;
     shard
-        .flow(CONTROL_FLOW)
+        .flow(&owned_name(CONTROL_FLOW, number))
         .handler(move |message, context| control(&counted, message, context))?;
-    shard.flow(SINK_FLOW).takes_requests(false).handler(move |message, context| {
-        sink.borrow_mut().handle(message.body(), context.now());
-    })
+    shard.flow(&owned_name(SINK_FLOW, number)).takes_requests(false).handler(
+        move |message, context| {
+            sink.borrow_mut().handle(message.body(), context.now());
+        },
+    )
 }
 
 /// Answers one request to begin or end a slice.

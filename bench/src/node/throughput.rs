@@ -1,4 +1,4 @@
-//! Throughput of Cubed: one task on the shard sends, message by message, through the public API.
+//! Throughput of Cubed: one task on each shard sends, message by message, through the public API, to a shard of the peer's.
 //!
 //! A slice of acknowledged messages ends when every message has an outcome; then all of them must
 //! have been counted, once each, or the measurement is void.
@@ -8,7 +8,6 @@ use std::time::Duration;
 use cubed::{Destination, Instant, SendError, Shard, ShardStats, SpinPolicy};
 
 use super::{
-    SINK_FLOW,
     bodies::{Bodies, Mode},
     client::{Client, ClientSettings},
     sink::{SinkCounts, SinkOrder},
@@ -39,9 +38,10 @@ const DRAIN_STALL_MAX: Duration = Duration::from_secs(10);
 const FLIGHT_TIME: Duration = Duration::from_millis(20);
 
 /// What one slice is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct SliceOrder {
     peer: cubed::PublicKey,
+    sink: String,
     size_bytes: usize,
     mode: Mode,
     duration: Duration,
@@ -95,17 +95,38 @@ impl ThroughputSubject for CubedThroughput {
     fn run_slice(&mut self, duration: Duration) -> Result<ThroughputSlice> {
         let (size_bytes, mode) = (self.size_bytes, self.mode);
         self.client.begin(&SinkOrder { size_bytes })?;
-        let order = SliceOrder { peer: self.client.peer_key(), size_bytes, mode, duration };
-        let sent = self.client.on_shard(async move |shard: Shard| order.run(&shard).await)?;
-        let received = self.client.end()?;
-        checked_slice(size_bytes, mode, &sent, &received)
+        let client = &self.client;
+        let sent = client.on_each_shard(|shard| {
+            let (peer, sink) = (client.peer_key(), client.sink(shard).to_owned());
+            let order = SliceOrder { peer, sink, size_bytes, mode, duration };
+            async move |shard: Shard| order.run(&shard).await
+        })?;
+        let received = client.end()?;
+        let slices = sent.iter().zip(&received);
+        let slices = slices.map(|(sent, received)| checked_slice(size_bytes, mode, sent, received));
+        slices
+            .reduce(|sum, slice| Ok(together(sum?, &slice?)))
+            .unwrap_or_else(|| Err(BenchError::Machine("the measuring node has no shard".into())))
+    }
+}
+
+/// Two shards' slices as one: they ran at the same time, and the longer one says for how long.
+fn together(one: ThroughputSlice, other: &ThroughputSlice) -> ThroughputSlice {
+    ThroughputSlice {
+        seconds: one.seconds.max(other.seconds),
+        sent: one.sent + other.sent,
+        delivered: one.delivered + other.delivered,
+        duplicated: one.duplicated + other.duplicated,
+        size_bytes: one.size_bytes,
+        datagrams: one.datagrams + other.datagrams,
+        sends: one.sends + other.sends,
     }
 }
 
 impl SliceOrder {
     /// Sends for the slice's duration, then until nothing is on its way.
     async fn run(self, shard: &Shard) -> Result<SendCounts> {
-        let to = shard.resolve(self.peer, SINK_FLOW);
+        let to = shard.resolve(self.peer, &self.sink);
         let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
         let before = stats(shard)?;
         let mut bodies = Bodies::new(self.size_bytes, self.mode);
