@@ -105,6 +105,7 @@ impl Setup {
             shard: 0,
             shards: 1,
             placement_salt: [self.key; 32],
+            placement: |_, _, _| 0,
             limits: Limits { dial_timeout: Duration::from_secs(2), ..Limits::default() },
         };
         let entropy = Box::new(SeededEntropy::new(self.key.into()));

@@ -143,8 +143,14 @@ impl<'a> Attempt<'a> {
     }
 
     fn turned_away(&mut self, state: &mut State, error: SendError) -> Step {
-        if error != SendError::Full {
-            return Step::Done(Err(Failure::Send(error)));
+        match error {
+            SendError::Full => {}
+            SendError::Moved(to) => {
+                self.flow = to;
+                self.stage = Stage::Offer;
+                return Step::Again;
+            }
+            error => return Step::Done(Err(Failure::Send(error))),
         }
         self.stage = Stage::Room(state.receiver.waits.open_room(self.flow.peer));
         Step::Again

@@ -4,6 +4,7 @@
 //! writes the body into the send log. What can be awaited (room, outcome, reply, connection) is a
 //! future that may be dropped at any point and leaves nothing behind.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -30,12 +31,13 @@ use crate::waits::End;
 #[derive(Clone)]
 pub struct Destination {
     shared: Rc<Shared>,
-    flow: FlowId,
+    /// Follows the flow when the peer's greeting shows that another of its shards has it.
+    flow: Cell<FlowId>,
 }
 
 impl Destination {
     pub(crate) fn new(shared: Rc<Shared>, flow: FlowId) -> Self {
-        Self { shared, flow }
+        Self { shared, flow: Cell::new(flow) }
     }
 
     /// Sends one message best effort, now or not at all.
@@ -47,8 +49,9 @@ impl Destination {
     /// [`SendError::TooLarge`]: above the node's message limit.
     #[inline]
     pub fn try_send(&self, body: &[u8]) -> Result<(), SendError> {
-        let body = Payload::Borrowed(body);
-        self.shared.send(self.flow, body, Service::BestEffort, None)
+        self.send_following(|flow| {
+            self.shared.send(flow, Payload::Borrowed(body), Service::BestEffort, None)
+        })
     }
 
     /// Sends one message acknowledged, without waiting for its outcome; the node's tally counts how it
@@ -61,8 +64,9 @@ impl Destination {
     /// [`SendError::NoAddress`]: there is no session and no address to dial.
     #[inline]
     pub fn try_send_acknowledged(&self, body: &[u8]) -> Result<(), SendError> {
-        let body = Payload::Borrowed(body);
-        self.shared.send(self.flow, body, Service::Acknowledged, None)
+        self.send_following(|flow| {
+            self.shared.send(flow, Payload::Borrowed(body), Service::Acknowledged, None)
+        })
     }
 
     /// As [`Destination::try_send_acknowledged`], without copying a large body.
@@ -71,8 +75,14 @@ impl Destination {
     ///
     /// As there. Keep a clone of the body (it is counted, not copied) to try again.
     pub fn try_send_owned(&self, body: Bytes) -> Result<(), SendError> {
-        let body = Payload::Owned(body);
-        self.shared.send(self.flow, body, Service::Acknowledged, None)
+        let payload = Payload::Owned(body.clone());
+        match self.shared.send(self.flow.get(), payload, Service::Acknowledged, None) {
+            Err(SendError::Moved(to)) => {
+                self.flow.set(to);
+                self.try_send_owned(body)
+            }
+            sent => sent,
+        }
     }
 
     /// Sends one message best effort, waiting for room; ask for more with
@@ -88,12 +98,12 @@ impl Destination {
 
     /// A message of which more is asked than to be delivered: order, a deadline, a priority. See [`Outgoing`].
     pub fn message<'a>(&self, body: &'a [u8]) -> Outgoing<'a> {
-        Outgoing::new(Rc::clone(&self.shared), self.flow, Payload::Borrowed(body))
+        Outgoing::new(Rc::clone(&self.shared), self.flow.get(), Payload::Borrowed(body))
     }
 
     /// As [`Destination::message`], without copying a large body.
     pub fn message_owned(&self, body: impl Into<Bytes>) -> Outgoing<'static> {
-        Outgoing::new(Rc::clone(&self.shared), self.flow, Payload::Owned(body.into()))
+        Outgoing::new(Rc::clone(&self.shared), self.flow.get(), Payload::Owned(body.into()))
     }
 
     /// Sends a request and waits for its reply, at most `timeout` from now, time without room or
@@ -108,7 +118,7 @@ impl Destination {
         Request {
             attempt: Attempt::new(
                 Rc::clone(&self.shared),
-                self.flow,
+                self.flow.get(),
                 Payload::Owned(body.into()),
                 Kind::Request(deadline),
                 Some(deadline),
@@ -120,39 +130,39 @@ impl Destination {
     ///
     /// Several tasks may be told of the same room: try again, and wait again if it is gone.
     pub fn ready(&self) -> Ready {
-        Ready { wait: PeerWait::new(&self.shared, self.flow.peer) }
+        Ready { wait: PeerWait::new(&self.shared, self.flow.get().peer) }
     }
 
     /// Dials the peer unless there is a session, and waits for the end of the dial.
     pub fn connect(&self) -> Connect {
-        Connect { wait: PeerWait::new(&self.shared, self.flow.peer) }
+        Connect { wait: PeerWait::new(&self.shared, self.flow.get().peer) }
     }
 
     /// Whether there is a session with the peer. False from within an inline handler.
     pub fn is_connected(&self) -> bool {
         let state = self.shared.try_state();
-        state.is_some_and(|state| state.endpoint.is_connected(self.flow.peer))
+        state.is_some_and(|state| state.endpoint.is_connected(self.flow.get().peer))
     }
 
     /// Whether the peer owes an answer and has been silent for `down_after` (3 s by default). That fails nothing: messages
     /// wait until it is back or `give_up` has passed. False from within an inline handler.
     pub fn is_down(&self) -> bool {
         let state = self.shared.try_state();
-        state.is_some_and(|state| state.endpoint.is_down(self.flow.peer))
+        state.is_some_and(|state| state.endpoint.is_down(self.flow.get().peer))
     }
 
     /// The peer's public key. `None` from within an inline handler.
     pub fn peer_key(&self) -> Option<PublicKey> {
-        self.shared.try_state()?.endpoint.peer_key(self.flow.peer)
+        self.shared.try_state()?.endpoint.peer_key(self.flow.get().peer)
     }
 
     /// What the peer proved and told of itself; `None` while there is no session, and from within an inline handler.
     pub fn peer_info(&self) -> Option<PeerInfo> {
-        self.shared.try_state()?.endpoint.peer_info(self.flow.peer)
+        self.shared.try_state()?.endpoint.peer_info(self.flow.get().peer)
     }
 
     pub(crate) fn flow_id(&self) -> FlowId {
-        self.flow
+        self.flow.get()
     }
 
     /// Whether a body of this length may be sent at all.
@@ -164,14 +174,28 @@ impl Destination {
         Ok(())
     }
 
+    /// Sends, and once more wherever the flow has moved to.
+    #[inline]
+    fn send_following(
+        &self,
+        mut send: impl FnMut(FlowId) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        loop {
+            match send(self.flow.get()) {
+                Err(SendError::Moved(to)) => self.flow.set(to),
+                taken => return taken,
+            }
+        }
+    }
+
     fn sending<'a>(&self, payload: Payload<'a>) -> Sending<'a> {
-        Sending { shared: Rc::clone(&self.shared), flow: self.flow, payload, deadline: None }
+        Sending { shared: Rc::clone(&self.shared), flow: self.flow.get(), payload, deadline: None }
     }
 }
 
 impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Destination").field(&self.flow).finish()
+        f.debug_tuple("Destination").field(&self.flow.get()).finish()
     }
 }
 
@@ -382,6 +406,8 @@ fn begin_dial(
     if shared.is_stopping() {
         return Poll::Ready(Err(ConnectError::Stopped));
     }
+    // Dials are told of by the peer's contact, whichever lane they are made for.
+    wait.peer = state.endpoint.contact(wait.peer).unwrap_or(wait.peer);
     if state.endpoint.is_connected(wait.peer) {
         return Poll::Ready(Ok(None));
     }

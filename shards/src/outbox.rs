@@ -129,21 +129,28 @@ impl Outbox {
             endpoint.cancel_request(token);
         }
         for index in 0..self.entries.len() {
-            let Entry { target, start, end } = self.entries[index];
+            let Entry { mut target, start, end } = self.entries[index];
             let body = &self.arena[start..end];
-            if let Some(waiting) = find(&mut self.stalled, target) {
-                waiting.push(target, body);
-                self.counters.stalled += 1;
-                continue;
-            }
-            match offer(endpoint, now, target, body) {
-                Ok(()) => {}
-                Err(SendError::Full) if waits_for_room(target) => {
-                    waits.note_full(target.peer());
-                    self.stalled.push(Stalled::new(target, body));
+            loop {
+                if let Some(waiting) = find(&mut self.stalled, target) {
+                    waiting.push(target, body);
                     self.counters.stalled += 1;
+                    break;
                 }
-                Err(error) => self.counters.drop_message(target, error),
+                match offer(endpoint, now, target, body) {
+                    Ok(()) => {}
+                    Err(SendError::Moved(to)) => {
+                        target = target.moved(to);
+                        continue;
+                    }
+                    Err(SendError::Full) if waits_for_room(target) => {
+                        waits.note_full(target.peer());
+                        self.stalled.push(Stalled::new(target, body));
+                        self.counters.stalled += 1;
+                    }
+                    Err(error) => self.counters.drop_message(target, error),
+                }
+                break;
             }
         }
         self.entries.clear();
@@ -245,6 +252,10 @@ fn offer_all(
     while let Some((target, body)) = waiting.first() {
         match offer(endpoint, now, target, body) {
             Ok(()) => {}
+            Err(SendError::Moved(to)) => {
+                waiting.follow(to);
+                continue;
+            }
             Err(SendError::Full) => return waits.note_full(target.peer()),
             Err(error) => counters.drop_message(target, error),
         }

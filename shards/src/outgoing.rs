@@ -98,8 +98,13 @@ impl<'a> Outgoing<'a> {
     /// [`SendError::Full`]: await [`crate::Destination::ready`] and send it again; nothing was sent. A value always finds
     /// room. [`SendError::TooLarge`], [`SendError::NoAddress`], [`SendError::Refused`]: as they say.
     pub fn send(self) -> Result<(), SendError> {
-        let options = self.options();
-        self.shared.send_with(self.flow, &self.payload, options)
+        let (options, mut flow) = (self.options(), self.flow);
+        loop {
+            match self.shared.send_with(flow, &self.payload, options) {
+                Err(SendError::Moved(to)) => flow = to,
+                sent => return sent,
+            }
+        }
     }
 
     fn options(&self) -> SendOptions {

@@ -26,6 +26,14 @@ impl Target {
         }
     }
 
+    /// The same message, to where its flow has moved.
+    pub(crate) fn moved(self, to: FlowId) -> Self {
+        match self {
+            Self::Flow(_, options) => Self::Flow(to, options),
+            Self::Reply(to) => Self::Reply(to),
+        }
+    }
+
     /// Whether it is a message whose end is told and counted.
     pub(crate) fn has_outcome(self) -> bool {
         matches!(self, Self::Flow(_, options) if options.service != Service::BestEffort)
@@ -94,6 +102,14 @@ impl Stalled {
     pub(crate) fn first(&self) -> Option<(Target, &[u8])> {
         let (target, bytes) = *self.messages.front()?;
         Some((target, &self.bodies[self.head..self.head + bytes]))
+    }
+
+    /// The flow has moved: all of them go there.
+    pub(crate) fn follow(&mut self, to: FlowId) {
+        self.target = self.target.moved(to);
+        for (target, _) in &mut self.messages {
+            *target = target.moved(to);
+        }
     }
 
     /// Removes the first message.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use cubed_router::placement::owner_shard;
 use cubed_router::policy::Policy;
 use cubed_runtime::{
     DriverWaker, ExecutorError, ExecutorOptions, ExecutorThread, GroupOptions, SideOptions,
@@ -162,6 +163,7 @@ fn prepare(builder: NodeBuilder, shards: usize) -> Result<(Directory, Vec<Prepar
         shard: 0,
         shards: shards as u8,
         placement_salt: entropy.draw(),
+        placement: owner_shard,
         limits: builder.limits,
     };
     let machine = builder.backend.choose(builder.executor);

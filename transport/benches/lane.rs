@@ -56,6 +56,7 @@ fn endpoint(seed: u8) -> Endpoint {
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],
+        placement: |_, _, _| 0,
         limits: Limits::default(),
     };
     let identity = Identity::from_seed(&[seed; 32]);

@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::association::Association;
 use crate::counters::Counters;
 use crate::endpoint::{Application, Event, Limits, Outcome, Tally, Token};
 use crate::frame::Greeting;
 use crate::identity::{Fingerprint, PublicKey};
+use crate::presence::Presence;
 use crate::random::Entropy;
 use crate::requests::Requests;
 use crate::send_log::Waiter;
@@ -38,6 +40,8 @@ pub(crate) enum Fault {
 pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) shard: u8,
+    /// See [`crate::Config::placement`].
+    pub(crate) placement: fn(&[u8; 32], &str, u8) -> u8,
     /// Our key.
     pub(crate) key: PublicKey,
     /// Fingerprint of our key, for messages to people.
@@ -54,6 +58,10 @@ pub(crate) struct Common {
     pub(crate) adopted: Vec<(u32, u32)>,
     /// CLOSE datagrams under keys that were retired with them.
     pub(crate) farewells: Vec<(SocketAddr, Vec<u8>)>,
+    /// The life of each peer, at the place of its contact; other places are unused.
+    pub(crate) presences: Vec<Presence>,
+    /// Keys under which a greeting came just now, and the greeting.
+    pub(crate) greeted: Option<Box<(Association, Greeting)>>,
     /// Room for decoding SETTLED frames.
     pub(crate) refusals: Vec<crate::frame::RefusedMessage>,
     /// What our greetings say; each association has an incarnation of its own to tell.

@@ -53,6 +53,8 @@ counters! {
     ordered_held,
     /// SKIP frames taken.
     skips_received,
+    /// Flows that a greeting showed to be on another shard of the peer than was thought.
+    flows_moved,
     /// Best-effort messages taken by `send`.
     best_effort_offered,
     /// Best-effort messages put into a datagram.

@@ -9,6 +9,7 @@ mod config;
 mod departures;
 mod failure;
 mod handshakes;
+mod lanes;
 mod life;
 mod newcomers;
 mod options;
@@ -43,6 +44,7 @@ use crate::time::Instant;
 pub use config::{ChannelConfig, Config, ConfigError};
 pub use failure::DialFailure;
 use handshakes::{Handshakes, Local};
+use lanes::Node;
 pub use life::{PeerMemory, PeerPresence, PeerState};
 pub use options::{Priority, SendOptions, Service};
 pub use trust::{ChannelId, Newcomer, NodeMode, PeerInfo, Verdict};
@@ -64,10 +66,11 @@ enum Owner {
 pub struct Endpoint {
     common: Common,
     handshakes: Handshakes,
+    /// The lanes, by [`PeerId`]; `by_key` knows which lead to one peer.
     peers: Vec<Peer>,
     /// Where the search for a stranger to forget goes on.
     forget_from: usize,
-    by_key: HashMap<(ChannelId, PublicKey), u32>,
+    by_key: HashMap<(ChannelId, PublicKey), Node>,
     owners: HashMap<u32, Owner, IndexHasher>,
     /// Our index of the association that we send on, by the peer's; entries may be stale. The peer chose the key.
     by_remote: HashMap<u32, u32>,
@@ -158,9 +161,15 @@ impl Endpoint {
         };
         let peer = &mut self.peers[index as usize];
         let received = peer.handle_datagram(&mut self.common, app, now, from, &header, datagram);
-        self.common.counters.datagrams_taken += u64::from(received == Received::Taken);
+        let is_taken = matches!(received, Received::Taken | Received::Greeted);
+        self.common.counters.datagrams_taken += u64::from(is_taken);
         if received != Received::Dropped {
             self.make_ready(index);
+        }
+        if received == Received::Greeted
+            && let Some(greeted) = self.common.greeted.take()
+        {
+            self.on_greeting(now, index, greeted.0, greeted.1);
         }
         if !self.common.retired.is_empty() || !self.common.adopted.is_empty() {
             self.forget_retired();
@@ -198,7 +207,7 @@ impl Endpoint {
         self.advance_dial(now, index);
         let peer = &mut self.peers[index as usize];
         peer.handle_timeout(&mut self.common, now);
-        if self.peers[index as usize].wants_dial(now, self.common.limits.dial_timeout) {
+        if self.peers[index as usize].wants_dial(&self.common, now) {
             self.begin_dial(now, index);
         }
         self.make_ready(index);
@@ -376,6 +385,9 @@ fn new_common(config: Config, key: PublicKey, entropy: Box<dyn Entropy>) -> Comm
         retired: Vec::new(),
         adopted: Vec::new(),
         farewells: Vec::new(),
+        placement: config.placement,
+        presences: Vec::new(),
+        greeted: None,
         refusals: Vec::new(),
         greeting,
         limits,

@@ -4,7 +4,7 @@
 //! What always holds: an alias is never reused within a session; `used <= limit` for a granted outgoing flow; an incoming
 //! flow's `received` never passes what it was granted, or the session is broken.
 
-use crate::endpoint::{Binding, Refusal};
+use crate::endpoint::{Binding, FlowId, Refusal};
 use crate::limits::{MESSAGE_CHARGE_BYTES, REFUSED_CREDIT_BYTES, UNBOUND_CREDIT_BYTES};
 
 /// What a message of `bytes` costs in credit.
@@ -43,6 +43,8 @@ pub(crate) struct OutFlow {
     pub(crate) waiting_class: u8,
     /// Stamp of the newest value offered.
     pub(crate) stamp: u64,
+    /// Another lane has the flow. There is no credit then, so that only who is refused has to look here.
+    pub(crate) moved: Option<FlowId>,
 }
 
 impl OutFlow {
@@ -63,6 +65,7 @@ impl OutFlow {
             ordered_waiting: 0,
             waiting_class: 0,
             stamp: 0,
+            moved: None,
         }
     }
 
@@ -70,7 +73,24 @@ impl OutFlow {
     pub(crate) fn reset(&mut self) {
         let name = std::mem::take(&mut self.name);
         let (ordered_waiting, waiting_class) = (self.ordered_waiting, self.waiting_class);
+        let moved = self.moved;
         *self = Self { name, ordered_waiting, waiting_class, ..Self::new("") };
+        if let Some(to) = moved {
+            self.on_moved(to);
+        }
+    }
+
+    /// Another lane has the flow from here on.
+    pub(crate) fn on_moved(&mut self, to: FlowId) {
+        let name = std::mem::take(&mut self.name);
+        let (limit, message_bytes_max) = (Some(0), 0);
+        *self = Self { name, limit, message_bytes_max, moved: Some(to), ..Self::new("") };
+    }
+
+    /// The flow is back on this lane.
+    pub(crate) fn on_returned(&mut self) {
+        self.moved = None;
+        self.reset();
     }
 }
 

@@ -24,7 +24,6 @@ use crate::varint::Reader;
 mod attacks;
 mod bystander;
 mod effort;
-mod lanes;
 mod numbers;
 mod refusals;
 mod strangers;
@@ -331,6 +330,7 @@ fn besieged(limits: Limits) -> Endpoint {
         shard: 0,
         shards: 1,
         placement_salt: [2; 32],
+        placement: |_, _, _| 0,
         limits,
     };
     let entropy = Box::new(SeededEntropy::new(1));

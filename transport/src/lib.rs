@@ -27,6 +27,7 @@
 //!     shard: 0,
 //!     shards: 1,
 //!     placement_salt: [2; 32],
+//!     placement: |_, _, _| 0,
 //!     limits: Limits::default(),
 //! };
 //! let identity = Identity::from_seed(&[7; 32]);

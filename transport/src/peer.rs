@@ -1,9 +1,10 @@
-//! Owns everything about one peer: its key and address, our dial to it, associations that wait for their greeting, the
-//! session, messages that wait for a session, and whether it seems alive.
+//! Owns everything about one lane to a peer: whose and which shard's it is, our dial, associations that wait for their greeting,
+//! the session, messages that wait for a session, and how long it has been silent. The endpoint knows which lanes lead to one peer.
 //!
 //! What always holds: a message offered is in exactly one of `waiting`, the session's logs, or the tally.
 
 mod end;
+mod flows;
 mod life;
 mod receive;
 mod send;
@@ -23,7 +24,7 @@ use crate::frame::Close;
 use crate::handshake::Dial;
 use crate::identity::PublicKey;
 use crate::limits::GREETINGS_PENDING_MAX;
-use crate::presence::Presence;
+use crate::presence::Silence;
 use crate::restarted::Notice;
 use crate::room::Room;
 use crate::send_log::Waiter;
@@ -65,9 +66,13 @@ pub(crate) struct WaitingMessage {
     pub(crate) waiter: Option<Waiter>,
 }
 
-/// One peer.
+/// One lane to a peer, from before its first handshake on.
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
+    /// The peer's first lane, by which the application knows the peer.
+    pub(crate) contact: PeerId,
+    /// The peer's shard; none is known before the first handshake of a contact.
+    pub(crate) remote: Option<u8>,
     pub(crate) channel: ChannelId,
     /// Our key on its channel.
     pub(crate) local: PublicKey,
@@ -96,7 +101,7 @@ pub(crate) struct Peer {
     pub(crate) was_full: bool,
     /// What it may still make us hold in this session.
     pub(crate) room: Room,
-    pub(crate) presence: Presence,
+    pub(crate) silence: Silence,
     /// When the last dial of ours began.
     pub(crate) dialled_at: Option<Instant>,
     /// What the peer did wrong, if it did.
@@ -114,6 +119,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(
         id: PeerId,
+        contact: PeerId,
         channel: ChannelId,
         local: PublicKey,
         key: PublicKey,
@@ -122,6 +128,8 @@ impl Peer {
     ) -> Self {
         Self {
             id,
+            contact,
+            remote: None,
             channel,
             local,
             key,
@@ -142,7 +150,7 @@ impl Peer {
             requests_pending: 0,
             was_full: false,
             room: Room::new(limits),
-            presence: Presence::new(),
+            silence: Silence::new(),
             dialled_at: None,
             violated: None,
             closing: None,
@@ -160,18 +168,19 @@ impl Peer {
         self
     }
 
-    /// Whether nothing would be missed if this peer was forgotten: a stranger that said nothing for `give_up`, and of whom nothing
-    /// is left but its key.
-    pub(crate) fn is_forgettable(&self, now: Instant, give_up: Duration) -> bool {
+    /// Whether nothing would be missed if this lane was forgotten: one to a stranger that said nothing for `give_up`, and of whom
+    /// nothing is left but its key.
+    pub(crate) fn is_forgettable(&self, common: &Common, now: Instant) -> bool {
+        let presence = self.presence(common);
         !self.is_configured
             && self.session.is_none()
             && self.dialling.is_none()
             && self.greeting_pending.is_empty()
             && self.flows.is_empty()
             && self.requests_pending == 0
-            && !self.presence.is_watched()
+            && !presence.is_watched()
             && !self.is_ready
-            && self.presence.last_heard() + give_up <= now
+            && presence.last_heard() + common.limits.give_up <= now
     }
 
     /// Whether there is a session, or a dial of ours on its way to one.
@@ -346,7 +355,7 @@ impl Peer {
             _ => None,
         };
         let waiting = waiting.into_iter().chain([values]).flatten().min();
-        let dial_at = self.dial_at(limits.dial_timeout);
+        let dial_at = self.dial_at(common);
         [life, session, greetings, expiry, dial, wanted, waiting, dial_at]
             .into_iter()
             .flatten()
@@ -378,31 +387,32 @@ impl Peer {
     }
 
     /// When a dial should be begun; `None` while one is under way. It waits for a greeting that is under way.
-    fn dial_at(&self, dial_timeout: Duration) -> Option<Instant> {
+    fn dial_at(&self, common: &Common) -> Option<Instant> {
         let is_reachable = self.address.is_some() || self.session.is_some();
         let fresh_keys_at = self.session.as_ref().and_then(|session| session.fresh_keys_at);
         let at = self.redial_at.into_iter().chain(fresh_keys_at).min();
         let at = at.filter(|_| is_reachable && self.dialling.is_none())?;
         let greeting = self.greeting_pending.last().filter(|_| self.session.is_none());
-        let patience = self.greeting_patience(dial_timeout);
+        let patience = self.greeting_patience(common);
         Some(greeting.map_or(at, |greeting| at.max(greeting.since + patience)))
     }
 
     /// Whether a dial should be begun now.
-    pub(crate) fn wants_dial(&self, now: Instant, dial_timeout: Duration) -> bool {
-        self.dial_at(dial_timeout).is_some_and(|at| at <= now)
+    pub(crate) fn wants_dial(&self, common: &Common, now: Instant) -> bool {
+        self.dial_at(common).is_some_and(|at| at <= now)
     }
 
     /// Sets when to dial next while messages wait, the peer is down or its keys are worn.
     pub(crate) fn schedule_redial(&mut self, common: &Common, now: Instant) {
-        let at = self.next_dial(now);
+        let at = self.next_dial(common, now);
+        let (is_down, is_watching) = (self.presence(common).is_down(), self.is_watching(common));
         let wanted = match &mut self.session {
             Some(session) => {
                 let is_worn = session.current.is_worn(now, common.limits.packets_per_key);
                 session.fresh_keys_at = is_worn.then_some(at);
-                self.presence.is_down()
+                is_down
             }
-            None => self.wanted_since.is_some() || self.presence.is_watched(),
+            None => self.wanted_since.is_some() || is_watching,
         };
         self.redial_at = wanted.then_some(at);
     }

@@ -71,6 +71,12 @@ impl Requests {
         Some(waiting)
     }
 
+    /// A request that was not sent yet goes to another lane; whether it still waits.
+    pub(crate) fn reassign(&mut self, number: u64, peer: u32) -> bool {
+        let waiting = self.waiting.get_mut(&number);
+        waiting.map(|waiting| waiting.peer = peer).is_some()
+    }
+
     /// Takes a request out by its token; returns the peer asked.
     pub(crate) fn cancel(&mut self, token: Token) -> Option<u32> {
         let number = self.numbers.remove(&token)?;

@@ -90,6 +90,13 @@ impl Values {
         self.slots.iter_mut().map(|(alias, value)| (*alias, value))
     }
 
+    /// Takes out the value of one flow.
+    pub(crate) fn take_of(&mut self, alias: u32) -> Option<Value> {
+        let value = self.slots.remove(&alias)?;
+        self.queues.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
+        Some(value)
+    }
+
     /// When the first of them is past its deadline.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.slots.values().filter_map(|value| value.options.deadline).min()
@@ -109,8 +116,7 @@ impl Values {
             .map(|(alias, _)| *alias)
             .collect();
         for alias in over {
-            self.queues.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
-            self.slots.remove(&alias).into_iter().for_each(&mut on_value);
+            self.take_of(alias).into_iter().for_each(&mut on_value);
         }
     }
 }

@@ -55,6 +55,7 @@ fn endpoint(seed: u8, limits: Limits) -> Endpoint {
         shard: 0,
         shards: 1,
         placement_salt: [0; 32],
+        placement: |_, _, _| 0,
         limits,
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));

@@ -75,6 +75,7 @@ fn config(seed: u8, channels: Vec<ChannelConfig>) -> Config {
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],
+        placement: |_, _, _| 0,
         limits: Limits { peers_max: 4, ..Limits::default() },
     }
 }

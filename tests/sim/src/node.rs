@@ -130,6 +130,7 @@ impl Node {
             shard: 0,
             shards: 1,
             placement_salt: [0; 32],
+            placement: cubed_router::placement::owner_shard,
             limits: self.setup.limits.clone(),
         };
         entropy.fill(&mut config.incarnation);

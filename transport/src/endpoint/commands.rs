@@ -10,10 +10,8 @@ use super::{
     ChannelId, Counters, Endpoint, FlowId, NodeMode, Outcome, PeerId, PeerInfo, PeerMemory,
     ReplyTo, SendError, SendOptions, Service, Tally, Token,
 };
-use crate::flows::OutFlow;
 use crate::frame::Close;
 use crate::identity::PublicKey;
-use crate::limits::{ALIASES_MAX, FLOW_NAME_BYTES_MAX};
 use crate::path::PathStats;
 use crate::peer::{Peer, Source};
 use crate::send_log::Waiter;
@@ -52,11 +50,13 @@ impl Endpoint {
         key: PublicKey,
         address: Option<SocketAddr>,
     ) -> Result<PeerId, SendError> {
-        if let Some(&index) = self.by_key.get(&(channel, key)) {
-            let peer = &mut self.peers[index as usize];
-            peer.address = address.or(peer.address);
-            peer.is_configured = true;
-            return Ok(peer.id);
+        if let Some(contact) = self.find_peer_on(channel, &key) {
+            for lane in self.lanes(contact).to_vec() {
+                let lane = &mut self.peers[lane as usize];
+                lane.address = address.or(lane.address);
+                lane.is_configured = true;
+            }
+            return Ok(contact);
         }
         let id = self.add_new(channel, key, address)?;
         self.peers[id.0 as usize].is_configured = true;
@@ -75,8 +75,8 @@ impl Endpoint {
         let local = self.handshakes.local(channel).ok_or(SendError::UnknownPeer)?;
         let local = local.credentials.public_key();
         let id = PeerId(self.peers.len() as u32);
-        self.peers.push(Peer::new(id, channel, local, key, address, &self.common.limits));
-        self.by_key.insert((channel, key), id.0);
+        self.peers.push(Peer::new(id, id, channel, local, key, address, &self.common.limits));
+        self.enter(id.0);
         Ok(id)
     }
 
@@ -87,7 +87,7 @@ impl Endpoint {
 
     /// The peer of a channel with this key.
     pub fn find_peer_on(&self, channel: ChannelId, key: &PublicKey) -> Option<PeerId> {
-        self.by_key.get(&(channel, *key)).map(|&index| PeerId(index))
+        self.by_key.get(&(channel, *key)).map(|node| PeerId(node.contact()))
     }
 
     /// The peers of a channel with whom there is a session, and their keys.
@@ -95,10 +95,10 @@ impl Endpoint {
         &self,
         channel: ChannelId,
     ) -> impl Iterator<Item = (PeerId, PublicKey)> + '_ {
-        let places = (0..).map(PeerId).zip(&self.peers);
-        let connected =
-            places.filter(move |(_, peer)| peer.channel == channel && peer.session.is_some());
-        connected.map(|(id, peer)| (id, peer.key))
+        let contacts = self.peers.iter().filter(move |peer| peer.id == peer.contact);
+        let here = contacts.filter(move |peer| peer.channel == channel);
+        let connected = here.filter(|peer| peer.presence(&self.common).sessions() > 0);
+        connected.map(|peer| (peer.id, peer.key))
     }
 
     /// The channel of a peer.
@@ -108,7 +108,7 @@ impl Endpoint {
 
     /// What a peer proved and told of itself, while there is a session.
     pub fn peer_info(&self, peer: PeerId) -> Option<PeerInfo> {
-        let peer = self.peers.get(peer.0 as usize)?;
+        let peer = self.connected_lane(peer)?;
         let greeting = &peer.session.as_ref()?.greeting;
         Some(PeerInfo {
             name: greeting.name.clone(),
@@ -120,11 +120,11 @@ impl Endpoint {
         })
     }
 
-    /// Ends the session with a peer that is not to have one any more; it is told that it is rejected.
+    /// Ends the sessions with a peer that is not to have any; it is told that it is rejected, on each lane.
     pub fn reject(&mut self, peer: PeerId) {
-        if let Some(state) = self.peers.get_mut(peer.0 as usize) {
-            state.close(Close::Rejected);
-            self.make_ready(peer.0);
+        for index in self.lanes(peer).to_vec() {
+            self.peers[index as usize].close(Close::Rejected);
+            self.make_ready(index);
         }
     }
 
@@ -135,17 +135,18 @@ impl Endpoint {
 
     /// The address of a peer: that of its session, else the one it was added with.
     pub fn peer_address(&self, peer: PeerId) -> Option<SocketAddr> {
-        let peer = self.peers.get(peer.0 as usize)?;
-        peer.session.as_ref().map(|session| session.address()).or(peer.address)
+        let session = self.connected_lane(peer).and_then(|lane| lane.session.as_ref());
+        let known = self.peers.get(peer.0 as usize)?.address;
+        session.map(|session| session.address()).or(known)
     }
 
-    /// What the session with a peer knows of the network between the two.
+    /// What the session of a lane knows of the network between the two.
     pub fn path(&self, peer: PeerId) -> Option<PathStats> {
         let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
         Some(session.path.stats())
     }
 
-    /// The longest datagram that the path to a peer is known to carry, bytes, while there is a session.
+    /// The longest datagram that the path of a lane is known to carry, bytes, while there is a session.
     pub fn peer_datagram_bytes(&self, peer: PeerId) -> Option<u16> {
         let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
         Some(session.path.search.current())
@@ -153,11 +154,11 @@ impl Endpoint {
 
     /// The name that a peer gave itself, while there is a session.
     pub fn peer_name(&self, peer: PeerId) -> Option<&str> {
-        let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
+        let session = self.connected_lane(peer)?.session.as_ref()?;
         Some(&session.greeting.name)
     }
 
-    /// Begins a dial unless a session or a dial exists. Ends in [`Event::Connected`](crate::Event::Connected) or [`Event::DialFailed`](crate::Event::DialFailed).
+    /// Begins a dial unless there is a session or a dial on some lane of the peer. Ends in [`Event::Connected`](crate::Event::Connected) or [`Event::DialFailed`](crate::Event::DialFailed).
     ///
     /// # Errors
     /// [`SendError::UnknownPeer`], [`SendError::NoAddress`], [`SendError::Closing`].
@@ -165,47 +166,28 @@ impl Endpoint {
         if self.is_closing {
             return Err(SendError::Closing);
         }
-        let state = self.peers.get(peer.0 as usize).ok_or(SendError::UnknownPeer)?;
-        if state.is_engaged() {
+        let mut lanes = self.lanes(peer).iter().map(|&index| &self.peers[index as usize]);
+        if lanes.clone().any(Peer::is_engaged) {
             return Ok(());
         }
-        if state.address.is_none() {
+        let home = lanes.find(|lane| lane.is_home(&self.common)).ok_or(SendError::UnknownPeer)?;
+        if home.address.is_none() {
             return Err(SendError::NoAddress);
         }
-        self.begin_dial(now, peer.0);
-        self.arm_peer(peer.0, now);
+        let home = home.id.0;
+        self.begin_dial(now, home);
+        self.arm_peer(home, now);
         Ok(())
     }
 
     /// Whether there is a session with the peer.
     pub fn is_connected(&self, peer: PeerId) -> bool {
-        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.session.is_some())
+        self.connected_lane(peer).is_some()
     }
 
     /// Whether the peer owes us a word and has been silent for `down_after`; see [`Event::Down`](crate::Event::Down).
     pub fn is_down(&self, peer: PeerId) -> bool {
-        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.presence.is_down())
-    }
-
-    /// The flow with this name at the peer; the same each time it is asked for.
-    ///
-    /// # Errors
-    /// [`SendError::UnknownPeer`], [`SendError::FlowName`], [`SendError::TooMany`] above 4,096 flows to one peer.
-    pub fn open_flow(&mut self, peer: PeerId, name: &str) -> Result<FlowId, SendError> {
-        if name.is_empty() || name.len() > FLOW_NAME_BYTES_MAX {
-            return Err(SendError::FlowName);
-        }
-        let state = self.peers.get_mut(peer.0 as usize).ok_or(SendError::UnknownPeer)?;
-        if let Some(&alias) = state.aliases.get(name) {
-            return Ok(FlowId { peer, alias });
-        }
-        if state.flows.len() >= ALIASES_MAX {
-            return Err(SendError::TooMany);
-        }
-        let alias = state.flows.len() as u32;
-        state.flows.push(OutFlow::new(name));
-        state.aliases.insert(name.into(), alias);
-        Ok(FlowId { peer, alias })
+        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.presence(&self.common).is_down())
     }
 
     /// Takes one message. An acknowledged one without a session waits, and a dial begins; its end is told as
@@ -419,7 +401,7 @@ impl Endpoint {
         self.is_closed = true;
         for index in 0..self.peers.len() as u32 {
             let peer = &mut self.peers[index as usize];
-            peer.unwatch();
+            peer.unwatch(&mut self.common);
             peer.abandon_waiting(&mut self.common, Outcome::PeerLost);
             peer.forget_greetings(&mut self.common, None);
             peer.close(Close::Done);
@@ -437,7 +419,7 @@ impl Endpoint {
         }
     }
 
-    /// What a peer's session makes this node hold now. Walks its lanes and flows.
+    /// What the session of a lane makes this node hold now. Walks its flows.
     pub fn peer_memory(&self, peer: PeerId) -> Option<PeerMemory> {
         let peer = self.peers.get(peer.0 as usize)?;
         Some(peer.session.as_ref().map_or_else(PeerMemory::default, |session| session.memory()))

@@ -11,6 +11,9 @@ use crate::identity::Identity;
 use crate::limits::{CHANNELS_MAX, LimitError, Limits, NODE_NAME_BYTES_MAX, ROLE_BYTES_MAX};
 
 /// What an endpoint is, beside its identity.
+///
+/// The endpoints of one node, one for each shard, have the same identity and differ in `shard` alone: peers take what each of them
+/// greets with for the node's. Another incarnation, another salt or another number of shards is another start of the node.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Random per process start; tells a restarted node from the one before.
@@ -31,6 +34,8 @@ pub struct Config {
     pub shards: u8,
     /// Key of the placement of flow names on this node's shards; random per node start.
     pub placement_salt: [u8; 32],
+    /// The shard that owns a flow of this name at a node with this salt and so many shards: the same function at all nodes.
+    pub placement: fn(&[u8; 32], &str, u8) -> u8,
     /// What it allows.
     pub limits: Limits,
 }

@@ -11,11 +11,12 @@ use super::departures::Departures;
 use super::{Endpoint, Limits, Owner};
 use crate::association::Association;
 use crate::cookie::CookieSecret;
-use crate::endpoint::{Application, ChannelId, DialFailure, Event};
+use crate::endpoint::{Application, ChannelId, DialFailure, Event, PeerId};
 use crate::frame::Close;
 use crate::handshake::{
     ChannelKeys, Credentials, Dial, HalfOpen, HandshakeError, Header, Hello, Kind, StepError,
 };
+use crate::identity::PublicKey;
 use crate::limits::HALF_OPEN_AGE_MAX;
 use crate::peer::Dialling;
 use crate::session::write_close;
@@ -56,6 +57,8 @@ enum Dropped {
     /// A FINISH from another address than its hello.
     OtherAddress,
     NotAdmitted,
+    /// There is no room for another lane.
+    PeersFull,
 }
 
 impl Handshakes {
@@ -119,6 +122,7 @@ impl Endpoint {
             Err(Dropped::Repeated) => &mut counters.dropped_handshake_repeated,
             Err(Dropped::OtherAddress) => &mut counters.dropped_finish_address,
             Err(Dropped::NotAdmitted) => &mut counters.dropped_not_admitted,
+            Err(Dropped::PeersFull) => &mut counters.dropped_peers_full,
         } += 1;
     }
 
@@ -237,10 +241,15 @@ impl Endpoint {
         dialling.dial.finish(&mut finish);
         // Not where the reply came from, which anybody may write: the dialled address has heard our hello.
         let address = dialling.address;
+        let Some(lane) = self.answering_lane(now, peer_index, established.remote_shard) else {
+            self.peers[peer_index as usize].give_up_dial(&mut self.common, now);
+            self.forget_retired();
+            return Err(Dropped::PeersFull);
+        };
         self.handshakes.out.push_own((address, finish));
         let association = Association::new(now, address, established, rtt);
-        self.peers[peer_index as usize].add_association(&mut self.common, association);
-        self.make_ready(peer_index);
+        self.peers[lane as usize].add_association(&mut self.common, association);
+        self.make_ready(lane);
         Ok(())
     }
 
@@ -289,30 +298,63 @@ impl Endpoint {
         let mut association = Association::new(now, from, established, rtt);
         if !app.admit(channel, &key) {
             tracing::warn!(key = %key.fingerprint(), %from, "not admitted by the policy");
-            let mut refusal = Vec::new();
-            let close = Close::NotAdmitted;
-            write_close(&mut association, &mut self.common, now, close, &mut refusal);
-            self.handshakes.out.push_back((from, refusal.clone()));
-            if let Some(answer) = self.handshakes.answers.get_mut(header.index) {
-                answer.refusal = Some(refusal);
-            }
+            self.turn_away(now, header.index, from, &mut association);
             return Err(Dropped::NotAdmitted);
         }
         // Whoever is connected, or being dialled, hears our greeting at once; all others after theirs was judged.
-        let peer = self.by_key.get(&(channel, key)).copied();
-        let Some(peer) = peer.filter(|&peer| self.peers[peer as usize].is_engaged()) else {
+        let contact = self.find_peer_on(channel, &key).filter(|&contact| self.is_engaged(contact));
+        if contact.is_none() {
             // Nothing more is kept for whoever has not said who it is. Its greeting is opened under limited keys already.
             let random = self.common.entropy.next_u64();
             let local = self.handshakes.locals[usize::from(channel.0)].credentials.public_key();
             association.limit_keys(&self.common.limits, local < key, random);
-            answer.stranger = Some(Box::new((key, association)));
+            if let Some(answer) = self.handshakes.answers.get_mut(header.index) {
+                answer.stranger = Some(Box::new((key, association)));
+            }
             return Ok(());
-        };
+        }
         self.forget_half_open(header.index);
-        self.owners.insert(header.index, Owner::Peer(peer));
-        self.peers[peer as usize].add_association(&mut self.common, association);
-        self.make_ready(peer);
+        self.enter_finished(now, channel, key, association)
+    }
+
+    /// A peer that is engaged finished a handshake: its keys wait for its greeting, on the lane of the shard that dialled.
+    fn enter_finished(
+        &mut self,
+        now: Instant,
+        channel: ChannelId,
+        key: PublicKey,
+        association: Association,
+    ) -> Result<(), Dropped> {
+        let (index, shard) = (association.local_index(), association.remote_shard());
+        let Ok(PeerId(lane)) = self.add_stranger(now, (channel, key), shard) else {
+            self.owners.remove(&index);
+            return Err(Dropped::PeersFull);
+        };
+        self.owners.insert(index, Owner::Peer(lane));
+        self.peers[lane as usize].add_association(&mut self.common, association);
+        self.make_ready(lane);
         Ok(())
+    }
+
+    /// Tells a dialler that it is not admitted, now and whenever it finishes again.
+    fn turn_away(
+        &mut self,
+        now: Instant,
+        index: u32,
+        from: SocketAddr,
+        association: &mut Association,
+    ) {
+        let mut refusal = Vec::new();
+        write_close(association, &mut self.common, now, Close::NotAdmitted, &mut refusal);
+        self.handshakes.out.push_back((from, refusal.clone()));
+        if let Some(answer) = self.handshakes.answers.get_mut(index) {
+            answer.refusal = Some(refusal);
+        }
+    }
+
+    /// Whether there is a session with the peer on some lane, or a dial on its way to one.
+    fn is_engaged(&self, peer: PeerId) -> bool {
+        self.lanes(peer).iter().any(|&index| self.peers[index as usize].is_engaged())
     }
 
     fn forget_half_open(&mut self, index: u32) {
@@ -341,9 +383,12 @@ impl Endpoint {
         self.common.entropy.fill(&mut dial_id);
         let Local { name, credentials } = &self.handshakes.locals[usize::from(channel.0)];
         match Dial::new(credentials, key, name, local_index, dial_id, self.common.shard) {
-            Ok(dial) => {
+            Ok(mut dial) => {
                 self.common.counters.dials_begun += 1;
                 let peer = &mut self.peers[index as usize];
+                if let Some(shard) = peer.remote {
+                    dial.steer(shard);
+                }
                 peer.on_dialled(now);
                 peer.dialling = Some(Box::new(Dialling {
                     dial,
@@ -413,8 +458,8 @@ impl Endpoint {
         let peer = &mut self.peers[index as usize];
         peer.retire_dial(&mut self.common);
         peer.schedule_redial(&self.common, now);
-        let id = peer.id;
-        self.common.ends.events.push_back(Event::DialFailed { peer: id, error });
+        let peer = peer.contact;
+        self.common.ends.events.push_back(Event::DialFailed { peer, error });
         self.forget_retired();
     }
 }

@@ -79,7 +79,7 @@ impl Endpoint {
         let answer = self.handshakes.answers.take(index);
         let answer = answer.and_then(|answer| Some((answer.channel, *answer.stranger?)));
         let Some((channel, (key, mut association))) = answer else { return false };
-        let Ok(peer) = self.add_stranger(now, channel, key) else {
+        let Ok(peer) = self.add_stranger(now, (channel, key), association.remote_shard()) else {
             self.common.counters.dropped_peers_full += 1;
             self.owners.remove(&index);
             return false;
@@ -87,8 +87,7 @@ impl Endpoint {
         self.owners.insert(index, Owner::Peer(peer.0));
         let state = &mut self.peers[peer.0 as usize];
         state.adopt(&mut self.common, &mut association);
-        state.attach(&mut self.common, now, association, greeting);
-        self.make_ready(peer.0);
+        self.on_greeting(now, peer.0, association, greeting);
         true
     }
 }

@@ -10,7 +10,7 @@ use crate::time::Instant;
 impl Endpoint {
     /// The indexes, ours and the peer's, of the association that the session with the peer sends on.
     pub fn current_association(&self, peer: PeerId) -> Option<(u32, u32)> {
-        let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
+        let session = self.connected_lane(peer)?.session.as_ref()?;
         Some((session.current.local_index(), session.current.remote_index()))
     }
 

@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use super::{ChannelId, DialFailure, Newcomer, Service, Verdict};
 use crate::identity::PublicKey;
 
-/// A peer of this endpoint. Stable for the endpoint's life if the application named it by
-/// [`Endpoint::add_peer`](crate::Endpoint::add_peer). That of a stranger, who dialled us, may come to stand for another one once
-/// it has no session and has said nothing for `give_up`: name it before keeping it.
+/// A lane to a peer. The first lane to a peer, its *contact*, stands for the peer as a whole: it is what
+/// [`Endpoint::add_peer`](crate::Endpoint::add_peer) gives and what events about the peer name.
+///
+/// Stable for the endpoint's life if the application named the peer by `add_peer`. That of a stranger, who dialled us, may come to
+/// stand for another one once it has no session and has said nothing for `give_up`: name it before keeping it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
 
@@ -161,6 +163,8 @@ pub enum SendError {
     TooManyRequests,
     /// Peer: it takes no messages on this flow.
     Refused(Refusal),
+    /// The flow is another shard's of the peer than was thought before the peer's greeting: send to this one from here on.
+    Moved(FlowId),
 }
 
 impl SendError {
@@ -194,6 +198,9 @@ impl fmt::Display for SendError {
                 "too many requests wait for an answer: wait for some, or raise requests_max",
             ),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Moved(_) => {
+                f.write_str("another shard of the peer has the flow: send to the flow named here")
+            }
         }
     }
 }
@@ -203,9 +210,9 @@ impl std::error::Error for SendError {}
 /// What happened, for the application's tasks and log.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A session began.
+    /// A session began, on some lane.
     Connected {
-        /// With whom.
+        /// With whom; the contact.
         peer: PeerId,
     },
     /// The peer is watched or owes an answer, and said nothing for `down_after`, closed or restarted. Fails nothing by itself.
@@ -238,9 +245,9 @@ pub enum Event {
         /// Why.
         verdict: Verdict,
     },
-    /// A session ended; its unsettled messages have their outcomes.
+    /// The session of a lane ended; its unsettled messages have their outcomes.
     SessionEnded {
-        /// With whom.
+        /// With whom; the contact.
         peer: PeerId,
         /// Why.
         cause: EndCause,
@@ -252,9 +259,9 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
-    /// A peer for which `send` answered [`SendError::Full`] has room again.
+    /// A lane for which `send` answered [`SendError::Full`] has room again, or a flow of it moved to another.
     Writable {
-        /// Who.
+        /// The peer named by the flow that was full.
         peer: PeerId,
     },
 }

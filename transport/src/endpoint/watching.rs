@@ -3,6 +3,7 @@
 //! What always holds: a watched peer is kept connected until it is unwatched; a peer that is not watched costs no timer here.
 
 use super::{Endpoint, PeerId, PeerPresence, SendError};
+use crate::common::Common;
 use crate::peer::Peer;
 use crate::time::Instant;
 
@@ -17,38 +18,48 @@ impl Endpoint {
         if self.is_closing {
             return Err(SendError::Closing);
         }
-        let state = self.peers.get_mut(peer.0 as usize).ok_or(SendError::UnknownPeer)?;
-        state.watch(&mut self.common, now);
-        self.make_ready(peer.0);
-        self.arm_peer(peer.0, now);
+        let home = self.home(peer).ok_or(SendError::UnknownPeer)?;
+        self.peers[home as usize].watch(&mut self.common, now);
+        self.make_ready(home);
+        self.arm_peer(home, now);
         Ok(())
     }
 
     /// Ends what [`Endpoint::watch`] began. The session stays as long as it does by itself.
     pub fn unwatch(&mut self, peer: PeerId) {
-        if let Some(state) = self.peers.get_mut(peer.0 as usize) {
-            state.unwatch();
+        if let Some(home) = self.home(peer) {
+            self.peers[home as usize].unwatch(&mut self.common);
         }
+    }
+
+    /// The lane that keeps a watched peer connected.
+    fn home(&self, peer: PeerId) -> Option<u32> {
+        let peer = self.peers.get(peer.0 as usize)?;
+        Some(peer.presence(&self.common).home)
     }
 
     /// Whether the peer is watched.
     pub fn is_watched(&self, peer: PeerId) -> bool {
-        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.presence.is_watched())
+        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.presence(&self.common).is_watched())
     }
 
     /// How a peer is.
     pub fn presence(&self, peer: PeerId) -> Option<PeerPresence> {
-        self.peers.get(peer.0 as usize).map(presence_of)
+        let contact = self.contact(peer)?;
+        self.peers.get(contact.0 as usize).map(|peer| presence_of(peer, &self.common))
     }
 
     /// How all watched peers are. Walks all peers.
     pub fn watched(&self) -> impl Iterator<Item = PeerPresence> + '_ {
-        self.peers.iter().filter(|peer| peer.presence.is_watched()).map(presence_of)
+        let contacts = self.peers.iter().filter(|peer| peer.id == peer.contact);
+        let watched = contacts.filter(|peer| peer.presence(&self.common).is_watched());
+        watched.map(|peer| presence_of(peer, &self.common))
     }
 }
 
-fn presence_of(peer: &Peer) -> PeerPresence {
-    let (state, since) = peer.presence.state();
-    let (arrivals, departures) = (peer.presence.arrivals, peer.presence.departures);
+fn presence_of(peer: &Peer, common: &Common) -> PeerPresence {
+    let presence = peer.presence(common);
+    let (state, since) = presence.state();
+    let (arrivals, departures) = (presence.arrivals, presence.departures);
     PeerPresence { peer: peer.id, key: peer.key, state, since, arrivals, departures }
 }

@@ -24,6 +24,8 @@ pub struct Dial {
     local_index: u32,
     id: [u8; 8],
     local_shard: u8,
+    /// The shard of the peer that is to answer.
+    steering: u8,
     client_hello: Box<[u8]>,
     state: State,
 }
@@ -72,18 +74,23 @@ impl Dial {
             local_index,
             id: dial_id,
             local_shard,
+            steering: dial_id[0],
             client_hello: client_hello.into(),
             state: State::Waiting(Box::new(connection)),
         })
+    }
+
+    /// Asks this shard of the peer to answer. Otherwise it is the one that the dial id's first byte, a random one, falls on: the
+    /// peer takes the byte modulo its shards, whoever wrote it.
+    pub fn steer(&mut self, shard: u8) {
+        self.steering = shard;
     }
 
     /// Appends the HELLO datagram, with the cookie that the responder demanded if it did.
     pub fn hello(&self, cookie: Option<&[u8; COOKIE_BYTES]>, out: &mut Vec<u8>) {
         let header = Header {
             kind: Kind::Hello,
-            // No shard of the peer is known yet. Its nodes without a steering filter spread dials
-            // by this.
-            steering: self.id[0],
+            steering: self.steering,
             index: self.local_index,
             sender_shard: self.local_shard,
             dial_id: self.id,

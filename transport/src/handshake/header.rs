@@ -31,8 +31,7 @@ pub enum Kind {
 pub struct Header {
     /// What the datagram is.
     pub kind: Kind,
-    /// Receiver's shard, the steering byte. In a HELLO, whose sender does not know it, the first
-    /// byte of the dial id.
+    /// Receiver's shard, the steering byte. In a HELLO, whose sender may not know how many there are, any byte.
     pub steering: u8,
     /// The association index that the receiver of the datagram drew. In a HELLO, which comes before
     /// that, the sender's.

@@ -38,6 +38,7 @@ impl Bystander {
             shard: 0,
             shards: 1,
             placement_salt: [0; 32],
+            placement: |_, _, _| 0,
             limits: Limits::default(),
         };
         let identity = Identity::from_seed(&[7; 32]);

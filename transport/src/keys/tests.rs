@@ -132,6 +132,7 @@ fn no_debug_output_holds_a_secret() {
         shard: 0,
         shards: 1,
         placement_salt: [0; 32],
+        placement: |_, _, _| 0,
         limits: Limits::default(),
     };
     let endpoint = Endpoint::new(config, &identity, Box::new(SeededEntropy::new(1))).unwrap();

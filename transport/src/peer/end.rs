@@ -34,11 +34,12 @@ impl Peer {
         self.stamp_values();
         self.closing = None;
         self.violated = None;
-        if self.presence.is_watched() {
+        if self.is_watching(common) {
             self.on_down(common, now, down_cause(cause));
         }
-        self.presence.on_session_ended();
-        common.ends.events.push_back(Event::SessionEnded { peer: self.id, cause });
+        self.silence.forget();
+        self.presence_mut(common).on_session_ended();
+        common.ends.events.push_back(Event::SessionEnded { peer: self.contact, cause });
         self.tell_writable(common);
         if !self.waiting.is_empty() || !self.values.is_empty() {
             self.wanted_since.get_or_insert(now);

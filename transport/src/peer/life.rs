@@ -1,7 +1,7 @@
 //! Owns what follows from a peer's silence or word: heartbeats, dials, *down*, *up* and *peer lost*.
 //!
-//! What always holds: *down* ends nothing; only `give_up` does. A watched peer without a session is dialled again within
-//! [`REDIAL`] of the last dial's beginning or at its end.
+//! What always holds: *down* ends nothing; only `give_up` does. *Up* and *down* are the peer's as a whole, told once; each lane is
+//! given up by itself. The home lane of a watched peer is dialled again within [`REDIAL`] of its last dial's beginning or at its end.
 
 use std::time::Duration;
 
@@ -9,34 +9,67 @@ use super::{Peer, REDIAL};
 use crate::common::Common;
 use crate::endpoint::{DownCause, EndCause, Event, Outcome};
 use crate::limits::ACK_DELAY_MAX;
-use crate::presence::Change;
+use crate::presence::{Change, Presence, Silence, Silent};
 use crate::sent::SentPackets;
 use crate::time::Instant;
 
 impl Peer {
     /// See [`Endpoint::watch`](crate::Endpoint::watch).
     pub(crate) fn watch(&mut self, common: &mut Common, now: Instant) {
-        let change = self.presence.watch(now, self.session.is_some());
+        if !self.presence(common).is_watched() {
+            self.silence.forget_beat();
+        }
+        let change = self.presence_mut(common).watch(now);
         self.tell(common, change);
-        self.keep_connected(now);
+        self.keep_connected(common, now);
     }
 
     /// See [`Endpoint::unwatch`](crate::Endpoint::unwatch).
-    pub(crate) fn unwatch(&mut self) {
-        let was_watched = self.presence.is_watched();
-        self.presence.unwatch();
-        if was_watched && self.session.is_none() {
-            self.presence.on_session_ended();
-            if self.wanted_since.is_none() {
-                self.redial_at = None;
-            }
+    pub(crate) fn unwatch(&mut self, common: &mut Common) {
+        let presence = self.presence_mut(common);
+        let was_watched = presence.is_watched();
+        presence.unwatch();
+        self.silence.forget();
+        if was_watched && self.session.is_none() && self.wanted_since.is_none() {
+            self.redial_at = None;
         }
+    }
+
+    /// What is known of the life of the node that this lane leads to.
+    #[inline]
+    pub(crate) fn presence<'a>(&self, common: &'a Common) -> &'a Presence {
+        &common.presences[self.contact.0 as usize]
+    }
+
+    #[inline]
+    pub(super) fn presence_mut<'a>(&self, common: &'a mut Common) -> &'a mut Presence {
+        &mut common.presences[self.contact.0 as usize]
+    }
+
+    /// Whether this lane keeps a watched peer connected and asks it for signs of life.
+    pub(crate) fn is_watching(&self, common: &Common) -> bool {
+        self.is_home(common) && self.presence(common).is_watched()
+    }
+
+    /// Whether this lane stands for all when one will do.
+    pub(crate) fn is_home(&self, common: &Common) -> bool {
+        self.presence(common).home == self.id.0
     }
 
     /// Marks a sign of life under the keys that we send on.
     #[inline]
     pub(super) fn on_heard(&mut self, common: &mut Common, now: Instant) {
-        if let Some(change) = self.presence.on_heard(now) {
+        self.silence.on_heard(now);
+        if let Some(change) = self.presence_mut(common).on_heard(now) {
+            self.redial_at = None;
+            self.tell(common, Some(change));
+        }
+    }
+
+    /// The peer greeted under keys of this lane's session.
+    pub(super) fn on_greeted(&mut self, common: &mut Common, now: Instant) {
+        self.silence.on_heard(now);
+        if let Some(change) = self.presence_mut(common).on_greeted(now) {
             self.redial_at = None;
             self.tell(common, Some(change));
         }
@@ -44,13 +77,13 @@ impl Peer {
 
     /// Marks that the peer is down, and tells of it once.
     pub(super) fn on_down(&mut self, common: &mut Common, now: Instant, cause: DownCause) {
-        let change = self.presence.on_down(now, cause);
+        let change = self.presence_mut(common).on_down(now, cause);
         self.tell(common, change);
     }
 
     #[cold]
     fn tell(&self, common: &mut Common, change: Option<Change>) {
-        let peer = self.id;
+        let peer = self.contact;
         let event = match change {
             None => return,
             Some(Change::Up) => {
@@ -66,83 +99,98 @@ impl Peer {
     }
 
     /// Whether a word of the peer is due, and since when none came.
-    fn silent_since(&mut self, now: Instant) -> Option<Instant> {
+    fn silent_since(&mut self, common: &Common, now: Instant) -> Option<Silent> {
         let session = self.session.as_ref()?;
         // The peer answers our greeting as soon as it has these keys; if it never does, they are ours alone.
         let is_ungreeted = session.current.greeting_due().is_some();
         let is_owed = session.is_awaiting() || is_ungreeted || self.requests_pending > 0;
-        self.presence.silent_since(now, is_owed)
+        let is_watching = self.is_home(common);
+        let presence = &common.presences[self.contact.0 as usize];
+        self.silence.silent_since(now, presence, is_watching, is_owed)
     }
 
     /// When [`Peer::check_life`] has something to do.
     pub(super) fn life_at(&mut self, common: &Common, now: Instant) -> Option<Instant> {
-        self.keep_connected(now);
-        let since = self.silent_since(now)?;
-        let limits = &common.limits;
-        let mark = if self.presence.is_down() { limits.give_up } else { limits.down_after };
-        let next = (since + mark).min(self.presence.beat_at(since));
-        match self.suspect_at(since) {
+        self.keep_connected(common, now);
+        let silent = self.silent_since(common, now)?;
+        let (limits, presence) = (&common.limits, self.presence(common));
+        let beat = self.silence.beat_at(presence, self.beats_from(common, silent));
+        let mut next = beat.min(silent.lane + limits.give_up);
+        if !presence.is_down() {
+            next = next.min(silent.peer + limits.down_after);
+        }
+        match self.suspect_at(common, silent.peer) {
             Some(at) if self.dialling.is_none() && self.redial_at.is_none() => Some(next.min(at)),
             _ => Some(next),
         }
     }
 
     /// When a watched peer's silence is reason enough to dial it beside its session.
-    fn suspect_at(&self, since: Instant) -> Option<Instant> {
-        let session = self.session.as_ref()?;
+    fn suspect_at(&self, common: &Common, since: Instant) -> Option<Instant> {
+        let session = self.session.as_ref().filter(|_| self.is_watching(common))?;
         let answer_delay = 2 * SentPackets::probe_delay(&session.path.rtt, ACK_DELAY_MAX);
-        self.presence.suspect_at(since, answer_delay)
+        Some(Silence::suspect_at(since, answer_delay))
     }
 
     /// Does what a silence calls for by now.
     pub(super) fn check_life(&mut self, common: &mut Common, now: Instant) {
-        let Some(since) = self.silent_since(now) else { return };
-        let silence = now.saturating_duration_since(since);
-        if silence >= common.limits.give_up {
-            self.on_down(common, now, DownCause::Silence);
+        let Some(silent) = self.silent_since(common, now) else { return };
+        let is_peer_silent = |after| now.saturating_duration_since(silent.peer) >= after;
+        if now.saturating_duration_since(silent.lane) >= common.limits.give_up {
+            if is_peer_silent(common.limits.down_after) {
+                self.on_down(common, now, DownCause::Silence);
+            }
             self.end_session(common, now, EndCause::GaveUp, Outcome::PeerLost);
             self.abandon_waiting(common, Outcome::PeerLost);
             return;
         }
-        if silence >= common.limits.down_after && !self.presence.is_down() {
+        if is_peer_silent(common.limits.down_after) && !self.presence(common).is_down() {
             self.on_down(common, now, DownCause::Silence);
             self.redial_at.get_or_insert(now);
         }
-        if self.suspect_at(since).is_some_and(|at| at <= now) && self.dialling.is_none() {
-            let at = self.next_dial(now);
+        let is_suspect = self.suspect_at(common, silent.peer).is_some_and(|at| at <= now);
+        if is_suspect && self.dialling.is_none() {
+            let at = self.next_dial(common, now);
             self.redial_at.get_or_insert(at);
         }
-        if self.presence.beat_at(since) <= now {
-            self.presence.on_beat(now, common.entropy.next_u64());
+        let since = self.beats_from(common, silent);
+        if self.silence.beat_at(self.presence(common), since) <= now {
+            self.silence.on_beat(now, common.entropy.next_u64());
             self.beat(common);
         }
     }
 
+    /// The silence that calls for heartbeats: the peer's if it is watched, else that of the lane which is owed a word.
+    fn beats_from(&self, common: &Common, silent: Silent) -> Instant {
+        if self.is_watching(common) { silent.peer } else { silent.lane }
+    }
+
     fn beat(&mut self, common: &mut Common) {
+        let is_watching = self.is_watching(common);
         let Some(session) = &mut self.session else { return };
         // Unsettled data is probed for anyway; a watched peer is asked in any case.
-        if self.presence.is_watched() || !session.is_awaiting() {
+        if is_watching || !session.is_awaiting() {
             common.counters.heartbeats_sent += 1;
             session.ping();
         }
     }
 
     /// A watched peer without a session or a dial is to be dialled.
-    fn keep_connected(&mut self, now: Instant) {
+    fn keep_connected(&mut self, common: &Common, now: Instant) {
         let is_idle = self.session.is_none() && self.dialling.is_none();
-        if self.presence.is_watched() && is_idle && self.redial_at.is_none() {
-            self.redial_at = Some(self.next_dial(now));
+        if self.is_watching(common) && is_idle && self.redial_at.is_none() {
+            self.redial_at = Some(self.next_dial(common, now));
         }
     }
 
     /// When the next dial may begin: at most one per [`REDIAL`].
-    pub(super) fn next_dial(&self, now: Instant) -> Instant {
+    pub(super) fn next_dial(&self, common: &Common, now: Instant) -> Instant {
         let paced = self.dialled_at.map_or(now, |at| at + REDIAL);
-        if self.presence.is_watched() { paced.max(now) } else { now + REDIAL }
+        if self.is_watching(common) { paced.max(now) } else { now + REDIAL }
     }
 
     /// How long a handshake that awaits its greeting keeps a further dial from beginning.
-    pub(super) fn greeting_patience(&self, dial_timeout: Duration) -> Duration {
-        if self.presence.is_watched() { REDIAL } else { dial_timeout }
+    pub(super) fn greeting_patience(&self, common: &Common) -> Duration {
+        if self.is_watching(common) { REDIAL } else { common.limits.dial_timeout }
     }
 }

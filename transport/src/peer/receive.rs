@@ -29,6 +29,8 @@ pub(crate) enum Received {
     Alarming,
     /// It was taken; there may be something to send.
     Taken,
+    /// It brought the peer's greeting, which lies in [`Common::greeted`] with its keys.
+    Greeted,
 }
 
 impl Peer {
@@ -50,11 +52,10 @@ impl Peer {
             common.counters.dropped_after_violation += 1;
             return Received::Dropped;
         }
-        let shards = session.greeting.shards;
         let Some((association, _)) = session.association(header.association) else {
             return self.handle_greeting_datagram(common, app, now, header, datagram);
         };
-        if header.sender_shard >= shards {
+        if header.sender_shard != association.remote_shard() {
             return drop_malformed(common);
         }
         let Common { entropy, shard, .. } = common;
@@ -131,8 +132,8 @@ impl Peer {
         {
             session.on_peer_moved(common, now, association);
         }
-        // Under other keys the peer speaks without hearing us.
-        if is_current {
+        // Under other keys the peer speaks without hearing us. A farewell is no sign of life.
+        if is_current && taken.close.is_none() {
             self.on_heard(common, now);
         }
         self.on_answered(common, association);
@@ -210,7 +211,9 @@ impl Peer {
             Close::Pending | Close::Rejected => EndCause::RejectedByPeer,
             Close::Done | Close::NotAdmitted => EndCause::ClosedByPeer,
         };
-        self.on_down(common, now, DownCause::Closed);
+        if self.is_home(common) || close != Close::Violation {
+            self.on_down(common, now, DownCause::Closed);
+        }
         self.end_session(common, now, cause, Outcome::Unknown);
     }
 
@@ -268,7 +271,8 @@ impl Peer {
                 return Received::Alarming;
             }
             let association = self.greeting_pending.remove(found);
-            self.attach(common, now, association, greeting);
+            common.greeted = Some(Box::new((association, greeting)));
+            return Received::Greeted;
         }
         Received::Taken
     }
@@ -323,13 +327,13 @@ impl Peer {
         if self.retire_dial(common).is_none() && self.session.is_some() {
             return;
         }
-        let is_wanted = self.wanted_since.is_some() || self.presence.is_watched();
+        let is_wanted = self.wanted_since.is_some() || self.is_watching(common);
         if is_wanted || matches!(error, DialFailure::Pending { .. }) {
             self.redial_at = Some(now + self.refused_pause);
             self.refused_pause = (2 * self.refused_pause).min(REFUSED_PAUSE_MAX);
         }
         common.counters.dials_failed += 1;
-        common.ends.events.push_back(Event::DialFailed { peer: self.id, error });
+        common.ends.events.push_back(Event::DialFailed { peer: self.contact, error });
     }
 
     /// The greeting tells which incarnation these keys belong to: a new session, or new keys for the one there is.
@@ -344,7 +348,7 @@ impl Peer {
         if let Some(session) = &mut self.session {
             if session.greeting.incarnation == greeting.incarnation {
                 session.add_association(common, now, association);
-                self.on_heard(common, now);
+                self.on_greeted(common, now);
                 return;
             }
             self.end_session(common, now, EndCause::NewIncarnation, Outcome::Unknown);
@@ -360,11 +364,14 @@ impl Peer {
         self.redial_at = None;
         self.refused_pause = REFUSED_PAUSE_MIN;
         common.counters.sessions_begun += 1;
-        common.ends.events.push_back(Event::Connected { peer: self.id });
-        self.on_heard(common, now);
+        common.ends.events.push_back(Event::Connected { peer: self.contact });
+        self.presence_mut(common).on_session_begun();
+        self.on_greeted(common, now);
         self.tell_writable(common);
     }
 }
+
+const NO_SUCH_SHARD: Fault = Fault::Violation("a greeting of a shard that its node has not got");
 
 /// What came under keys that wait for the peer's greeting.
 #[derive(Default)]
@@ -399,7 +406,11 @@ pub(crate) fn open_greeting(
             return Err(None);
         }
     };
-    let greeted = match read_greeting(space, payload) {
+    let read = read_greeting(space, payload).and_then(|greeted| match &greeted.greeting {
+        Some(greeting) if greeting.shards <= header.sender_shard => Err(NO_SUCH_SHARD),
+        _ => Ok(greeted),
+    });
+    let greeted = match read {
         Ok(greeted) => greeted,
         Err(fault) => {
             space.on_declined(header);

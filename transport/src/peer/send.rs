@@ -85,6 +85,9 @@ impl Peer {
         waiter: Option<Waiter>,
     ) -> Result<(), SendError> {
         let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
+        if let Some(to) = flow.moved {
+            return Err(SendError::Moved(to));
+        }
         if options.service == Service::LatestValue {
             return self.send_value(common, now, alias, body, options, waiter);
         }
@@ -223,6 +226,12 @@ impl Peer {
         alias: u32,
         body: &[u8],
     ) -> Result<(), SendError> {
+        let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
+        if !flow.bound
+            && let Some(to) = flow.moved
+        {
+            return Err(SendError::Moved(to));
+        }
         let Some(session) = &mut self.session else {
             if self.address.is_none() {
                 return Err(SendError::NoAddress);
@@ -230,10 +239,8 @@ impl Peer {
             self.want_session(now);
             return Err(SendError::NotConnected);
         };
-        let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
         let total = body.len() as u64;
         check_length(body.len(), session.message_bytes_max.min(flow.message_bytes_max))?;
-        // The lane of the peer's shard that shook hands; placement over shards comes with several of them.
         let lane = &mut session.lanes[0];
         let name = (!flow.bound).then_some(&*flow.name);
         let target = Target::Flow(alias);
@@ -306,11 +313,16 @@ pub(super) fn take_credit(
 ) -> Result<u64, SendError> {
     let bytes_max = session.message_bytes_max.min(flow.message_bytes_max);
     if bytes as u64 > bytes_max {
-        return Err(SendError::TooLarge { bytes: bytes as u64, bytes_max });
+        let too_large = SendError::TooLarge { bytes: bytes as u64, bytes_max };
+        return Err(flow.moved.map_or(too_large, SendError::Moved));
     }
     let cost = charge(bytes as u64);
     let wanted = flow.wanted;
     if !session.credit.take(flow, cost) {
+        if let Some(to) = flow.moved {
+            flow.wanted = 0;
+            return Err(SendError::Moved(to));
+        }
         if let Some(refusal) = flow.refusal {
             flow.wanted = 0;
             return Err(SendError::Refused(refusal));

@@ -140,6 +140,24 @@ impl Waiting {
         numbers
     }
 
+    /// Takes out what waits for one flow: what is parked, then each class, in the order in which it was offered.
+    pub(super) fn take_of(
+        &mut self,
+        alias: u32,
+    ) -> (VecDeque<WaitingMessage>, [Vec<WaitingMessage>; 3]) {
+        let parked = self.parked.remove(&alias).unwrap_or_default();
+        let classes = self.classes.each_mut().map(|queue| {
+            let is_its = |message: &WaitingMessage| message.alias == alias;
+            let (its, others): (Vec<_>, Vec<_>) = queue.drain(..).partition(is_its);
+            queue.extend(others);
+            its
+        });
+        let left = self.classes.iter().chain(self.parked.values()).flatten();
+        self.bytes = left.clone().map(cost_of).sum();
+        self.deadline = left.filter_map(|message| message.options.deadline).min();
+        (parked, classes)
+    }
+
     pub(crate) fn take_all(&mut self) -> Vec<WaitingMessage> {
         let all = std::mem::take(self);
         all.parked.into_values().chain(all.classes).flatten().collect()
@@ -263,7 +281,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn tell_writable(&mut self, common: &mut Common) {
+    pub(crate) fn tell_writable(&mut self, common: &mut Common) {
         if std::mem::take(&mut self.was_full) {
             common.ends.events.push_back(Event::Writable { peer: self.id });
         }

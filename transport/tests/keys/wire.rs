@@ -113,6 +113,7 @@ fn endpoint(end: usize, start: u8, limits: Limits) -> Endpoint {
         shard: 0,
         shards: 1,
         placement_salt: [0; 32],
+        placement: |_, _, _| 0,
         limits,
     };
     let entropy = Box::new(SeededEntropy::new(end as u64 * 1_000 + u64::from(start)));

@@ -106,6 +106,7 @@ impl Cubed {
             shard: 0,
             shards: 1,
             placement_salt: [0; 32],
+            placement: |_, _, _| 0,
             limits: limits.clone(),
         };
         entropy.fill(&mut config.incarnation);

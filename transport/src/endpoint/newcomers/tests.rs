@@ -43,6 +43,7 @@ fn endpoint(seed: u8) -> Endpoint {
         shard: 0,
         shards: 1,
         placement_salt: [seed; 32],
+        placement: |_, _, _| 0,
         limits: Limits::default(),
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
