@@ -1,10 +1,12 @@
-//! One simulated node: an endpoint, its application, and the starts of its process.
+//! One simulated node: the shards of it, and the starts of its process.
 //!
-//! Owns identity and address, which outlive a crash, and the endpoint with all that refers to it,
-//! which do not: everything of one start is dropped with it.
+//! Owns identity and address, which outlive a crash, and the shards, each an endpoint with its application and all that
+//! refers to it, which do not: everything of one start is dropped with it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use cubed_router::keep::{Keep, Trust};
@@ -13,11 +15,12 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    ChannelConfig, ChannelId, Config, Endpoint, FlowId, Limits, NodeMode, PeerId, Token,
+    ChannelConfig, ChannelId, Config, Counters, Endpoint, FlowId, Limits, NodeMode, PeerId, Tally,
+    Token,
 };
 
 use crate::addresses::Addresses;
-use crate::ledger::NodeIndex;
+use crate::ledger::{Entry, NodeIndex};
 use crate::recorder::{FlowSetup, Recorder};
 
 /// The channel "garden" of nodes with keeps; flows whose names begin with this are there, all others are not.
@@ -35,13 +38,15 @@ pub struct NodeSetup {
     pub flows: Vec<FlowSetup>,
     /// How its keeps deal with new keys, on the default channel and on "garden", if it has that and them.
     pub keeps: Option<[Trust; 2]>,
+    /// How many shards it has, at each start in turn; the last at all later ones.
+    pub shards: Vec<u8>,
 }
 
 impl NodeSetup {
-    /// The application at a start, with what the disk has of its keeps.
-    fn recorder(&self, kept: &[Keep]) -> Recorder {
+    /// The application of one shard, which shares its node's keeps.
+    fn recorder(&self, keeps: &Rc<RefCell<Vec<Keep>>>) -> Recorder {
         let mut recorder = Recorder::new(self.policy.clone(), self.flows.clone());
-        recorder.keeps = kept.to_vec();
+        recorder.keeps = Rc::clone(keeps);
         recorder
     }
 }
@@ -50,7 +55,7 @@ impl Default for NodeSetup {
     /// Everybody may do everything, and there are no flows.
     fn default() -> Self {
         let (limits, policy) = (Limits::default(), Policy::open());
-        Self { limits, policy, flows: Vec::new(), keeps: None }
+        Self { limits, policy, flows: Vec::new(), keeps: None, shards: vec![1] }
     }
 }
 
@@ -77,15 +82,25 @@ pub(crate) type Waiting = (Token, Option<Instant>);
 /// One start of a node's process.
 pub(crate) struct Start {
     pub(crate) number: u32,
-    pub(crate) endpoint: Endpoint,
-    pub(crate) recorder: Recorder,
+    pub(crate) shards: Vec<Shard>,
+    /// Who owns which flow here.
+    pub(crate) salt: [u8; 32],
     /// The deadline that is on the agenda, by the world's clock.
     pub(crate) timer: Option<Instant>,
-    /// Entries that the endpoint had no room for, by receiver, in order.
-    pub(crate) waiting: BTreeMap<NodeIndex, VecDeque<Waiting>>,
-    pub(crate) peers: BTreeMap<PeerId, NodeIndex>,
     /// What went to and came from each address, and whose of them is proven.
     pub(crate) addresses: Addresses,
+    /// The node's keeps, one for all shards.
+    keeps: Rc<RefCell<Vec<Keep>>>,
+}
+
+/// One shard of a start.
+pub(crate) struct Shard {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) recorder: Recorder,
+    /// Entries that the endpoint had no room for, by receiver, in order.
+    pub(crate) waiting: BTreeMap<NodeIndex, VecDeque<Waiting>>,
+    /// The contacts of other nodes.
+    pub(crate) peers: BTreeMap<PeerId, NodeIndex>,
     /// Messages, requests and replies that the endpoint took.
     pub(crate) acknowledged_taken: u64,
     /// Best-effort messages that the endpoint took.
@@ -118,8 +133,10 @@ impl Node {
     pub(crate) fn start(&mut self) -> Result<(), String> {
         let number = self.starts;
         self.starts += 1;
-        let mut entropy =
-            SeededEntropy::new(self.seed ^ u64::from(number).wrapping_mul(0x9e37_79b9));
+        let seed = self.seed ^ u64::from(number).wrapping_mul(0x9e37_79b9);
+        let mut entropy = SeededEntropy::new(seed);
+        let last = self.setup.shards.last().copied().unwrap_or(1);
+        let shards = self.setup.shards.get(number as usize).copied().unwrap_or(last);
         let mut config = Config {
             incarnation: [0; 16],
             name: format!("node-{}", self.index),
@@ -128,34 +145,39 @@ impl Node {
             kind: 0,
             channels: self.kept.iter().skip(1).map(|_| garden()).collect(),
             shard: 0,
-            shards: 1,
+            shards,
             placement_salt: [0; 32],
             placement: cubed_router::placement::owner_shard,
             limits: self.setup.limits.clone(),
         };
         entropy.fill(&mut config.incarnation);
         entropy.fill(&mut config.placement_salt);
-        let endpoint = Endpoint::new(config, &self.identity, Box::new(entropy))
-            .map_err(|error| format!("node {} does not start: {error}", self.index))?;
-        self.start = Some(Start {
+        let salt = config.placement_salt;
+        let keeps = Rc::new(RefCell::new(self.kept.clone()));
+        let mut start = Start {
             number,
-            endpoint,
-            recorder: self.setup.recorder(&self.kept),
+            shards: Vec::new(),
+            salt,
             timer: None,
-            waiting: BTreeMap::new(),
-            peers: BTreeMap::new(),
             addresses: Addresses::default(),
-            acknowledged_taken: 0,
-            best_effort_taken: 0,
-            flows: BTreeMap::new(),
-        });
+            keeps: Rc::clone(&keeps),
+        };
+        for shard in 0..shards {
+            let config = Config { shard, ..config.clone() };
+            let endpoint = Endpoint::new(config, &self.identity, Box::new(entropy))
+                .map_err(|error| format!("node {} does not start: {error}", self.index))?;
+            let recorder = self.setup.recorder(&keeps);
+            start.shards.push(Shard::new(endpoint, recorder));
+            entropy = SeededEntropy::new(seed ^ (u64::from(shard) + 1) << 32);
+        }
+        self.start = Some(start);
         Ok(())
     }
 
     /// Ends the process; what it stored stays.
     pub(crate) fn kill(&mut self) -> Option<Start> {
         let start = self.start.take()?;
-        self.kept.clone_from(&start.recorder.keeps);
+        self.kept.clone_from(&start.keeps.borrow());
         Some(start)
     }
 }
@@ -168,15 +190,77 @@ fn garden() -> ChannelConfig {
 impl Start {
     /// The operator says whether a key is accepted on a channel.
     pub(crate) fn decide(&mut self, channel: ChannelId, key: PublicKey, accept: bool) {
-        let Some(keep) = self.recorder.keeps.get_mut(usize::from(channel.0)) else { return };
+        let mut keeps = self.keeps.borrow_mut();
+        let Some(keep) = keeps.get_mut(usize::from(channel.0)) else { return };
         let changes = &mut Vec::new();
         if accept {
             let _ = keep.accept(&key, changes);
-        } else {
-            let _ = keep.reject(&key, changes);
-            if let Some(peer) = self.endpoint.find_peer_on(channel, &key) {
-                self.endpoint.reject(peer);
+            return;
+        }
+        let _ = keep.reject(&key, changes);
+        for Shard { endpoint, .. } in &mut self.shards {
+            if let Some(peer) = endpoint.find_peer_on(channel, &key) {
+                endpoint.reject(peer);
             }
+        }
+    }
+
+    /// How the messages of all shards stand.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        for Shard { endpoint, .. } in &self.shards {
+            let Tally {
+                offered,
+                delivered,
+                refused,
+                expired,
+                peer_lost,
+                peer_lost_unsent,
+                unknown,
+                pending,
+            } = endpoint.tally();
+            sum.offered += offered;
+            sum.delivered += delivered;
+            sum.refused += refused;
+            sum.expired += expired;
+            sum.peer_lost += peer_lost;
+            sum.peer_lost_unsent += peer_lost_unsent;
+            sum.unknown += unknown;
+            sum.pending += pending;
+        }
+        sum
+    }
+
+    /// The counters of all shards.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        self.shards.iter().for_each(|shard| sum.add(&shard.endpoint.counters()));
+        sum
+    }
+
+    /// Which shard gets a datagram with this steering byte, as the node's filter does it.
+    pub(crate) fn steer(&self, datagram: &[u8]) -> usize {
+        usize::from(datagram.get(1).copied().unwrap_or_default()) % self.shards.len()
+    }
+
+    /// Which shard sends an entry: by turns, but all of one flow of which more than delivery is asked.
+    pub(crate) fn sender_of(&self, token: Token, entry: &Entry) -> usize {
+        let by_flow = entry.flow.bytes().map(u64::from).sum::<u64>() + entry.to as u64;
+        let turn = if entry.asked.is_some() { by_flow } else { token.0 };
+        (turn % self.shards.len() as u64) as usize
+    }
+}
+
+impl Shard {
+    fn new(endpoint: Endpoint, recorder: Recorder) -> Self {
+        Self {
+            endpoint,
+            recorder,
+            waiting: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            acknowledged_taken: 0,
+            best_effort_taken: 0,
+            flows: BTreeMap::new(),
         }
     }
 
@@ -189,7 +273,7 @@ impl Start {
     ) -> Result<PeerId, String> {
         let peer = self.endpoint.add_peer(key, address).map_err(|error| format!("{error:?}"))?;
         self.peers.insert(peer, node);
-        if self.recorder.keeps.len() > 1 {
+        if self.recorder.keeps.borrow().len() > 1 {
             let there = self.endpoint.add_peer_on(GARDEN, key, address);
             self.peers.insert(there.map_err(|error| format!("{error:?}"))?, node);
         }
@@ -214,5 +298,10 @@ impl Start {
         let flow = self.endpoint.open_flow(peer, name).map_err(|error| format!("{error:?}"))?;
         self.flows.insert((to, name), flow);
         Ok(flow)
+    }
+
+    /// A flow has moved to another lane.
+    pub(crate) fn follow(&mut self, to: NodeIndex, name: &'static str, flow: FlowId) {
+        self.flows.insert((to, name), flow);
     }
 }

@@ -3,6 +3,8 @@
 //! Owns what a datagram caused, until the world takes it and acts on it: an application must not
 //! call back into the endpoint that calls it.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use cubed_router::keep::{self, Keep, Portrait, Ruling};
@@ -78,7 +80,7 @@ pub struct Recorder {
     policy: Policy,
     flows: Vec<FlowSetup>,
     /// By channel; without any, everybody that the policy admits is accepted.
-    pub(crate) keeps: Vec<Keep>,
+    pub(crate) keeps: Rc<RefCell<Vec<Keep>>>,
     /// What arrived since the world last took it.
     pub arrivals: Vec<Arrival>,
     /// Requests of this node that ended since the world last took them.
@@ -98,7 +100,7 @@ impl Recorder {
         Self {
             policy,
             flows,
-            keeps: Vec::new(),
+            keeps: Rc::default(),
             arrivals,
             replies,
             binds: 0,
@@ -110,11 +112,12 @@ impl Recorder {
 
 impl Application for Recorder {
     fn admit(&mut self, _: ChannelId, key: &PublicKey) -> bool {
-        !self.keeps.is_empty() || self.policy.admits(key)
+        !self.keeps.borrow().is_empty() || self.policy.admits(key)
     }
 
     fn judge(&mut self, newcomer: &Newcomer<'_>) -> Verdict {
-        let Some(keep) = self.keeps.get_mut(usize::from(newcomer.channel.0)) else {
+        let mut keeps = self.keeps.borrow_mut();
+        let Some(keep) = keeps.get_mut(usize::from(newcomer.channel.0)) else {
             return Verdict::Accepted;
         };
         let Newcomer { name, role, mode, kind, address, is_dialled, .. } = *newcomer;

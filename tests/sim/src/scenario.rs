@@ -94,13 +94,43 @@ fn flows() -> Vec<FlowSetup> {
 
 /// Two nodes that know each other over this link, and the seed's generator for the plan.
 fn pair(seed: u64, link: &LinkConfig, limits: &Limits) -> Result<(World, SeededEntropy), Fault> {
+    let mut draws = SeededEntropy::new(seed ^ 0xc_1a4);
+    let setups = [(); 2].map(|()| shards(&mut draws));
+    pair_of(seed, link, limits, setups, draws.below(4) == 0)
+}
+
+/// As [`pair`], of nodes with one shard.
+fn single_pair(
+    seed: u64,
+    link: &LinkConfig,
+    limits: &Limits,
+) -> Result<(World, SeededEntropy), Fault> {
+    pair_of(seed, link, limits, [vec![1], vec![1]], false)
+}
+
+fn pair_of(
+    seed: u64,
+    link: &LinkConfig,
+    limits: &Limits,
+    shards: [Vec<u8>; 2],
+    is_unsteered: bool,
+) -> Result<(World, SeededEntropy), Fault> {
     let mut world = World::new(seed);
-    for _ in 0..2 {
-        let setup = NodeSetup { limits: limits.clone(), flows: flows(), ..NodeSetup::default() };
+    if is_unsteered {
+        world.steer_no_more();
+    }
+    for shards in shards {
+        let limits = limits.clone();
+        let setup = NodeSetup { limits, flows: flows(), shards, ..NodeSetup::default() };
         world.add_node(setup)?;
     }
     world.join(0, 1, link)?;
     Ok((world, SeededEntropy::new(seed ^ 0x9_1a4)))
+}
+
+/// How many shards a node has at each start: one, two or four.
+fn shards(plan: &mut impl Entropy) -> Vec<u8> {
+    (0..4).map(|_| [1, 1, 2, 4][plan.below(4) as usize]).collect()
 }
 
 /// The link: 10 % loss, duplicates and reordering, both ways, from the first datagram.
@@ -130,6 +160,9 @@ fn length(plan: &mut impl Entropy) -> usize {
     };
     plan.below(bound + 1) as usize
 }
+
+/// The flows of [`flow`].
+const FLOWS: [&str; 3] = [PLAIN, SLOW, OTHER];
 
 fn flow(plan: &mut impl Entropy) -> &'static str {
     [PLAIN, PLAIN, SLOW, OTHER][plan.below(4) as usize]

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cubed_transport::random::SeededEntropy;
+use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{ChannelId, SendError, SendOptions, Service, Token};
 
 use crate::agenda::Agenda;
 use crate::ledger::{Entry, Kind, Ledger, NodeIndex};
 use crate::link::{Link, LinkConfig};
-use crate::node::{GARDEN, Node, NodeSetup, Start, Waiting};
+use crate::node::{GARDEN, Node, NodeSetup, Shard, Start, Waiting};
 use crate::recorder::Held;
 use crate::script::{Action, Fault, Seen};
 use crate::trace::Trace;
@@ -28,9 +28,22 @@ const EVENTS_MAX: u64 = 20_000_000;
 const TIMEOUTS_AT_ONCE_MAX: u32 = 1_000;
 
 enum Happening {
-    Arrival { from: SocketAddr, to: NodeIndex, datagram: Vec<u8> },
-    Timeout { node: NodeIndex, start: u32 },
-    Release { node: NodeIndex, start: u32, held: Held },
+    /// `is_steered`: the shard that it fell on handed it over to the one that it names.
+    Arrival {
+        from: SocketAddr,
+        to: NodeIndex,
+        datagram: Vec<u8>,
+        is_steered: bool,
+    },
+    Timeout {
+        node: NodeIndex,
+        start: u32,
+    },
+    Release {
+        place: (NodeIndex, usize),
+        start: u32,
+        held: Held,
+    },
     Act(Action),
 }
 
@@ -71,6 +84,8 @@ pub struct World {
     captured: Option<Vec<(NodeIndex, Vec<u8>)>>,
     /// The sums of starts that were killed.
     killed: sums::Totals,
+    /// Datagrams fall on any shard.
+    is_unsteered: bool,
 }
 
 /// Bytes of a lane datagram that name its key and number; its flags stand at [`LANE_FLAGS`].
@@ -100,6 +115,7 @@ impl World {
             strays: Vec::new(),
             captured: None,
             killed: sums::Totals::default(),
+            is_unsteered: false,
         }
     }
 
@@ -143,7 +159,8 @@ impl World {
         datagram: Vec<u8>,
     ) {
         let from = self.nodes[from].address;
-        self.agenda.put(BEGUN + after, Happening::Arrival { from, to, datagram });
+        let arrival = Happening::Arrival { from, to, datagram, is_steered: false };
+        self.agenda.put(BEGUN + after, arrival);
     }
 
     /// Lets time pass until `after` the world's beginning. A time that is over changes nothing: time does not go back.
@@ -209,10 +226,8 @@ impl World {
 
     fn introduce(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
         let (key, address) = (self.nodes[to].key, self.nodes[to].address);
-        let result = match &mut self.nodes[from].start {
-            Some(start) => start.meet(to, key, Some(address)).map(|_| ()),
-            None => Ok(()),
-        };
+        let mut shards = self.nodes[from].start.iter_mut().flat_map(|start| &mut start.shards);
+        let result = shards.try_for_each(|shard| shard.meet(to, key, Some(address)).map(|_| ()));
         result.map_err(|what| self.fault(what))
     }
 
@@ -230,11 +245,11 @@ impl World {
             return Err(self.fault(format!("{EVENTS_MAX} events: something runs in circles")));
         }
         match happening {
-            Happening::Arrival { from, to, mut datagram } => {
-                self.on_arrival(from, to, &mut datagram)?;
+            Happening::Arrival { from, to, datagram, is_steered } => {
+                self.on_arrival(from, to, datagram, is_steered)?;
             }
             Happening::Timeout { node, start } => self.on_timeout(node, start)?,
-            Happening::Release { node, start, held } => self.on_release(node, start, held)?,
+            Happening::Release { place, start, held } => self.on_release(place, start, held)?,
             Happening::Act(action) => self.act(action)?,
         }
         Ok(true)
@@ -244,19 +259,34 @@ impl World {
         &mut self,
         from: SocketAddr,
         to: NodeIndex,
-        datagram: &mut [u8],
+        mut datagram: Vec<u8>,
+        is_steered: bool,
     ) -> Result<(), Fault> {
         let now = self.local(to);
         let Some(start) = &mut self.nodes[to].start else {
             return Ok(());
         };
-        let before = start.endpoint.counters().associations_established;
+        let shard = start.steer(&datagram);
+        let shards = start.shards.len() as u64;
+        if self.is_unsteered && !is_steered && self.chance.below(shards) as usize != shard {
+            // The shard that it fell on hands it over, a turn later.
+            let at = self.now + Duration::from_micros(self.chance.below(200));
+            self.agenda.put(at, Happening::Arrival { from, to, datagram, is_steered: true });
+            return Ok(());
+        }
         start.addresses.received(from, datagram.len());
-        start.endpoint.handle_datagram(now, from, datagram, &mut start.recorder);
-        if start.endpoint.counters().associations_established > before {
+        let Shard { endpoint, recorder, .. } = &mut start.shards[shard];
+        let before = endpoint.counters().associations_established;
+        endpoint.handle_datagram(now, from, &mut datagram, recorder);
+        if endpoint.counters().associations_established > before {
             start.addresses.proven(from);
         }
         self.settle(to)
+    }
+
+    /// From here on datagrams fall on any shard of a node, as without a filter, and are handed over.
+    pub fn steer_no_more(&mut self) {
+        self.is_unsteered = true;
     }
 
     fn on_timeout(&mut self, node: NodeIndex, number: u32) -> Result<(), Fault> {
@@ -269,8 +299,11 @@ impl World {
         }
         start.timer = None;
         let now = self.now + self.nodes[node].ahead;
-        let start = self.running(node);
-        start.endpoint.handle_timeout(now, &mut start.recorder);
+        for Shard { endpoint, recorder, .. } in &mut self.running(node).shards {
+            if endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                endpoint.handle_timeout(now, recorder);
+            }
+        }
         self.timeouts_at_once += 1;
         if self.timeouts_at_once > TIMEOUTS_AT_ONCE_MAX {
             let what = format!("node {node}: handle_timeout does not move poll_timeout past now");
@@ -279,12 +312,18 @@ impl World {
         self.settle(node)
     }
 
-    fn on_release(&mut self, node: NodeIndex, number: u32, held: Held) -> Result<(), Fault> {
+    fn on_release(
+        &mut self,
+        (node, shard): (NodeIndex, usize),
+        number: u32,
+        held: Held,
+    ) -> Result<(), Fault> {
         let Some(start) = self.nodes[node].start.as_mut().filter(|start| start.number == number)
         else {
             return Ok(());
         };
-        start.endpoint.release(held.peer, held.session, held.alias, held.charge);
+        let endpoint = &mut start.shards[shard].endpoint;
+        endpoint.release(held.peer, held.session, held.alias, held.charge);
         self.settle(node)
     }
 
@@ -333,7 +372,7 @@ impl World {
             Action::Restart(node) => self.restart(node),
             Action::Close(node) => {
                 if let Some(start) = &mut self.nodes[node].start {
-                    start.endpoint.close();
+                    start.shards.iter_mut().for_each(|shard| shard.endpoint.close());
                 }
                 self.settle(node)
             }
@@ -356,8 +395,8 @@ impl World {
         let Some(start) = &mut self.nodes[from].start else {
             return Ok(());
         };
-        let peer = start.peer(to).ok_or(SendError::UnknownPeer);
-        let result = peer.and_then(|peer| start.endpoint.connect(now, peer));
+        let peer = start.shards[0].peer(to).ok_or(SendError::UnknownPeer);
+        let result = peer.and_then(|peer| start.shards[0].endpoint.connect(now, peer));
         result.map_err(|error| self.fault(format!("node {from} cannot dial {to}: {error:?}")))?;
         self.settle(from)
     }
@@ -367,8 +406,8 @@ impl World {
         let Some(start) = &mut self.nodes[from].start else {
             return Ok(());
         };
-        let peer = start.peer(to).ok_or(SendError::UnknownPeer);
-        let result = peer.and_then(|peer| start.endpoint.watch(now, peer));
+        let peer = start.shards[0].peer(to).ok_or(SendError::UnknownPeer);
+        let result = peer.and_then(|peer| start.shards[0].endpoint.watch(now, peer));
         result.map_err(|error| self.fault(format!("node {from} cannot watch {to}: {error:?}")))?;
         self.settle(from)
     }
@@ -393,7 +432,8 @@ impl World {
             self.ledger.rejected(token, SendError::Closing);
             return Ok(());
         };
-        let queue = start.waiting.entry(to).or_default();
+        let shard = start.sender_of(token, self.ledger.entry(token));
+        let queue = start.shards[shard].waiting.entry(to).or_default();
         if kind != Kind::BestEffort && !queue.is_empty() {
             queue.push_back((token, deadline));
             return Ok(());
@@ -402,14 +442,19 @@ impl World {
             if kind == Kind::BestEffort {
                 self.ledger.rejected(token, SendError::Full);
             } else {
-                self.wait_for_room(from, to, (token, deadline));
+                self.wait_for_room((from, shard), to, (token, deadline));
             }
         }
         Ok(())
     }
 
-    fn wait_for_room(&mut self, from: NodeIndex, to: NodeIndex, waiting: Waiting) {
-        self.running(from).waiting.entry(to).or_default().push_front(waiting);
+    fn wait_for_room(
+        &mut self,
+        (from, shard): (NodeIndex, usize),
+        to: NodeIndex,
+        waiting: Waiting,
+    ) {
+        self.shard(from, shard).waiting.entry(to).or_default().push_front(waiting);
     }
 
     /// Hands one entry to its endpoint and writes down what it said.
@@ -418,11 +463,30 @@ impl World {
         token: Token,
         deadline: Option<Instant>,
     ) -> Result<Result<(), SendError>, Fault> {
+        loop {
+            match self.offer(token, deadline)? {
+                Err(SendError::Moved(flow)) => {
+                    let entry = self.ledger.entry(token).clone();
+                    let shard = self.running(entry.from).sender_of(token, &entry);
+                    self.shard(entry.from, shard).follow(entry.to, entry.flow, flow);
+                }
+                result => return Ok(result),
+            }
+        }
+    }
+
+    /// Offers one entry to the endpoint of the shard that sends it.
+    fn offer(
+        &mut self,
+        token: Token,
+        deadline: Option<Instant>,
+    ) -> Result<Result<(), SendError>, Fault> {
         let entry = self.ledger.entry(token).clone();
         let body = crate::ledger::body(token.0, entry.bytes);
         let (age, now) = (self.age(), self.local(entry.from));
         let start = self.running(entry.from);
-        let number = start.number;
+        let (number, shard) = (start.number, start.sender_of(token, &entry));
+        let start = &mut start.shards[shard];
         let flow = start.flow(entry.to, entry.flow);
         let flow = flow.map_err(|what| Fault { at: age, what })?;
         let endpoint = &mut start.endpoint;
@@ -454,7 +518,7 @@ impl World {
                 }
                 self.ledger.taken(token, number);
             }
-            Err(SendError::Full) => {}
+            Err(SendError::Full | SendError::Moved(_)) => {}
             Err(error) => self.ledger.rejected(token, error),
         }
         Ok(result)
@@ -462,5 +526,13 @@ impl World {
 
     fn running(&mut self, node: NodeIndex) -> &mut Start {
         self.nodes[node].start.as_mut().expect("the caller found it running")
+    }
+
+    fn shard(&mut self, node: NodeIndex, shard: usize) -> &mut Shard {
+        &mut self.running(node).shards[shard]
+    }
+
+    fn shards(&mut self, node: NodeIndex) -> usize {
+        self.running(node).shards.len()
     }
 }

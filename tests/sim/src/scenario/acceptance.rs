@@ -7,7 +7,7 @@ use cubed_router::policy::Policy;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::{Limits, Outcome, Service};
 
-use super::{PLAIN, Report, expect, finish, ms};
+use super::{PLAIN, Report, expect, finish, ms, shards};
 use crate::link::{LinkConfig, up_to};
 use crate::node::NodeSetup;
 use crate::recorder::FlowSetup;
@@ -24,14 +24,17 @@ const GARDEN_FLOW: &str = "garden.news";
 /// A breach; a message that came before the operator did, or after a rejection; one that did not come afterwards.
 pub fn acceptance(seed: u64) -> Result<Report, Fault> {
     let mut plan = SeededEntropy::new(seed ^ 0xacce);
+    let mut draws = SeededEntropy::new(seed ^ 0xc_1a4);
     let mut world = World::new(seed);
     let in_garden = [Trust::Never, Trust::Once, Trust::Always][plan.below(3) as usize];
     let limits = Limits { give_up: ms(300_000), ..Limits::default() };
-    for _ in 0..2 {
+    for node in 0..2 {
         let flows = vec![FlowSetup::new(PLAIN), FlowSetup::new(GARDEN_FLOW)];
         let keeps = Some([Trust::Never, in_garden]);
         let (limits, policy) = (limits.clone(), Policy::open());
-        world.add_node(NodeSetup { limits, policy, flows, keeps })?;
+        // The sender's one shard uses the same lanes each time.
+        let shards = if node == 0 { vec![1] } else { shards(&mut draws) };
+        world.add_node(NodeSetup { limits, policy, flows, keeps, shards })?;
     }
     let loss = [0, 100_000][plan.below(2) as usize];
     let link = LinkConfig { loss, duplicate: 50_000, delay: ms(10), ..LinkConfig::default() };
@@ -76,11 +79,7 @@ pub fn acceptance(seed: u64) -> Result<Report, Fault> {
     let first = world.ledger.entries().len();
     send(&mut world, &mut plan, later, &[PLAIN, GARDEN_FLOW]);
     world.run_until(later + ms(60_000))?;
-    for entry in &world.ledger.entries()[first..] {
-        let allowed = entry.flow == PLAIN || garden;
-        let came = entry.outcome == Some(Outcome::Delivered);
-        expect(&world, came == allowed, || format!("after the restart: {entry:?}"))?;
-    }
+    expect_as_decided(&world, first, garden)?;
     // A message on the wrong channel would have been refused by its flow.
     let refused =
         world.ledger.entries().iter().find(|e| matches!(e.outcome, Some(Outcome::Refused(_))));
@@ -91,6 +90,18 @@ pub fn acceptance(seed: u64) -> Result<Report, Fault> {
     expect(&world, told.is_some(), || format!("nobody told it to wait: {:?}", world.seen))?;
     world.run_until_settled(world.age(), world.age() + ms(400_000))?;
     finish(world)
+}
+
+/// What was sent after the restart arrived where it was allowed, and nowhere else.
+fn expect_as_decided(world: &World, first: usize, garden: bool) -> Result<(), Fault> {
+    for entry in &world.ledger.entries()[first..] {
+        let allowed = entry.flow == PLAIN || garden;
+        let came = entry.outcome == Some(Outcome::Delivered);
+        expect(world, came == allowed, || {
+            format!("after the restart: {entry:?}. {}", world.describe())
+        })?;
+    }
+    Ok(())
 }
 
 fn send(world: &mut World, plan: &mut SeededEntropy, from: Duration, flows: &[&'static str]) {

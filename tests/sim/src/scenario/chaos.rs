@@ -9,7 +9,7 @@ use std::time::Duration;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::{Limits, Outcome, Service};
 
-use super::{Report, expect, finish, flow, flows, length, ms, plan_messages};
+use super::{FLOWS, Report, expect, finish, flow, flows, length, ms, plan_messages, shards};
 use crate::link::{LinkConfig, up_to};
 use crate::node::NodeSetup;
 use crate::script::{Action, Fault};
@@ -34,8 +34,13 @@ pub fn chaos(seed: u64) -> Result<Report, Fault> {
     let nodes = 2 + plan.below(2) as usize;
     let give_up = ms([5_000, 20_000, 120_000][plan.below(3) as usize]);
     let limits = Limits { give_up, ..Limits::default() };
+    let mut draws = SeededEntropy::new(seed ^ 0xc_1a4);
+    if draws.below(4) == 0 {
+        world.steer_no_more();
+    }
     for node in 0..nodes {
-        let setup = NodeSetup { limits: limits.clone(), flows: flows(), ..NodeSetup::default() };
+        let (limits, shards) = (limits.clone(), shards(&mut draws));
+        let setup = NodeSetup { limits, flows: flows(), shards, ..NodeSetup::default() };
         world.add_node(setup)?;
         for other in 0..node {
             world.join(other, node, &LinkConfig::default())?;
@@ -58,9 +63,12 @@ pub fn chaos(seed: u64) -> Result<Report, Fault> {
     for &(from, to) in &ways {
         let config = LinkConfig { delay: up_to(ms(50), &mut plan), ..LinkConfig::default() };
         world.at(peace, Action::SetLink { from, to, config });
-        // One message that may still end badly, but ends: it meets what is left of old sessions.
-        let (flow, bytes, service) = (flow(&mut plan), length(&mut plan), Service::Acknowledged);
-        world.at(peace, Action::Send { from, to, flow, bytes, service });
+        // Messages that may still end badly, but end: they meet what is left of old sessions, on every lane.
+        for message in 0..4 * FLOWS.len() {
+            let (flow, bytes, service) =
+                (FLOWS[message / 4], length(&mut plan), Service::Acknowledged);
+            world.at(peace, Action::Send { from, to, flow, bytes, service });
+        }
     }
     world.run_until(peace + RECOVERY)?;
     let first_late = world.ledger.entries().len();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::{EndCause, Limits, Outcome, Service};
 
-use super::{PLAIN, Report, expect, expect_all_delivered, finish, ms, pair, plan_messages};
+use super::{PLAIN, Report, expect, expect_all_delivered, finish, ms, plan_messages, single_pair};
 use crate::link::{LinkConfig, up_to};
 use crate::script::{Action, Fault, Seen};
 
@@ -39,7 +39,7 @@ pub fn rekey(seed: u64) -> Result<Report, Fault> {
         rekey_after: ms(1_000),
         ..Limits::default()
     };
-    let (mut world, mut plan) = pair(seed, &link, &limits)?;
+    let (mut world, mut plan) = single_pair(seed, &link, &limits)?;
     let load = ms(5_000);
     for (from, to) in [(0, 1), (1, 0)] {
         plan_messages(&mut world, &mut plan, (from, to), Service::BestEffort, 50, (ms(0), load));
@@ -88,7 +88,7 @@ pub fn restart_noticed(seed: u64) -> Result<Report, Fault> {
     let mut plan = SeededEntropy::new(seed ^ 0x8_1a4);
     let delay = Duration::from_micros(100) + up_to(ms(40), &mut plan);
     let link = LinkConfig { delay, duplicate: 50_000, ..LinkConfig::default() };
-    let (mut world, mut plan) = pair(seed, &link, &Limits::default())?;
+    let (mut world, mut plan) = single_pair(seed, &link, &Limits::default())?;
     let acknowledged = Service::Acknowledged;
     for way in [(0, 1), (1, 0)] {
         plan_messages(&mut world, &mut plan, way, acknowledged, 20, (Duration::ZERO, ms(300)));

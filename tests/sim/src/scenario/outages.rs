@@ -8,7 +8,7 @@ use std::time::Duration;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::{DownCause, EndCause, Limits, Outcome, Service};
 
-use super::{Report, expect, expect_all_delivered, finish, ms, pair, plan_messages};
+use super::{Report, expect, expect_all_delivered, finish, ms, pair, plan_messages, single_pair};
 use crate::link::{LinkConfig, up_to};
 use crate::script::{Action, Fault, Seen};
 
@@ -132,7 +132,7 @@ pub fn simultaneous_dial(seed: u64) -> Result<Report, Fault> {
     let mut plan = SeededEntropy::new(seed ^ 0x2_1a4);
     let loss = [0, 50_000, 200_000][plan.below(3) as usize];
     let link = LinkConfig { loss, duplicate: 50_000, delay: ms(20), ..LinkConfig::default() };
-    let (mut world, mut plan) = pair(seed, &link, &Limits::default())?;
+    let (mut world, mut plan) = single_pair(seed, &link, &Limits::default())?;
     let apart = up_to(ms(60), &mut plan);
     world.at(Duration::ZERO, Action::Connect { from: 0, to: 1 });
     world.at(apart, Action::Connect { from: 1, to: 0 });
@@ -206,7 +206,7 @@ pub fn replay(seed: u64) -> Result<Report, Fault> {
         delay: ms(5),
         ..LinkConfig::default()
     };
-    let (mut world, mut plan) = pair(seed, &link, &Limits::default())?;
+    let (mut world, mut plan) = single_pair(seed, &link, &Limits::default())?;
     for way in [(0, 1), (1, 0)] {
         let span = (Duration::ZERO, ms(1_000));
         plan_messages(&mut world, &mut plan, way, Service::Acknowledged, 30, span);

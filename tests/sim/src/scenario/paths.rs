@@ -8,7 +8,7 @@ use std::time::Duration;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::{Limits, Outcome, Service};
 
-use super::{PLAIN, Report, expect, expect_all_delivered, finish, ms, pair, plan_messages};
+use super::{PLAIN, Report, expect, expect_all_delivered, finish, ms, plan_messages, single_pair};
 use crate::ledger::Kind;
 use crate::link::{LinkConfig, up_to};
 use crate::script::{Action, Fault};
@@ -46,7 +46,7 @@ pub fn path_limit(seed: u64) -> Result<Report, Fault> {
     let narrow = LinkConfig { datagram_bytes_max: limit, ..open.clone() };
     let both = [(0, 1), (1, 0)];
     let narrowed = [&both[..], &both[..1]][plan.below(2) as usize];
-    let (mut world, mut plan) = pair(seed, &open, &Limits::default())?;
+    let (mut world, mut plan) = single_pair(seed, &open, &Limits::default())?;
     for way in both {
         let span = (Duration::ZERO, ms(6_000));
         plan_messages(&mut world, &mut plan, way, Service::Acknowledged, 120, span);
@@ -101,7 +101,7 @@ pub fn rebinding(seed: u64) -> Result<Report, Fault> {
         ..LinkConfig::default()
     };
     let spoofed = LinkConfig { spoof: 5_000 + plan.below(20_000) as u32, ..link.clone() };
-    let (mut world, _) = pair(seed, &link, &Limits::default())?;
+    let (mut world, _) = single_pair(seed, &link, &Limits::default())?;
     let service = Service::Acknowledged;
     let bulk = [(0, 1), (1, 0)][plan.below(2) as usize];
     let bytes = 20_000;

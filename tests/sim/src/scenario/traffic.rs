@@ -11,7 +11,7 @@ use cubed_transport::{Limits, Outcome, Refusal, SendError, Service};
 
 use super::{
     OTHER, PLAIN, Report, SMALL, SMALL_BYTES_MAX, bad_link, expect, expect_all_delivered, finish,
-    flow, flows, length, ms, pair, plan_messages,
+    flow, flows, length, ms, pair, plan_messages, single_pair,
 };
 use crate::link::{LinkConfig, up_to};
 use crate::node::NodeSetup;
@@ -53,7 +53,7 @@ pub fn exactly_once(seed: u64) -> Result<Report, Fault> {
 /// A breach, a message that does not arrive, or one that takes more than a second.
 pub fn clean(seed: u64) -> Result<Report, Fault> {
     let link = LinkConfig::default();
-    let (mut world, mut plan) = pair(seed, &link, &Limits::default())?;
+    let (mut world, mut plan) = single_pair(seed, &link, &Limits::default())?;
     world.at(Duration::ZERO, Action::Connect { from: 0, to: 1 });
     for way in [(0, 1), (1, 0)] {
         let span = (ms(100), ms(400));

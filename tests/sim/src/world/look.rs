@@ -10,6 +10,7 @@ use cubed_transport::{Counters, Tally};
 use super::{BEGUN, World};
 use crate::ledger::NodeIndex;
 use crate::link::{Link, LinkCounters};
+use crate::node::Start;
 use crate::script::Seen;
 
 impl World {
@@ -25,17 +26,18 @@ impl World {
 
     /// How the messages of a running node stand.
     pub fn tally(&self, node: NodeIndex) -> Option<Tally> {
-        self.nodes[node].start.as_ref().map(|start| start.endpoint.tally())
+        self.nodes[node].start.as_ref().map(Start::tally)
     }
 
     /// The counters of a running node.
     pub fn counters(&self, node: NodeIndex) -> Option<Counters> {
-        self.nodes[node].start.as_ref().map(|start| start.endpoint.counters())
+        self.nodes[node].start.as_ref().map(Start::counters)
     }
 
     /// Handshakes begun with a running node and not finished.
     pub fn half_open(&self, node: NodeIndex) -> Option<usize> {
-        self.nodes[node].start.as_ref().map(|start| start.endpoint.half_open())
+        let shards = &self.nodes[node].start.as_ref()?.shards;
+        Some(shards.iter().map(|shard| shard.endpoint.half_open()).sum())
     }
 
     /// The address of a node.
@@ -45,7 +47,8 @@ impl World {
 
     /// How often a running node's application was asked to bind a flow.
     pub fn binds(&self, node: NodeIndex) -> Option<u64> {
-        self.nodes[node].start.as_ref().map(|start| start.recorder.binds)
+        let shards = &self.nodes[node].start.as_ref()?.shards;
+        Some(shards.iter().map(|shard| shard.recorder.binds).sum())
     }
 
     /// What became of the datagrams from one node to another.
@@ -56,14 +59,15 @@ impl World {
     /// Whether one running node has a session with another.
     pub fn is_connected(&self, from: NodeIndex, to: NodeIndex) -> bool {
         self.nodes[from].start.as_ref().is_some_and(|start| {
-            start.peer(to).is_some_and(|peer| start.endpoint.is_connected(peer))
+            let mut shards = start.shards.iter();
+            shards.any(|shard| shard.peer(to).is_some_and(|peer| shard.endpoint.is_connected(peer)))
         })
     }
 
     /// The indexes, its own and the other's, of the association on which a running node sends to another.
     pub fn association(&self, from: NodeIndex, to: NodeIndex) -> Option<(u32, u32)> {
-        let start = self.nodes[from].start.as_ref()?;
-        start.endpoint.current_association(start.peer(to)?)
+        let mut shards = self.nodes[from].start.as_ref()?.shards.iter();
+        shards.find_map(|shard| shard.endpoint.current_association(shard.peer(to)?))
     }
 
     /// When `node` first saw this about `other`, at or after `from`.
@@ -100,8 +104,8 @@ impl World {
                 continue;
             };
             let _ = write!(text, "\n  node {}, start {}:", node.index, start.number);
-            let _ = write!(text, " {:?}\n   ", start.endpoint.tally());
-            for (name, value) in start.endpoint.counters().iter().filter(|(_, value)| *value > 0) {
+            let _ = write!(text, " {} shards, {:?}\n   ", start.shards.len(), start.tally());
+            for (name, value) in start.counters().iter().filter(|(_, value)| *value > 0) {
                 let _ = write!(text, " {name}={value}");
             }
         }

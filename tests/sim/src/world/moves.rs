@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::World;
 use crate::ledger::NodeIndex;
+use crate::node::{Shard, Start};
 use crate::script::Fault;
 
 impl World {
@@ -16,14 +17,14 @@ impl World {
 
     /// Where a running node takes another to be.
     pub fn peer_address(&self, node: NodeIndex, other: NodeIndex) -> Option<SocketAddr> {
-        let start = self.nodes[node].start.as_ref()?;
-        start.endpoint.peer_address(start.peer(other)?)
+        let mut shards = self.nodes[node].start.as_ref()?.shards.iter();
+        shards.find_map(|shard| shard.endpoint.peer_address(shard.peer(other)?))
     }
 
     /// The longest datagram that a running node takes the path to another to carry.
     pub fn path_limit(&self, node: NodeIndex, other: NodeIndex) -> Option<u16> {
-        let start = self.nodes[node].start.as_ref()?;
-        start.endpoint.peer_datagram_bytes(start.peer(other)?)
+        let mut shards = self.nodes[node].start.as_ref()?.shards.iter();
+        shards.find_map(|shard| shard.endpoint.peer_datagram_bytes(shard.peer(other)?))
     }
 
     /// Notes where a node takes its peers to be, before it sends.
@@ -31,15 +32,18 @@ impl World {
         let Some(start) = &mut self.nodes[node].start else {
             return Ok(());
         };
-        for peer in start.peers.keys() {
-            let Some(address) = start.endpoint.peer_address(*peer) else {
+        let Start { shards, addresses, .. } = start;
+        for (Shard { endpoint, .. }, peer) in
+            shards.iter().flat_map(|shard| shard.peers.keys().map(move |peer| (shard, peer)))
+        {
+            let Some(address) = endpoint.peer_address(*peer) else {
                 continue;
             };
             if address == Self::spoofer() {
                 return Err(self.fault(format!("node {node} was moved by a spoofer")));
             }
-            if start.endpoint.is_connected(*peer) {
-                start.addresses.proven(address);
+            if endpoint.is_connected(*peer) {
+                addresses.proven(address);
             }
         }
         Ok(())

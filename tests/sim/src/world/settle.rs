@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use cubed_router::placement::owner_shard;
 use cubed_transport::{Event, Outcome, PeerId, SendError, Token};
 
 use super::{BEGUN, Happening, LANE_FLAGS, LANE_HEADER_BYTES, World};
@@ -22,8 +23,11 @@ impl World {
         }
         loop {
             self.note_addresses(node)?;
-            self.transmit(node)?;
-            let worked = self.take_events(node)? | self.take_arrivals(node)?;
+            let mut worked = false;
+            for shard in 0..self.shards(node) {
+                self.transmit(node, shard)?;
+                worked |= self.take_events(node, shard)? | self.take_arrivals(node, shard)?;
+            }
             if !worked {
                 break;
             }
@@ -33,11 +37,11 @@ impl World {
         Ok(())
     }
 
-    fn transmit(&mut self, node: NodeIndex) -> Result<(), Fault> {
+    fn transmit(&mut self, node: NodeIndex, shard: usize) -> Result<(), Fault> {
         let mut run = std::mem::take(&mut self.run);
         let now = self.local(node);
         let mut runs = 0;
-        while let Some(transmit) = self.running(node).endpoint.poll_transmit(now, &mut run) {
+        while let Some(transmit) = self.shard(node, shard).endpoint.poll_transmit(now, &mut run) {
             runs += 1;
             if runs > RUNS_AT_ONCE_MAX {
                 return Err(self.fault(format!("node {node}: poll_transmit gives without end")));
@@ -90,10 +94,11 @@ impl World {
         let address = self.nodes[from].address;
         if let Some(at) = fate.spoofed {
             let (from, datagram) = (Self::spoofer(), datagram.to_vec());
-            self.agenda.put(at, Happening::Arrival { from, to, datagram });
+            self.agenda.put(at, Happening::Arrival { from, to, datagram, is_steered: false });
         }
         let mut arrive = |at, datagram| {
-            self.agenda.put(at, Happening::Arrival { from: address, to, datagram });
+            let (from, is_steered) = (address, false);
+            self.agenda.put(at, Happening::Arrival { from, to, datagram, is_steered });
         };
         if let Some(at) = fate.arrival {
             let mut datagram = datagram.to_vec();
@@ -108,22 +113,24 @@ impl World {
         }
     }
 
-    fn take_events(&mut self, node: NodeIndex) -> Result<bool, Fault> {
+    fn take_events(&mut self, node: NodeIndex, shard: usize) -> Result<bool, Fault> {
         let mut worked = false;
-        while let Some(event) = self.running(node).endpoint.poll_event() {
+        while let Some(event) = self.shard(node, shard).endpoint.poll_event() {
             worked = true;
             match event {
                 Event::Outcome { token, outcome } => self.on_outcome(node, token, outcome)?,
-                Event::Writable { peer } => self.on_writable(node, peer)?,
-                Event::Connected { peer } => self.on_seen(node, peer, Seen::Connected),
-                Event::Down { peer, cause } => self.on_seen(node, peer, Seen::Down(cause)),
-                Event::Up { peer } => self.on_seen(node, peer, Seen::Up),
+                Event::Writable { peer } => self.on_writable((node, shard), peer)?,
+                Event::Connected { peer } => self.on_seen((node, shard), peer, Seen::Connected),
+                Event::Down { peer, cause } => {
+                    self.on_seen((node, shard), peer, Seen::Down(cause));
+                }
+                Event::Up { peer } => self.on_seen((node, shard), peer, Seen::Up),
                 Event::DialFailed { peer, error } => {
-                    self.on_seen(node, peer, Seen::DialFailed(format!("{error:?}")));
+                    self.on_seen((node, shard), peer, Seen::DialFailed(format!("{error:?}")));
                 }
                 Event::TurnedAway { .. } => {}
                 Event::SessionEnded { peer, cause } => {
-                    self.on_seen(node, peer, Seen::SessionEnded(cause));
+                    self.on_seen((node, shard), peer, Seen::SessionEnded(cause));
                 }
             }
         }
@@ -138,33 +145,43 @@ impl World {
         self.ledger.ended(node, token, outcome).map_err(|what| self.fault(what))
     }
 
-    fn on_seen(&mut self, node: NodeIndex, peer: PeerId, seen: Seen) {
-        let key = self.running(node).endpoint.peer_key(peer);
+    fn on_seen(&mut self, (node, shard): (NodeIndex, usize), peer: PeerId, seen: Seen) {
+        let key = self.shard(node, shard).endpoint.peer_key(peer);
         let about = self.nodes.iter().find(|other| Some(other.key) == key);
         let about = about.map_or(usize::MAX, |other| other.index);
         self.trace.seen(self.age(), node, about, &seen);
+        if shard > 0 && matches!(seen, Seen::Up | Seen::Down(_)) {
+            // Each shard finds out by itself; the first is the one that watches.
+            return;
+        }
         self.seen.push((self.age(), node, about, seen));
     }
 
     /// Hands over what waited for room, in order, until there is none again.
-    fn on_writable(&mut self, node: NodeIndex, peer: PeerId) -> Result<(), Fault> {
-        let Some(to) = self.running(node).peers.get(&peer).copied() else {
+    fn on_writable(
+        &mut self,
+        (node, shard): (NodeIndex, usize),
+        peer: PeerId,
+    ) -> Result<(), Fault> {
+        let here = self.shard(node, shard);
+        let contact = here.endpoint.contact(peer).unwrap_or(peer);
+        let Some(to) = here.peers.get(&contact).copied() else {
             return Ok(());
         };
         loop {
-            let queue = self.running(node).waiting.get_mut(&to);
+            let queue = self.shard(node, shard).waiting.get_mut(&to);
             let Some((token, deadline)) = queue.and_then(VecDeque::pop_front) else {
                 return Ok(());
             };
             if self.hand_over(token, deadline)? == Err(SendError::Full) {
-                self.wait_for_room(node, to, (token, deadline));
+                self.wait_for_room((node, shard), to, (token, deadline));
                 return Ok(());
             }
         }
     }
 
-    fn take_arrivals(&mut self, node: NodeIndex) -> Result<bool, Fault> {
-        let recorder = &mut self.running(node).recorder;
+    fn take_arrivals(&mut self, node: NodeIndex, shard: usize) -> Result<bool, Fault> {
+        let recorder = &mut self.shard(node, shard).recorder;
         let arrivals = std::mem::take(&mut recorder.arrivals);
         let replies = std::mem::take(&mut recorder.replies);
         let worked = !arrivals.is_empty() || !replies.is_empty();
@@ -183,16 +200,22 @@ impl World {
             self.ledger
                 .in_order(from, node, arrival.flow, arrival.service, &arrival.body)
                 .map_err(|what| self.fault(what))?;
-            let now = self.now;
-            let start = self.running(node);
+            let (now, start) = (self.now, self.running(node));
+            let owner = owner_shard(&start.salt, arrival.flow, start.shards.len() as u8);
+            if usize::from(owner) != shard {
+                let what = format!("shard {shard} of node {node} got {} of {owner}", arrival.flow);
+                return Err(self.fault(what));
+            }
+            let (number, here) = (start.number, &mut start.shards[shard]);
             if let Some(to) = arrival.request {
                 // A reply that finds no session any more is the asker's to time out.
-                let taken = start.endpoint.reply(to, &answer_to(&arrival.body)).is_ok();
-                start.acknowledged_taken += u64::from(taken);
+                let taken = here.endpoint.reply(to, &answer_to(&arrival.body)).is_ok();
+                here.acknowledged_taken += u64::from(taken);
             }
             if let Some(held) = arrival.held {
-                let start = start.number;
-                self.agenda.put(now + held.after, Happening::Release { node, start, held });
+                let place = (node, shard);
+                let release = Happening::Release { place, start: number, held };
+                self.agenda.put(now + held.after, release);
             }
         }
         for (token, result) in replies {
@@ -221,7 +244,8 @@ impl World {
     fn set_timer(&mut self, node: NodeIndex) {
         let (now, ahead) = (self.now, self.nodes[node].ahead);
         let start = self.running(node);
-        let wanted = start.endpoint.poll_timeout().map(|at| (at - ahead).max(now));
+        let next = start.shards.iter().filter_map(|shard| shard.endpoint.poll_timeout()).min();
+        let wanted = next.map(|at| (at - ahead).max(now));
         if wanted == start.timer {
             return;
         }

@@ -27,7 +27,7 @@ pub(super) struct Totals {
 
 impl Totals {
     fn add(&mut self, start: &Start) {
-        let (tally, counters) = (start.endpoint.tally(), start.endpoint.counters());
+        let (tally, counters) = (start.tally(), start.counters());
         self.offered += tally.offered;
         self.delivered += tally.delivered;
         self.open += tally.unknown + tally.peer_lost + tally.pending;
@@ -51,7 +51,11 @@ fn datagrams_dropped(counters: &Counters) -> u64 {
 impl World {
     /// What must hold at all times at one node.
     pub(super) fn check_sums(&mut self, node: NodeIndex) -> Result<(), Fault> {
-        let start = self.running(node);
+        (0..self.shards(node)).try_for_each(|shard| self.check_sums_of(node, shard))
+    }
+
+    fn check_sums_of(&mut self, node: NodeIndex, shard: usize) -> Result<(), Fault> {
+        let start = self.shard(node, shard);
         let (tally, counters) = (start.endpoint.tally(), start.endpoint.counters());
         let Tally { offered, pending, delivered, refused, expired, peer_lost, unknown, .. } = tally;
         let waiting = start.endpoint.best_effort_pending();
@@ -89,7 +93,8 @@ impl World {
             return Ok(());
         };
         let text = self.describe();
-        Err(self.fault(format!("node {node}: {what}: {left} is not {right}. {tally:?} {text}")))
+        let what = format!("{what}: {left} is not {right}. {tally:?} {text}");
+        Err(self.fault(format!("node {node}, shard {shard}: {what}")))
     }
 
     /// What must hold at the end over all nodes: what some delivered, others accepted.
@@ -111,7 +116,8 @@ impl World {
         if let Some(start) = self.nodes[node].kill() {
             self.killed.add(&start);
             // What its application had not handed over yet is gone with it.
-            for (token, _) in start.waiting.into_values().flatten() {
+            let waiting = start.shards.into_iter().flat_map(|shard| shard.waiting.into_values());
+            for (token, _) in waiting.flatten() {
                 self.ledger.rejected(token, SendError::Closing);
             }
         }

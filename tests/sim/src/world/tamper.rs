@@ -72,7 +72,8 @@ impl World {
     /// Makes a datagram arrive now, from any address.
     pub fn inject_from(&mut self, from: SocketAddr, to: NodeIndex, datagram: &[u8]) {
         let datagram = datagram.to_vec();
-        self.agenda.put(self.now, Happening::Arrival { from, to, datagram });
+        let is_steered = false;
+        self.agenda.put(self.now, Happening::Arrival { from, to, datagram, is_steered });
     }
 
     /// What nodes sent to addresses of no node since this was last asked.
