@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::env;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cubed::runtime::faults::{Call, Failure, Fault, clear, inject};
-use cubed::{DriverKind, Node, block_on};
+use cubed::{Backend, DriverKind, Node, Shard, block_on};
 use support::{PATIENCE, number, receiver, send_numbered, sender_to, stop};
 
 /// Messages of one stream.
@@ -113,4 +115,48 @@ fn rings_that_lose_completions_or_get_short_ones() {
         assert!(endure(Fault { call: Call::Completion, failure, one_in: 2 }) > 0, "{failure:?}");
     }
     assert!(endure(errno(Call::Sleep, EBADR, 5)) > 0);
+}
+
+/// Set in the child: it has few descriptors, and starts a node on the backend that this names.
+const CHILD: &str = "CUBED_TEST_DESCRIPTORS";
+
+/// The child of the test below.
+#[test]
+fn start_with_few_descriptors() {
+    let Ok(backend) = env::var(CHILD) else { return };
+    let builder = support::builder().backend(backend.parse().expect("a backend"));
+    match builder.start(async |_: Shard| ()) {
+        Ok(node) => {
+            println!("child: started");
+            stop(&[&node]);
+        }
+        Err(error) => println!("child: {error}"),
+    }
+}
+
+#[test]
+fn a_node_without_descriptors_does_not_start_and_says_so() {
+    let backends: &[&str] = match support::backend() {
+        Backend::Epoll => &["epoll"],
+        _ => &["auto", "uring", "epoll"],
+    };
+    for backend in backends {
+        let start = |descriptors| {
+            let shell = format!("ulimit -n {descriptors} && exec \"$0\" start_with --nocapture");
+            let output = Command::new("sh")
+                .args(["-c", &shell])
+                .arg(env::current_exe().expect("the test binary"))
+                .env(CHILD, backend)
+                .output()
+                .expect("the test binary starts again");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{backend} with {descriptors}: {said}{errors}");
+            let is_started = said.contains("child: started");
+            assert!(is_started || said.contains("ulimit -n"), "{backend}, {descriptors}: {said}");
+            is_started
+        };
+        let started: Vec<bool> = (6..40).map(start).collect();
+        assert!(started[33] && !started[0], "{backend}: {started:?}");
+    }
 }

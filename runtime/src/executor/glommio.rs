@@ -43,14 +43,15 @@ pub(super) fn make() -> Result<LocalExecutor, ExecutorError> {
 /// Locked memory that glommio asks for before it starts, whatever its options say.
 const LOCKED_BYTES_NEEDED: u64 = 512 << 10;
 
-/// glommio panics where a ring is refused and buries a low limit in its own error, so both are asked for first.
+/// glommio panics where its first ring is refused, which comes after an eventfd, and buries a low limit in its own error.
+/// So two descriptors for rings, and the limit, are asked for first.
 ///
 /// # Errors
 /// [`ExecutorError::Ring`], [`ExecutorError::MemlockTooLow`].
 pub(super) fn check_rings() -> Result<(), ExecutorError> {
-    io_uring::IoUring::new(2)
-        .map_err(RingError::at("a first ring"))
-        .map_err(ExecutorError::Ring)?;
+    let ring =
+        |step| io_uring::IoUring::new(2).map_err(RingError::at(step)).map_err(ExecutorError::Ring);
+    let (_first, _second) = (ring("a first ring")?, ring("a second ring")?);
     let limit_bytes = locked_bytes_limit();
     if limit_bytes < LOCKED_BYTES_NEEDED {
         return Err(ExecutorError::MemlockTooLow {

@@ -27,6 +27,11 @@ pub enum BindError {
         /// The address asked for.
         address: SocketAddr,
     },
+    /// No file descriptor is left for a socket.
+    NoDescriptors {
+        /// The address asked for.
+        address: SocketAddr,
+    },
     /// The kernel refused an option that this crate cannot work without.
     OptionRefused {
         /// The option's name in `setsockopt`.
@@ -51,6 +56,7 @@ impl BindError {
             Some(libc::EADDRNOTAVAIL) => Self::AddressNotAvailable { address },
             Some(libc::EACCES | libc::EPERM) => Self::PermissionDenied { address },
             Some(libc::EAFNOSUPPORT) => Self::FamilyNotSupported { address },
+            Some(libc::EMFILE | libc::ENFILE) => Self::NoDescriptors { address },
             _ => Self::System { address, source },
         }
     }
@@ -80,6 +86,11 @@ impl fmt::Display for BindError {
                 "this host has no {}: listen on an address of the other family instead of \
                  {address}",
                 if address.is_ipv4() { "IPv4" } else { "IPv6" }
+            ),
+            Self::NoDescriptors { address } => write!(
+                f,
+                "no file descriptor is left to listen on {address}: raise the limit (`ulimit -n`) \
+                 or close some"
             ),
             Self::OptionRefused { option, source } => write!(
                 f,

@@ -134,7 +134,7 @@ impl SocketGroup {
             sides.clear();
         }
         let hold = GroupHold::new(mains.iter().chain(&sides))
-            .map_err(|source| BindError::System { address, source })?;
+            .map_err(|source| BindError::new(address, source))?;
         let mut sides = sides.into_iter();
         let members = mains.into_iter().map(|main| GroupMember { main, side: sides.next() });
         Ok(Self { members: members.collect(), hold, unsteered })
