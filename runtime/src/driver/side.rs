@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::Received;
-use crate::socket::{SocketStats, UdpSocket};
+use crate::socket::{RECV_MANY_MAX, RecvMeta, SocketStats, UdpSocket};
 
 /// A second socket, read a little at a time.
 pub(super) struct Side {
@@ -18,11 +18,11 @@ pub(super) struct Side {
 }
 
 /// Longest datagram that is taken whole, bytes; what is longer is no handshake of anybody's.
-const BUFFER_BYTES: usize = 9_216;
+const SLOT_BYTES: usize = 9_216;
 
 impl Side {
     pub(super) fn new(socket: UdpSocket) -> Self {
-        let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
+        let buffer = vec![0; RECV_MANY_MAX * SLOT_BYTES].into_boxed_slice();
         Self { socket, is_pending: true, buffer }
     }
 
@@ -33,17 +33,23 @@ impl Side {
         sink: &mut dyn FnMut(Received<'_>),
     ) -> io::Result<usize> {
         self.is_pending = true;
-        for count in 0..datagrams_max {
-            let Some(meta) = self.socket.recv(&mut self.buffer)? else {
-                self.is_pending = false;
-                return Ok(count);
+        let mut count = 0;
+        while count < datagrams_max {
+            let left = datagrams_max - count;
+            let mut hand_over = |meta: RecvMeta, bytes: &mut [u8]| {
+                if !meta.truncated {
+                    sink(Received { bytes, segment_bytes: meta.segment_bytes, from: meta.from });
+                }
             };
-            if !meta.truncated {
-                let bytes = &mut self.buffer[..meta.len];
-                sink(Received { bytes, segment_bytes: meta.segment_bytes, from: meta.from });
+            let got = self.socket.recv_many(&mut self.buffer, SLOT_BYTES, left, &mut hand_over)?;
+            if got == 0 {
+                // Fewer than asked for may also mean an error of the next one, so only nothing means empty.
+                self.is_pending = false;
+                break;
             }
+            count += got;
         }
-        Ok(datagrams_max)
+        Ok(count)
     }
 
     pub(super) fn fd(&self) -> RawFd {

@@ -9,6 +9,7 @@ mod address;
 mod control;
 mod error;
 mod group;
+mod many;
 mod options;
 mod send;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use error::BindError;
 pub use group::{
     GROUP_MEMBERS_MAX, GroupHold, GroupMember, GroupOptions, SideOptions, SocketGroup,
 };
+pub(crate) use many::RECV_MANY_MAX;
 pub use options::{SocketBuffers, SocketOptions, SocketStats};
 pub use send::{SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, is_too_long};
 

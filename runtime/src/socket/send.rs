@@ -35,8 +35,8 @@ impl UdpSocket {
     /// Sends one datagram, or a run of them when `bytes` is longer than `segment_bytes`.
     ///
     /// A run goes out as datagrams of `segment_bytes`, the last one what is left, in one call (GSO).
-    /// If the kernel or the interface refuses segmentation (`EIO`, `EINVAL`), the run is sent singly,
-    /// and so are all later ones ([`UdpSocket::gso_enabled`]). `segment_bytes` 0 means one datagram.
+    /// If the kernel or the interface refuses segmentation (`EIO`, `EINVAL`), the run is sent datagram by
+    /// datagram, still in one call (`sendmmsg`), and so are all later ones ([`UdpSocket::gso_enabled`]). `segment_bytes` 0 means one datagram.
     ///
     /// # Errors
     /// `InvalidInput` for a run above [`SEND_RUN_SEGMENTS_MAX`] or [`SEND_RUN_BYTES_MAX`] and for an
@@ -80,7 +80,7 @@ impl UdpSocket {
         }
     }
 
-    /// Sends `bytes` as datagrams of `segment_bytes`, one call each.
+    /// Sends `bytes` as datagrams of `segment_bytes`, unsegmented: as many by one call as the kernel takes.
     fn send_singly(
         &self,
         to: &RawAddress,
@@ -89,13 +89,19 @@ impl UdpSocket {
     ) -> io::Result<SendStatus> {
         let mut sent_bytes = 0;
         loop {
-            let end = bytes.len().min(sent_bytes + segment_bytes);
-            let segment = &bytes[sent_bytes..end];
-            let result = self.retry_icmp(|| self.sendto(to, segment));
-            if result.is_err() {
+            let rest = &bytes[sent_bytes..];
+            let result = self.retry_icmp(|| {
+                if rest.len() <= segment_bytes {
+                    self.sendto(to, rest).map(|_| 1)
+                } else {
+                    self.sendmmsg(to, rest, segment_bytes)
+                }
+            });
+            let Ok(datagrams) = result else {
                 return self.turned_away(result, sent_bytes);
-            }
-            self.count_sent(1, segment.len());
+            };
+            let end = bytes.len().min(sent_bytes + datagrams * segment_bytes);
+            self.count_sent(datagrams, end - sent_bytes);
             sent_bytes = end;
             if sent_bytes == bytes.len() {
                 return Ok(SendStatus::Sent);
@@ -118,7 +124,7 @@ impl UdpSocket {
             self.count(|stats| stats.gso_fallbacks += 1);
             tracing::warn!(
                 address = %self.local,
-                "segmentation offload refused: datagrams of this socket now leave one per call"
+                "segmentation offload refused: datagrams of this socket now leave unsegmented"
             );
         }
         Ok(status)
