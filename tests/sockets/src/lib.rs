@@ -13,5 +13,7 @@ pub mod relay;
 
 pub mod child;
 
+pub mod nodes;
+
 pub mod flood;
 pub mod siege;

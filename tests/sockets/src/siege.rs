@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::child::Process;
 use crate::flood::{Kind, Sent};
+use crate::nodes::node;
 use crate::report::{Hello, Report};
 
 /// How a siege is laid.
@@ -173,7 +174,7 @@ impl<'a> Siege<'a> {
     fn join(&self) -> Option<Duration> {
         let begun = Instant::now();
         let (key, address) = (self.key, self.address);
-        let builder = Node::builder().identity(Identity::generate().ok()?).listen("127.0.0.1:0");
+        let builder = node().identity(Identity::generate().ok()?).listen("127.0.0.1:0");
         let builder = builder.peer(key, address).dial_timeout(Duration::from_secs(10));
         let node = builder.start(async |_: Shard| ()).ok()?;
         let joined = block_on(node.resolve(key, "counted").ok()?.connect()).is_ok();
@@ -191,7 +192,7 @@ impl Drop for Siege<'_> {
 
 /// A node that sends to the flooded one until it is shut down.
 fn start_traffic(plan: &Plan, key: PublicKey, address: SocketAddr) -> Result<Node, Box<dyn Error>> {
-    let mut builder = Node::builder().identity(Identity::generate()?).listen("127.0.0.1:0");
+    let mut builder = node().identity(Identity::generate()?).listen("127.0.0.1:0");
     if let Some(core) = plan.other_core {
         builder = builder.shards([core]);
     }

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser;
-use cubed::{Identity, Node, Policy, Shard, block_on};
+use cubed::{Identity, Policy, Shard, block_on};
+use cubed_sockets::nodes::node;
 use cubed_sockets::report::{Hello, Report};
 use cubed_sockets::traffic::{Account, Plan};
 
@@ -41,7 +42,7 @@ struct Cli {
 fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     let account = Arc::new(Mutex::new(Account::new(&cli.plan)));
-    let mut builder = Node::builder().identity(Identity::generate()?).listen(cli.listen);
+    let mut builder = node().identity(Identity::generate()?).listen(cli.listen);
     if let Some(core) = cli.core {
         builder = builder.shards([core]);
     }

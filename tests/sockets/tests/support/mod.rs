@@ -9,6 +9,7 @@ use cubed::{
     block_on,
 };
 use cubed_sockets::child::Process;
+use cubed_sockets::nodes::node;
 use cubed_sockets::relay::impairment::Counts;
 use cubed_sockets::report::{Hello, Listening, Report};
 use cubed_sockets::traffic::Plan;
@@ -71,7 +72,7 @@ impl Relay {
 /// A node of this process that knows one peer.
 pub fn sender(key: PublicKey, address: SocketAddr) -> NodeBuilder {
     let identity = Identity::generate().expect("random numbers");
-    Node::builder().identity(identity).listen("127.0.0.1:0").peer(key, address)
+    node().identity(identity).listen("127.0.0.1:0").peer(key, address)
 }
 
 pub fn start(builder: NodeBuilder) -> Node {
