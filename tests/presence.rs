@@ -2,17 +2,21 @@
 
 mod support;
 
+use std::net::SocketAddr;
+
 use cubed::{DownCause, Identity, PeerState, Policy, Shard, block_on};
-use support::{builder, eventually, receiver, stop};
+use support::{builder, eventually, own_address, receiver, start_again, stop};
 
 #[test]
 fn a_watched_peer_comes_and_goes_and_comes_back() {
     let seed = [7; 32];
-    let bob = |listen: &str| {
-        let bob = builder().identity(Identity::from_seed(&seed)).policy(Policy::open());
-        bob.listen(listen).start(async |_: Shard| ()).expect("bob starts")
+    let bob = |listen: SocketAddr| {
+        start_again(|| {
+            let bob = builder().identity(Identity::from_seed(&seed)).policy(Policy::open());
+            bob.listen(listen).start(async |_: Shard| ())
+        })
     };
-    let first = bob("127.0.0.1:0");
+    let first = bob(own_address());
     let (key, at) = (first.public_key(), first.local_addr());
     let alice = builder().peer_named("bob", key, at).start(async |_: Shard| ()).unwrap();
     let mut events = block_on(alice.watch_named("bob")).unwrap();
@@ -29,7 +33,7 @@ fn a_watched_peer_comes_and_goes_and_comes_back() {
     let gone: Vec<_> = late.departures_since(&early).map(|peer| peer.key).collect();
     assert_eq!((gone, late.arrivals_since(&early).count()), (vec![key], 0));
 
-    let second = bob(&at.to_string());
+    let second = bob(at);
     // A task of the shard hears of it as well; its watch begins with what is known.
     let heard = alice.on_shard(0, move |shard| async move {
         let mut events = shard.watch(key).expect("room for a watcher");

@@ -14,9 +14,9 @@ use std::time::Duration;
 use cubed::{
     Channel, ConnectError, DialFailure, Identity, KeepFile, KeepSettings, KeyState, Node,
     NodeBuilder, NodeKeepError, NodeMode, Outcome, Policy, PublicKey, Remote, ResolveError, Shard,
-    Trust, Verb, block_on,
+    StartError, Trust, Verb, block_on,
 };
-use support::{builder, eventually, stop};
+use support::{builder, eventually, own_address, start_again, stop};
 
 /// Everything to whoever the keep has accepted, and nothing to anybody else.
 fn accepted_may_send() -> Policy {
@@ -27,11 +27,22 @@ fn with_keep(builder: NodeBuilder, file: &Path, trust: Trust) -> NodeBuilder {
     builder.policy(accepted_may_send()).keep(KeepSettings::file(file).trust(trust))
 }
 
-/// A node that says on which channel a message came, and what it was.
-fn listener(builder: NodeBuilder, channels: &[&'static str]) -> (Node, Arc<Mutex<Vec<String>>>) {
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (told, channels) = (Arc::clone(&heard), channels.to_vec());
-    let node = builder.start(move |shard: Shard| {
+/// Which channel each message came on, and what it was.
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// A node that writes down what it hears on these channels.
+fn listener(builder: NodeBuilder, channels: &[&'static str]) -> (Node, Heard) {
+    let heard = Heard::default();
+    (listen(builder, channels, &heard).expect("the listener starts"), heard)
+}
+
+fn listen(
+    builder: NodeBuilder,
+    channels: &[&'static str],
+    heard: &Heard,
+) -> Result<Node, StartError> {
+    let (told, channels) = (Arc::clone(heard), channels.to_vec());
+    builder.start(move |shard: Shard| {
         for channel in &channels {
             let (told, channel) = (Arc::clone(&told), *channel);
             let handler = move |message: &cubed::Message<'_>, _: &mut cubed::Context<'_>| {
@@ -41,8 +52,7 @@ fn listener(builder: NodeBuilder, channels: &[&'static str]) -> (Node, Arc<Mutex
             shard.flow("orders").channel(channel).handler(handler).expect("a free name");
         }
         async move { drop(shard) }
-    });
-    (node.expect("the listener starts"), heard)
+    })
 }
 
 #[test]
@@ -91,12 +101,15 @@ fn a_dialled_node_that_has_changed_its_name_is_not_accepted() {
     let file = folder.path().join("keep.toml");
     let identity_file = folder.path().join("bob.key");
     let key = Identity::create(&identity_file).unwrap().public_key();
-    let bob = |name: &str, at: &str| {
-        let identity = Identity::load(&identity_file).unwrap();
-        let bob = support::node().identity(identity).listen(at).name(name).policy(Policy::open());
-        bob.start(async |shard: Shard| shard.flow("orders").handler(|_, _| {})).unwrap()
+    let bob = |name: &str, at: SocketAddr| {
+        start_again(|| {
+            let identity = Identity::load(&identity_file).unwrap();
+            let bob = support::node().identity(identity).listen(at).name(name);
+            let bob = bob.policy(Policy::open());
+            bob.start(async |shard: Shard| shard.flow("orders").handler(|_, _| {}))
+        })
     };
-    let before = bob("bob", "127.0.0.1:0");
+    let before = bob("bob", own_address());
     let at = before.local_addr();
     let alice = with_keep(builder(), &file, Trust::Never).peer(key, at);
     let alice = alice.dial_timeout(Duration::from_secs(2)).start(async |_: Shard| ()).unwrap();
@@ -105,7 +118,7 @@ fn a_dialled_node_that_has_changed_its_name_is_not_accepted() {
     let known = block_on(alice.keep().list()).unwrap();
     assert_eq!((known[0].key, known[0].state), (key, KeyState::Accepted), "dialled, so vouched");
     stop(&[&before]);
-    let after = bob("mallory", &at.to_string());
+    let after = bob("mallory", at);
     let failed = loop {
         // Until the new node is there, nobody answers.
         match block_on(orders.connect()) {
@@ -277,19 +290,21 @@ fn a_damaged_keep_stops_the_start_and_is_named() {
 
 /// Set in a child process: the folder with its files.
 const FOLDER: &str = "CUBED_TRUST_FOLDER";
-/// Where it listens; `127.0.0.1:0` at first.
+/// Where it listens; any port at first.
 const LISTEN: &str = "CUBED_TRUST_LISTEN";
 
 /// A node in a process of its own: tells key and address, then dials whom standard input names and tells how that went.
 #[test]
 fn node_process() {
-    let (Some(folder), Ok(listen)) = (env::var_os(FOLDER), env::var(LISTEN)) else { return };
+    let (Some(folder), Ok(at)) = (env::var_os(FOLDER), env::var(LISTEN)) else { return };
     let folder = Path::new(&folder);
     let key_file = folder.join("node.key");
-    let identity = Identity::load(&key_file).or_else(|_| Identity::create(&key_file)).unwrap();
-    let node = support::node().identity(identity).listen(listen).name("same");
-    let node = with_keep(node, &folder.join("keep.toml"), Trust::Never);
-    let (node, _) = listener(node, &[""]);
+    let node = start_again(|| {
+        let identity = Identity::load(&key_file).or_else(|_| Identity::create(&key_file)).unwrap();
+        let node = support::node().identity(identity).listen(&*at).name("same");
+        let node = with_keep(node, &folder.join("keep.toml"), Trust::Never);
+        listen(node, &[""], &Heard::default())
+    });
     println!("child {} {}", node.public_key(), node.local_addr());
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
@@ -315,17 +330,10 @@ struct Process {
 
 impl Process {
     fn start(folder: &Path, listen: &str) -> Self {
-        // The system frees the port of a killed process when its ring is gone, which may take a moment.
-        for _ in 0..50 {
-            let mut child = start_child("node_process", folder, listen);
-            let mut lines = lines_of(&mut child);
-            if let Some(address) = lines.next() {
-                return Self { child, lines, address };
-            }
-            child.wait().expect("the child ends");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("no child told key and address");
+        let mut child = start_child("node_process", folder, listen);
+        let mut lines = lines_of(&mut child);
+        let address = lines.next().expect("the child tells key and address");
+        Self { child, lines, address }
     }
 
     /// Has it dial and send; what came of it.
@@ -370,7 +378,8 @@ fn lines_of(child: &mut Child) -> Box<dyn Iterator<Item = String>> {
 fn killed_nodes_talk_again_without_being_accepted_again() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let start = |side: usize, listen: &str| Process::start(folders[side].path(), listen);
-    let (mut alice, mut bob) = (start(0, "127.0.0.1:0"), start(1, "127.0.0.1:0"));
+    let new = |side: usize| start(side, &own_address().to_string());
+    let (mut alice, mut bob) = (new(0), new(1));
     let delivered = "Ok(Delivered)";
     let refused = alice.send_to(&bob.address);
     assert!(refused.contains("Pending"), "{refused}");

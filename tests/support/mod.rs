@@ -2,9 +2,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses the part that it needs")]
 
 use std::env;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use cubed::{Backend, Identity, Node, NodeBuilder, Policy, Shard, block_on};
+use cubed::runtime::BindError;
+use cubed::{Backend, Identity, Node, NodeBuilder, Policy, Shard, StartError, block_on};
 
 /// Longer than anything here takes, shorter than anybody's patience.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,6 +28,30 @@ pub fn backend() -> Backend {
         Ok(name) => name.parse().expect("CUBED_BACKEND names a backend"),
         Err(_) => Backend::Auto,
     }
+}
+
+/// Any port of a loopback address that is this call's alone, so that nobody takes the port while its node is away.
+pub fn own_address() -> SocketAddr {
+    static CALLS: AtomicU8 = AtomicU8::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    // The last byte is odd, so the address is neither that of the network nor its broadcast.
+    let host = Ipv4Addr::new(127, high, low, call.checked_mul(2).expect("few calls") + 1);
+    SocketAddr::from((host, 0))
+}
+
+/// Starts a node where another listened that has ended. The system frees the port of a node a moment after its end, when its
+/// ring is gone.
+pub fn start_again(mut start: impl FnMut() -> Result<Node, StartError>) -> Node {
+    let mut node = None;
+    eventually("the port is free again", || match start() {
+        Err(StartError::Bind(BindError::AddressInUse { .. })) => false,
+        started => {
+            node = Some(started.expect("the node starts"));
+            true
+        }
+    });
+    node.expect("it has started")
 }
 
 /// A node that only sends, and knows `peer`.
