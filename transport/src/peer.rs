@@ -234,7 +234,10 @@ impl Peer {
                 return Some((association.address, bytes));
             }
         }
-        if !self.waiting.is_empty() && self.session.is_some() {
+        if !self.waiting.is_empty()
+            && let Some(session) = &self.session
+            && !self.waiting.is_stuck(session.lanes[0].log.bodies_gone())
+        {
             self.log_waiting(common);
         }
         let is_ignored = |session: &Session| session.is_ignored(&common.limits);

@@ -101,6 +101,8 @@ pub(crate) struct SendLog {
     /// Blocks to send again, oldest loss first; each once, and marked so.
     lost: VecDeque<u64>,
     large_bytes: usize,
+    /// Large bodies cut to their end or given up so far.
+    bodies_gone: u64,
     groups: HashMap<u32, Group, IndexHasher>,
     last_group: u32,
     /// Deadlines of groups; those that ended meanwhile are passed over.
@@ -137,6 +139,7 @@ impl SendLog {
             preferred_in_a_row: 0,
             lost: VecDeque::new(),
             large_bytes: 0,
+            bodies_gone: 0,
             groups: HashMap::default(),
             last_group: 0,
             deadlines: BinaryHeap::new(),

@@ -169,6 +169,7 @@ impl Peer {
     #[inline]
     fn on_progress(&mut self, common: &mut Common) {
         self.values.is_starved = false;
+        self.waiting.try_again();
         self.tell_ended(common);
         if self.was_full {
             self.tell_writable(common);
@@ -360,6 +361,7 @@ impl Peer {
         let session = Session::new(now, self.sessions, greeting, association, is_smaller, common);
         self.session = Some(Box::new(session));
         self.room = Room::new(&common.limits);
+        self.waiting.try_again();
         self.wanted_since = None;
         self.redial_at = None;
         self.refused_pause = REFUSED_PAUSE_MIN;

@@ -53,7 +53,9 @@ impl Peer {
         body: Source<'_>,
         waiter: Option<Waiter>,
     ) -> Result<(), SendError> {
-        let is_plain = self.waiting.is_empty();
+        let Self { waiting, .. } = &*self;
+        let is_plain =
+            waiting.is_empty() || !(waiting.precedes(NORMAL_CLASS) || waiting.is_parked(alias));
         let Some(session) = self.session.as_mut().filter(|_| is_plain) else {
             let options = SendOptions::default();
             return self.send_with(common, now, alias, body, &options, None, waiter);

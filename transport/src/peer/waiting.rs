@@ -15,6 +15,7 @@ use crate::flows::charge;
 use crate::send_log::Waiter;
 use crate::time::Instant;
 use crate::values::Value;
+use crate::work;
 
 /// What became of a message that was to be logged.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Waiting {
     /// What waits for its flow to go on, by alias; no queue is empty.
     parked: BTreeMap<u32, VecDeque<WaitingMessage>>,
     bytes: usize,
+    /// None of them could go on when last tried, with so many large bodies gone from the log. What else may let one go on clears it.
+    stuck_at: Option<u64>,
     /// No deadline of those waiting is earlier.
     deadline: Option<Instant>,
 }
@@ -41,7 +44,20 @@ pub(crate) struct Waiting {
 impl Waiting {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.classes.iter().all(VecDeque::is_empty) && self.parked.is_empty()
+        // Each costs something, also an empty one.
+        self.bytes == 0
+    }
+
+    /// Whether trying them again is in vain, if so many large bodies have gone from the log.
+    #[inline]
+    pub(super) fn is_stuck(&self, bodies_gone: u64) -> bool {
+        self.stuck_at == Some(bodies_gone)
+    }
+
+    /// There may be room or credit again.
+    #[inline]
+    pub(super) fn try_again(&mut self) {
+        self.stuck_at = None;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -74,6 +90,7 @@ impl Waiting {
     }
 
     fn note(&mut self, message: &WaitingMessage) {
+        self.stuck_at = None;
         self.bytes += cost_of(message);
         if let Some(deadline) = message.options.deadline {
             self.deadline = Some(self.deadline.map_or(deadline, |other| other.min(deadline)));
@@ -173,8 +190,11 @@ impl Peer {
     #[cold]
     pub(super) fn log_waiting(&mut self, common: &mut Common) {
         let before = self.waiting.len();
+        let Some(session) = &self.session else { return };
+        let bodies_gone = session.lanes[0].log.bodies_gone();
         let mut next = 0;
         while let Some(message) = self.waiting.first_parked(next).cloned() {
+            work::count(1);
             let alias = message.alias;
             match self.log_one(common, message) {
                 Logged::Gone => self.waiting.pop_parked(alias),
@@ -182,10 +202,10 @@ impl Peer {
             }
         }
         while let Some((class, message)) = self.waiting.first() {
-            let (alias, message) = (message.alias, message.clone());
-            let logged = if self.waiting.is_parked(alias) {
+            let logged = if self.waiting.is_parked(message.alias) {
                 Logged::FlowWaits
             } else {
+                let message = message.clone();
                 self.log_one(common, message)
             };
             match logged {
@@ -198,7 +218,9 @@ impl Peer {
                 }
             }
         }
-        if self.waiting.len() < before && !self.waiting.precedes(2) {
+        if self.waiting.len() == before {
+            self.waiting.stuck_at = Some(bodies_gone);
+        } else if !self.waiting.precedes(2) {
             self.tell_writable(common);
         }
     }
@@ -268,6 +290,7 @@ impl Peer {
             self.end_waiting(common, value.waiter, Outcome::Expired);
         }
         if is_any {
+            self.waiting.try_again();
             self.tell_writable(common);
         }
     }
@@ -296,6 +319,7 @@ impl Peer {
         let ended = session.tell_ended(common, &mut self.flows, self.id.0);
         self.requests_pending -= ended;
         self.values.is_starved = false;
+        self.waiting.try_again();
         self.tell_writable(common);
     }
 

@@ -74,6 +74,11 @@ impl SendLog {
         self.large_bytes == 0 || self.large_bytes + body_bytes <= self.bytes_max
     }
 
+    /// Large bodies that make room no more so far. What found none behind one of them may find it once this has changed.
+    pub(crate) fn bodies_gone(&self) -> u64 {
+        self.bodies_gone
+    }
+
     /// Cuts one more block from a large body; `false` when there is none or no room for it.
     pub(super) fn cut_large(&mut self, class: usize, pool: &mut SlotPool) -> bool {
         // A quarter of the log stays for short messages, so that a large body never starves them.
@@ -128,6 +133,7 @@ impl SendLog {
             return;
         }
         self.large_bytes -= large.body.len();
+        self.bodies_gone += 1;
         // The next large body begins in the same block, else the block goes as it is.
         if self.classes[class].open.exists && self.classes[class].open.ends_group() {
             let is_plain = |large: &Large| {

@@ -332,6 +332,7 @@ impl SendLog {
         }
         if let Some(large) = large {
             self.large_bytes -= large.body.len();
+            self.bodies_gone += 1;
             self.ended.waiters.extend(large.waiter);
         }
         let (held_bytes, slot_bytes, ended) =
