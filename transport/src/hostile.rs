@@ -27,6 +27,7 @@ mod effort;
 mod numbers;
 mod refusals;
 mod strangers;
+mod waiting;
 
 use bystander::{BYSTANDER, Bystander};
 

@@ -44,12 +44,20 @@ pub(crate) struct Receiving<'a, A> {
     pub(crate) room: &'a mut Room,
 }
 
+/// What the next run of a lane begins with, if there is any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    BestEffort,
+    Log,
+}
+
 /// One lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) remote_shard: u8,
     pub(crate) log: SendLog,
     pub(crate) best_effort: BestEffortQueue,
+    pub(crate) turn: Turn,
     /// Datagrams to send regardless of the congestion window (RFC 9002 section 7.5).
     pub(crate) probes: u32,
     /// A short datagram is to go beside the probes: it arrives also where long ones no longer do.
@@ -82,6 +90,7 @@ impl Lane {
             remote_shard,
             log: SendLog::new(slot_bytes, limits.log_bytes_max),
             best_effort: BestEffortQueue::new(slot_bytes),
+            turn: Turn::BestEffort,
             probes: 0,
             ping_due: false,
             window: BlockWindow::new(),

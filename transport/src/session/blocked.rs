@@ -1,8 +1,9 @@
 //! Owns which outgoing flows wait for credit, and which of them are still to tell the receiver so.
 //!
-//! What always holds: telling costs as much as flows wait, however many there are; all get their turn although few fit into one
-//! datagram; a flow that waits is told of again each second, whatever became of the first telling.
+//! What always holds: a flow whose wish is new is told of once, whoever waits beside it; all get their turn although few fit into
+//! one datagram; a flow that waits is told of again each second, whatever became of the first telling.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::flows::OutFlow;
@@ -15,12 +16,12 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Flows that wait for credit.
 #[derive(Debug, Default)]
 pub(crate) struct BlockedFlows {
-    /// Their aliases, ascending; some may have got their credit meanwhile.
-    waiting: Vec<u32>,
+    /// Their aliases; some may have got their credit meanwhile.
+    waiting: BTreeSet<u32>,
+    /// Those of which the receiver is to be told.
+    due: BTreeSet<u32>,
     /// Where telling goes on.
     next: u32,
-    /// How many are still to be told.
-    left: usize,
     told_at: Instant,
 }
 
@@ -28,27 +29,25 @@ impl BlockedFlows {
     /// A flow's wish is new.
     #[cold]
     pub(crate) fn add(&mut self, alias: u32) {
-        if let Err(place) = self.waiting.binary_search(&alias) {
-            self.waiting.insert(place, alias);
-        }
-        self.tell_all();
+        self.waiting.insert(alias);
+        self.due.insert(alias);
     }
 
     /// Some telling may have been lost.
     pub(crate) fn tell_all(&mut self) {
-        self.left = self.waiting.len();
+        self.due.clone_from(&self.waiting);
     }
 
     /// Whether some flow is to be told of.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        self.left > 0
+        !self.due.is_empty()
     }
 
     /// When to tell again of those that still wait.
     #[inline]
     pub(crate) fn again_at(&self) -> Option<Instant> {
-        (self.left == 0 && !self.waiting.is_empty()).then(|| self.told_at + TOLD_EVERY)
+        (self.due.is_empty() && !self.waiting.is_empty()).then(|| self.told_at + TOLD_EVERY)
     }
 
     /// Appends BLOCKED or BIND, one per flow that waits, up to `limit`; whether there was any.
@@ -60,29 +59,33 @@ impl BlockedFlows {
         out: &mut Vec<u8>,
     ) -> bool {
         self.told_at = now;
-        self.waiting.retain(|&alias| flows.get(alias as usize).is_some_and(|flow| flow.wanted > 0));
-        self.left = self.left.min(self.waiting.len());
-        let mut place = self.waiting.partition_point(|&alias| alias < self.next);
         let mut any = false;
-        while self.left > 0 {
-            let alias = self.waiting[place % self.waiting.len()];
-            let flow = &flows[alias as usize];
-            let needed = if flow.bound { BLOCKED_BYTES_MAX } else { 24 + flow.name.len() };
-            if out.len() + needed > limit {
-                break;
+        while let Some(alias) = self.next_due() {
+            match flows.get(alias as usize).filter(|flow| flow.wanted > 0) {
+                None => _ = self.waiting.remove(&alias),
+                Some(flow) => {
+                    let needed = if flow.bound { BLOCKED_BYTES_MAX } else { 24 + flow.name.len() };
+                    if out.len() + needed > limit {
+                        break;
+                    }
+                    if flow.bound {
+                        frame::write_blocked(alias, flow.wanted, out);
+                    } else {
+                        let name = flow.name.to_string();
+                        Record::Bind(Bind { alias, name, wanted: flow.wanted }).write(out);
+                    }
+                    any = true;
+                }
             }
-            if flow.bound {
-                frame::write_blocked(alias, flow.wanted, out);
-            } else {
-                let name = flow.name.to_string();
-                Record::Bind(Bind { alias, name, wanted: flow.wanted }).write(out);
-            }
-            any = true;
-            place += 1;
-            self.left -= 1;
+            self.due.remove(&alias);
             self.next = alias + 1;
         }
         any
+    }
+
+    fn next_due(&self) -> Option<u32> {
+        let next = self.due.range(self.next..).next();
+        next.or_else(|| self.due.first()).copied()
     }
 }
 
@@ -140,5 +143,23 @@ mod tests {
         blocked.tell_all();
         assert!(!blocked.write(&flows, now, 400, &mut Vec::new()));
         assert_eq!(blocked.again_at(), None, "nobody waits");
+    }
+
+    #[test]
+    fn each_is_told_of_once_however_many_wait() {
+        let mut flows: Vec<_> = (0..1_000).map(|n| OutFlow::new(&format!("flow.{n}"))).collect();
+        let (mut blocked, mut told) = (BlockedFlows::default(), 0);
+        for alias in 0..1_000 {
+            flows[alias].wanted = 7;
+            blocked.add(alias as u32);
+            let mut out = Vec::new();
+            assert!(blocked.write(&flows, Instant::default(), 60_000, &mut out));
+            let mut reader = crate::varint::Reader::new(&out);
+            while reader.u8().is_some() {
+                assert!(matches!(Record::read(&mut reader), Ok(Record::Bind(_))));
+                told += 1;
+            }
+        }
+        assert_eq!(told, 1_000);
     }
 }

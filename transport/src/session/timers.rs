@@ -42,7 +42,8 @@ impl Session {
             consider(self.path.next_timeout());
         }
         let waits = |lane: &Lane| lane.log.has_unsent() || !lane.best_effort.is_empty();
-        if !self.current.is_used_up() && self.lanes.iter().any(waits) {
+        let waits_to_tell = self.blocked.is_due();
+        if !self.current.is_used_up() && (waits_to_tell || self.lanes.iter().any(waits)) {
             consider(self.path.next_release(now));
         }
         next

@@ -9,7 +9,7 @@ use crate::common::Common;
 use crate::flows::OutFlow;
 use crate::frame::{self, CREDIT_BYTES_MAX, Close, Greeting, Record};
 use crate::header::LaneHeader;
-use crate::lane::Lane;
+use crate::lane::{Lane, Turn};
 use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
 use crate::send_log::Pick;
 use crate::sent::{Cargo, NO_BLOCK, control};
@@ -66,14 +66,14 @@ impl Session {
         let full = self.path.datagram_bytes as usize;
         let mut budget = self.path.budget(now) as usize;
         let (mut segment, mut count, mut last) = (0, 0, 0);
+        let turn = self.lanes[index].turn;
         while count < GSO_SEGMENTS_MAX && out.len() + full <= UDP_PAYLOAD_BYTES_MAX {
             let lane = &mut self.lanes[index];
             if budget < full && lane.probes == 0 {
                 break;
             }
-            let Some(next) = next_of(lane, common, full - HEADER_BYTES - TAG_BYTES) else {
-                break;
-            };
+            let content_max = full - HEADER_BYTES - TAG_BYTES;
+            let Some(next) = next_of(lane, common, turn, content_max) else { break };
             let (Next::Block(_, content) | Next::BestEffort(content) | Next::Part(_, _, content)) =
                 next;
             let bytes = HEADER_BYTES + content + TAG_BYTES;
@@ -90,6 +90,8 @@ impl Session {
             count += 1;
             if count == 1 {
                 segment = written;
+                let is_log = !matches!(next, Next::BestEffort(_));
+                self.lanes[index].turn = if is_log { Turn::BestEffort } else { Turn::Log };
             }
             if written < segment {
                 break;
@@ -133,6 +135,7 @@ impl Session {
         out.resize(start + HEADER_BYTES, 0);
         let mut controls = Controls::default();
         if room >= CONTROL_ROOM_MIN {
+            let blocked = Some(blocked);
             controls = write_controls(lane, space, flows, blocked, now, room, packet_number, out);
         }
         let (block, cargo) = match next {
@@ -186,10 +189,13 @@ impl Session {
         let lane = &mut lanes[index];
         let Common { entropy, shard, .. } = common;
         let (association, remote_shard) = (current.remote_index(), lane.remote_shard);
+        // It asks for an acknowledgement, so it keeps to the window (RFC 9002 section 7).
+        let tells_blocked = blocked.is_due() && path.budget(now) >= path.datagram_bytes;
+        let blocked = Some(blocked).filter(|_| tells_blocked);
         let space = current.space(*shard, remote_shard, || entropy.next_u64());
         let is_due = space.is_ack_due(now)
             || !lane.grants_due.is_empty()
-            || blocked.is_due()
+            || tells_blocked
             || lane.probes > 0
             || lane.ping_due
             || lane.settled_due
@@ -236,9 +242,15 @@ impl Session {
     }
 }
 
-/// The next thing to send on a lane, at most `content_max` bytes long: best effort, which nothing sends again, goes first.
+/// The next thing to send on a lane, at most `content_max` bytes long. Blocks and best effort take turns, run by run, so that neither
+/// keeps the other waiting, however much there is of it.
 #[inline]
-fn next_of(lane: &mut Lane, common: &mut Common, content_max: usize) -> Option<Next> {
+fn next_of(lane: &mut Lane, common: &mut Common, turn: Turn, content_max: usize) -> Option<Next> {
+    if turn == Turn::Log
+        && let Some(next) = next_logged(lane, common, content_max)
+    {
+        return Some(next);
+    }
     while !lane.best_effort.is_empty()
         && let Some(bytes) = lane.best_effort.peek()
     {
@@ -248,6 +260,12 @@ fn next_of(lane: &mut Lane, common: &mut Common, content_max: usize) -> Option<N
         let dropped = lane.best_effort.drop_next(&mut common.pool);
         common.counters.best_effort_dropped_local += u64::from(dropped);
     }
+    if turn == Turn::Log { None } else { next_logged(lane, common, content_max) }
+}
+
+/// The next block or part of one.
+#[inline]
+fn next_logged(lane: &mut Lane, common: &mut Common, content_max: usize) -> Option<Next> {
     if lane.log.has_parts_due()
         && let Some((number, index, bytes)) = lane.log.peek_part()
     {
@@ -268,7 +286,7 @@ fn write_controls(
     lane: &mut Lane,
     space: &mut PacketSpace,
     flows: &[OutFlow],
-    blocked: &mut BlockedFlows,
+    blocked: Option<&mut BlockedFlows>,
     now: Instant,
     room: usize,
     packet_number: u64,
@@ -299,7 +317,10 @@ fn write_controls(
     {
         controls.bits |= control::SKIP;
     }
-    if blocked.is_due() && blocked.write(flows, now, limit, out) {
+    if let Some(blocked) = blocked
+        && blocked.is_due()
+        && blocked.write(flows, now, limit, out)
+    {
         controls.bits |= control::BLOCKED;
     }
     controls.eliciting |= controls.bits != 0;
