@@ -27,8 +27,9 @@ pub(super) struct BlockParts {
     bytes: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Partial {
+    /// What lies outside of the stretches means nothing.
     content: Vec<u8>,
     /// From and to, ascending, with gaps between them.
     stretches: Vec<(usize, usize)>,
@@ -144,7 +145,7 @@ impl Lane {
         }
         rx.common.counters.parts_received += 1;
         let mut parts = self.block_parts.take().unwrap_or_default();
-        let before = parts.blocks.get(&block).cloned();
+        let before = parts.blocks.get(&block).map(|partial| partial.stretches.clone());
         let mut put = parts.put(block, total as usize, offset as usize, bytes);
         if put == Put::Full {
             self.forget_arrived(&mut parts);
@@ -158,10 +159,10 @@ impl Lane {
                 let whole = parts.remove(block);
                 let content = whole.map(|partial| partial.content).unwrap_or_default();
                 let taken = self.handle_block(rx, block, &content);
-                if let (Err(_), Some(before)) = (taken, before) {
+                if let (Err(_), Some(stretches)) = (taken, before) {
                     // Not acknowledged, so this part comes again; the others do not.
-                    parts.bytes += before.content.len();
-                    parts.blocks.insert(block, before);
+                    parts.bytes += content.len();
+                    parts.blocks.insert(block, Partial { content, stretches });
                 }
                 taken
             }
