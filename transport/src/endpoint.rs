@@ -46,6 +46,7 @@ pub use failure::DialFailure;
 use handshakes::{Handshakes, Local};
 use lanes::Node;
 pub use life::{PeerMemory, PeerPresence, PeerState};
+pub(crate) use options::CLASSES;
 pub use options::{Priority, SendOptions, Service};
 pub use trust::{ChannelId, Newcomer, NodeMode, PeerInfo, Verdict};
 pub use types::{

@@ -199,6 +199,11 @@ impl<'a> Ack<'a> {
         AckRanges { next: Some(first), further: self.further.clone() }
     }
 
+    /// Whether it names this number.
+    pub fn contains(&self, number: u64) -> bool {
+        self.ranges().any(|(low, high)| (low..=high).contains(&number))
+    }
+
     /// How many ranges there are, at least 1.
     pub const fn range_count(&self) -> usize {
         self.further_count + 1

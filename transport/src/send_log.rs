@@ -17,7 +17,7 @@ mod terms;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use crate::endpoint::{Priority, Token};
+use crate::endpoint::{CLASSES, Priority, Token};
 use crate::flows::OutFlow;
 use crate::indices::IndexHasher;
 use crate::limits::HEAD_SLACK;
@@ -39,8 +39,6 @@ use skips::Skips;
 const SPLIT_BODY_BYTES_MIN: usize = 192;
 /// A message is split only when at least this much room is left in the block.
 const SPLIT_ROOM_BYTES_MIN: usize = 96;
-/// Priorities, each with its own queue of what was never sent.
-const CLASSES: usize = 3;
 /// Class of a message that asks for nothing.
 const NORMAL: usize = Priority::Normal as usize;
 
@@ -134,7 +132,7 @@ impl SendLog {
         Self {
             blocks: VecDeque::new(),
             base: 0,
-            classes: [Class::new(), Class::new(), Class::new()],
+            classes: std::array::from_fn(|_| Class::new()),
             opened: 0,
             preferred_in_a_row: 0,
             lost: VecDeque::new(),
@@ -319,8 +317,9 @@ impl SendLog {
         self.opened += 1;
         self.held_bytes += self.slot_bytes;
         let limit = self.block_bytes - prefix_bytes(self.next_number(), continues);
-        let open = &mut self.classes[class].open;
-        *open = Open {
+        let state = &mut self.classes[class];
+        state.open = Open {
+            waiters: std::mem::take(&mut state.spare_waiters),
             bytes: pool.take(),
             exists: true,
             continues,

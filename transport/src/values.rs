@@ -7,12 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::endpoint::SendOptions;
+use crate::endpoint::{CLASSES, SendOptions};
 use crate::send_log::Waiter;
 use crate::time::Instant;
-
-/// Classes of priority.
-const CLASSES: usize = 3;
+use crate::work;
 
 /// A value that waits.
 #[derive(Debug)]
@@ -30,6 +28,8 @@ pub(crate) struct Values {
     slots: BTreeMap<u32, Value>,
     /// Flows with a value, by class, in the order in which they got one. May name a flow whose value is gone.
     queues: [VecDeque<u32>; CLASSES],
+    /// No deadline of those waiting is earlier.
+    deadline: Option<Instant>,
     /// None of them found credit when last tried.
     pub(crate) is_starved: bool,
     /// How often in a row, by class, values were logged while others waited.
@@ -52,6 +52,7 @@ impl Values {
     /// Takes a value; returns the older one that it replaces.
     pub(crate) fn put(&mut self, alias: u32, value: Value) -> Option<Value> {
         self.is_starved = false;
+        self.note_deadline(&value);
         let class = value.options.class();
         let older = self.slots.insert(alias, value);
         if older.as_ref().is_none_or(|older| older.options.class() != class) {
@@ -81,6 +82,7 @@ impl Values {
     }
 
     pub(crate) fn put_back(&mut self, alias: u32, value: Value) {
+        self.note_deadline(&value);
         self.queues[value.options.class()].push_back(alias);
         self.slots.insert(alias, value);
     }
@@ -97,13 +99,24 @@ impl Values {
         Some(value)
     }
 
-    /// When the first of them is past its deadline.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.slots.values().filter_map(|value| value.options.deadline).min()
+    fn note_deadline(&mut self, value: &Value) {
+        if let Some(deadline) = value.options.deadline {
+            self.deadline = Some(self.deadline.map_or(deadline, |other| other.min(deadline)));
+        }
     }
 
-    /// Takes out what is past its deadline, or everything.
+    /// A time before which none of them is past its deadline.
+    #[inline]
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Takes out what is past its deadline, or everything. Looks at them only if something may be.
     pub(crate) fn expire(&mut self, now: Option<Instant>, mut on_value: impl FnMut(Value)) {
+        if now.is_some_and(|now| self.deadline.is_none_or(|deadline| deadline > now)) {
+            return;
+        }
+        work::count(self.slots.len());
         let is_over = |value: &Value| match (now, value.options.deadline) {
             (None, _) => true,
             (Some(now), Some(deadline)) => deadline <= now,
@@ -118,6 +131,7 @@ impl Values {
         for alias in over {
             self.take_of(alias).into_iter().for_each(&mut on_value);
         }
+        self.deadline = self.slots.values().filter_map(|value| value.options.deadline).min();
     }
 }
 
@@ -149,6 +163,7 @@ mod tests {
         values.expire(Some(Instant::from_nanos(49)), |_| over += 1);
         assert_eq!(over, 0);
         values.expire(Some(Instant::from_nanos(50)), |_| over += 1);
+        assert_eq!(values.next_deadline(), None);
         values.expire(None, |_| over += 1);
         assert_eq!((over, values.is_empty(), values.waiting(0) + values.waiting(1)), (2, true, 0));
     }
@@ -163,5 +178,27 @@ mod tests {
         assert!(values.take_turn(0, true), "by class");
         assert!(values.take_turn(1, false));
         assert!((0..4).all(|_| values.take_turn(1, true)), "counted anew when nothing waited");
+    }
+
+    #[test]
+    fn values_are_looked_at_only_when_one_may_be_over() {
+        let mut values = Values::default();
+        for alias in 0..1_000 {
+            values.put(alias, value(1, Priority::Normal, Some(100 + u64::from(alias))));
+        }
+        let before = work::done();
+        let mut over = 0;
+        for now in 0..100 {
+            values.expire(Some(Instant::from_nanos(now)), |_| over += 1);
+            assert!(values.next_deadline() > Some(Instant::from_nanos(now)));
+        }
+        assert_eq!((over, work::done()), (0, before));
+        // One that left before its deadline leaves a bound that is early once.
+        let (alias, _) = values.take(Priority::Normal as usize).unwrap();
+        assert_eq!(alias, 0);
+        values.expire(Some(Instant::from_nanos(100)), |_| over += 1);
+        assert_eq!((over, values.next_deadline()), (0, Some(Instant::from_nanos(101))));
+        values.expire(Some(Instant::from_nanos(101)), |_| over += 1);
+        assert_eq!((over, values.len()), (1, 998));
     }
 }

@@ -32,6 +32,9 @@ pub enum Priority {
     Low,
 }
 
+/// Classes of priority, each with its own queues.
+pub(crate) const CLASSES: usize = Priority::Low as usize + 1;
+
 /// What is asked of one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SendOptions {

@@ -35,8 +35,7 @@ impl Lane {
 
     /// Packets that told refusals were acknowledged: what they told is known now.
     pub(crate) fn on_refusals_acknowledged(&mut self, room: &mut Room, ack: &Ack<'_>) {
-        let is_known = |packet: u64| ack.ranges().any(|(low, high)| (low..=high).contains(&packet));
-        let known = self.refusals_told.iter().filter(|told| is_known(told.0));
+        let known = self.refusals_told.iter().filter(|told| ack.contains(told.0));
         if let Some(floor) = known.map(|told| told.1).max() {
             self.refusals_told.retain(|told| told.1 > floor);
             let before = self.refusals.len();

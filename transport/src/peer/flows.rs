@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::{Peer, WaitingMessage};
 use crate::common::Common;
-use crate::endpoint::SendError;
+use crate::endpoint::{CLASSES, SendError};
 use crate::flows::OutFlow;
 use crate::limits::ALIASES_MAX;
 use crate::send_log::Waiter;
@@ -16,7 +16,7 @@ use crate::values::Value;
 /// What of a flow was never in a log.
 pub(crate) struct Unsent {
     parked: VecDeque<WaitingMessage>,
-    classes: [Vec<WaitingMessage>; 3],
+    classes: [Vec<WaitingMessage>; CLASSES],
     value: Option<Value>,
     /// Stamp of the newest value.
     stamp: u64,

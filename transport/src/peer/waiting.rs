@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::send::{Logging, Source, is_behind, take_credit, write_with};
 use super::{Peer, WaitingMessage};
 use crate::common::Common;
-use crate::endpoint::{Event, Outcome, SendError, Service};
+use crate::endpoint::{CLASSES, Event, Outcome, SendError, Service};
 use crate::flows::charge;
 use crate::send_log::Waiter;
 use crate::time::Instant;
@@ -31,7 +31,7 @@ enum Logged {
 /// Messages that wait, by class.
 #[derive(Default)]
 pub(crate) struct Waiting {
-    classes: [VecDeque<WaitingMessage>; 3],
+    classes: [VecDeque<WaitingMessage>; CLASSES],
     /// What waits for its flow to go on, by alias; no queue is empty.
     parked: BTreeMap<u32, VecDeque<WaitingMessage>>,
     bytes: usize,
@@ -161,7 +161,7 @@ impl Waiting {
     pub(super) fn take_of(
         &mut self,
         alias: u32,
-    ) -> (VecDeque<WaitingMessage>, [Vec<WaitingMessage>; 3]) {
+    ) -> (VecDeque<WaitingMessage>, [Vec<WaitingMessage>; CLASSES]) {
         let parked = self.parked.remove(&alias).unwrap_or_default();
         let classes = self.classes.each_mut().map(|queue| {
             let is_its = |message: &WaitingMessage| message.alias == alias;
@@ -344,7 +344,7 @@ impl Peer {
         if session.path.budget(now) < session.path.datagram_bytes {
             return;
         }
-        for class in 0..3 {
+        for class in 0..CLASSES {
             let Some(session) = &self.session else { return };
             let log = &session.lanes[0].log;
             if self.values.waiting(class) == 0 || log.has_values_ready(class) {

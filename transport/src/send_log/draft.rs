@@ -190,6 +190,8 @@ pub(super) struct Open {
 pub(super) struct Class {
     pub(super) drafts: VecDeque<Draft>,
     pub(super) open: Open,
+    /// Empty, with the room that a block's waiters needed: the next block to be opened takes it.
+    pub(super) spare_waiters: Vec<(u16, Waiter)>,
     pub(super) large: VecDeque<Large>,
     /// Number of the last block in which a message of [`Link::Stream`] began.
     pub(super) stream_origin: u64,
@@ -204,6 +206,7 @@ impl Class {
         Self {
             drafts: VecDeque::new(),
             open: Open::default(),
+            spare_waiters: Vec::new(),
             large: VecDeque::new(),
             stream_origin: NO_ORIGIN,
             cuts: 0,

@@ -4,7 +4,8 @@
 //! starves; a block is numbered in the same breath as it is written.
 
 use super::draft::{Block, Link, NO_ORIGIN, wire_bytes};
-use super::{CLASSES, NORMAL, Notify, SendLog};
+use super::{NORMAL, Notify, SendLog};
+use crate::endpoint::CLASSES;
 use crate::limits::BLOCK_WINDOW;
 use crate::slots::SlotPool;
 
@@ -123,8 +124,12 @@ impl SendLog {
             state.shorts_in_a_row += 1;
         }
         let mut draft = state.drafts.pop_front().expect("peek offered it");
-        for (index, waiter) in draft.waiters.drain(..) {
+        let mut waiters = std::mem::take(&mut draft.waiters);
+        for (index, waiter) in waiters.drain(..) {
             self.notify.push_back(Notify { block: number, index, waiter });
+        }
+        if waiters.capacity() > state.spare_waiters.capacity() {
+            state.spare_waiters = waiters;
         }
         let origin = match draft.continues {
             Link::None => NO_ORIGIN,

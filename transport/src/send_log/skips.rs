@@ -112,9 +112,8 @@ impl Skips {
 
     /// Packets that told some were acknowledged; `on_known` hears the group of each SKIP that is known now.
     pub(super) fn on_acked(&mut self, ack: &Ack<'_>, mut on_known: impl FnMut(u32)) {
-        let is_known = |packet: u64| ack.ranges().any(|(low, high)| (low..=high).contains(&packet));
-        let known: Vec<u64> =
-            self.packets.iter().filter(|told| is_known(told.0)).map(|told| told.1).collect();
+        let known = self.packets.iter().filter(|told| ack.contains(told.0));
+        let known: Vec<u64> = known.map(|told| told.1).collect();
         self.packets.retain(|told| !known.contains(&told.1));
         self.told.retain(|skip| {
             let is_known = known.contains(&skip.id);

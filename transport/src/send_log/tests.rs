@@ -299,6 +299,21 @@ fn what_was_cut_in_part_ends_at_once_and_is_skipped() {
 }
 
 #[test]
+fn waiters_of_a_block_find_the_room_of_the_last_one() {
+    let mut rig = Rig::new();
+    for round in 0..20 {
+        for place in 0..12 {
+            rig.push(NORMAL, Terms::default(), &body(place, 40), 12 * round + place);
+            let room = rig.log.classes[NORMAL].open.waiters.capacity();
+            assert!(round == 0 || room >= 12, "room for {room} in block {round}");
+        }
+        let sent = rig.send_all();
+        assert_eq!(sent.len(), 1);
+        rig.log.on_acked(sent[0].0, &mut rig.pool, |_| {});
+    }
+}
+
+#[test]
 fn waiters_and_refusals_are_walked_once() {
     let mut costs = Vec::new();
     for messages in [400_u64, 800] {
