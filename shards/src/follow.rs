@@ -55,7 +55,7 @@ fn obey(shared: &Shared, state: &mut State, change: Change) {
             }
         }
         Change::Accepted(channel, key, address) => {
-            if shared.home(&key) == shared.facts.index
+            if shared.looks_after(&key)
                 && let Ok(peer) = endpoint.add_peer_on(channel, key, Some(address))
             {
                 // It is told by being dialled; should that fail, it comes by itself.

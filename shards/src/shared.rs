@@ -306,9 +306,9 @@ impl Shared {
         owner_shard(&self.facts.placement_salt, name, self.facts.shards)
     }
 
-    /// The shard of this node that looks after the peer with this key where one has to.
-    pub(crate) fn home(&self, key: &PublicKey) -> u8 {
-        spread(key, self.facts.shards)
+    /// Whether it is for this shard to do what one shard of the node has to do about a peer.
+    pub(crate) fn looks_after(&self, key: &PublicKey) -> bool {
+        spread(key, self.facts.shards) == self.facts.index
     }
 
     /// What all shards of the node share.
