@@ -35,6 +35,9 @@ const TARGET_GROWTH_MAX: f64 = 1.5;
 const INITIAL_DATAGRAMS: u64 = 10;
 const INITIAL_BYTES_MAX: u64 = 14_720;
 
+/// Power of the number of lanes by which each one's cubic is slower: see [`Cubic::set_lanes`].
+const COUPLING_CUBIC: i32 = 4;
+
 /// `kMinimumWindow`: RFC 9002 section 7.2.
 const MINIMUM_DATAGRAMS: u64 = 2;
 
@@ -42,6 +45,8 @@ const MINIMUM_DATAGRAMS: u64 = 2;
 #[derive(Clone, Debug)]
 pub struct Cubic {
     datagram_bytes: u64,
+    /// Lanes that share this flow's place on the path, this one among them.
+    lanes: f64,
     state: State,
     /// The state before the latest cut, until that can no longer be undone.
     before_cut: Option<State>,
@@ -88,7 +93,26 @@ impl Cubic {
             recovery_start: None,
             limited_since: None,
         };
-        Self { datagram_bytes, state, before_cut: None }
+        Self { datagram_bytes, lanes: 1.0, state, before_cut: None }
+    }
+
+    /// Makes this one of so many lanes that compete as about one flow between them.
+    ///
+    /// The first window is shared out. Later each lane grows as RFC 6356 couples subflows: with `n` equal ones on one path, its
+    /// increase is `1/n^2` of a flow's, because a loss cuts one of them alone. That is Reno's part here. The cubic's follows
+    /// from the same condition, that `n` windows of `1/n` come to one flow's at the same rate of losses: by
+    /// RFC 9438 section 5.1 the window goes with the fourth root of `C`, so `C` is divided by `n^4`.
+    pub fn set_lanes(&mut self, lanes: u16) {
+        let is_unused = self.is_unused();
+        self.lanes = f64::from(lanes.max(1));
+        if is_unused {
+            self.state.window = self.window_at_first();
+        }
+        // The cubic goes on at another pace, from here.
+        self.state.epoch = None;
+        if let Some(before) = &mut self.before_cut {
+            before.epoch = None;
+        }
     }
 
     /// Records that `bytes` in flight were acknowledged at `now`, the newest of them sent at
@@ -176,15 +200,10 @@ impl Cubic {
     /// Takes over a new datagram size. A window not used yet starts anew with it (RFC 9002 section
     /// 7.2); any other stays, raised to the new minimum if need be.
     pub fn on_datagram_bytes_changed(&mut self, datagram_bytes: u64) {
-        let initial_before = initial_window(self.datagram_bytes) as f64;
-        let unused = self.state.slow_start_threshold.is_infinite()
-            && self.state.window.total_cmp(&initial_before).is_eq();
+        let unused = self.is_unused();
         self.datagram_bytes = datagram_bytes;
-        self.state.window = if unused {
-            initial_window(datagram_bytes) as f64
-        } else {
-            self.state.window.max(self.window_min())
-        };
+        self.state.window =
+            if unused { self.window_at_first() } else { self.state.window.max(self.window_min()) };
         // The cubic counts in datagrams: continue on a new one from here.
         self.state.epoch = None;
         if let Some(before) = &mut self.before_cut {
@@ -216,8 +235,20 @@ impl Cubic {
         self.state.recovery_start.is_some_and(|start| sent <= start)
     }
 
+    /// Two datagrams, one if there are several lanes: many lanes at their least must leave others room on a slow path.
     fn window_min(&self) -> f64 {
-        (MINIMUM_DATAGRAMS * self.datagram_bytes) as f64
+        let datagrams = if self.lanes > 1.0 { 1 } else { MINIMUM_DATAGRAMS };
+        (datagrams * self.datagram_bytes) as f64
+    }
+
+    fn window_at_first(&self) -> f64 {
+        (initial_window(self.datagram_bytes) as f64 / self.lanes).max(self.window_min())
+    }
+
+    /// Whether nothing has changed the window yet.
+    fn is_unused(&self) -> bool {
+        self.state.slow_start_threshold.is_infinite()
+            && self.state.window.total_cmp(&self.window_at_first()).is_eq()
     }
 
     /// Moves the epoch on by the time in which the application left the window unused.
@@ -232,7 +263,7 @@ impl Cubic {
 
     /// Grows along the cubic, or as Reno would where that is faster: RFC 9438 sections 4.2 to 4.5.
     fn grow_in_avoidance(&mut self, now: Instant, bytes: f64, rtt: Duration) {
-        let scale = SCALE * self.datagram_bytes as f64;
+        let scale = SCALE * self.datagram_bytes as f64 / self.lanes.powi(COUPLING_CUBIC);
         let state = &mut self.state;
         let epoch = state.epoch.get_or_insert_with(|| {
             state.plateau = state.plateau.max(state.window);
@@ -249,7 +280,7 @@ impl Cubic {
         // One acknowledgement may report more than a window; it still is one window's worth.
         let share = (bytes / state.window).min(1.0);
         let reno_grown = epoch.reno_window >= state.window_before_cut;
-        let alpha = if reno_grown { 1.0 } else { RENO_ALPHA };
+        let alpha = if reno_grown { 1.0 } else { RENO_ALPHA } / self.lanes.powi(2);
         let reno_window = epoch.reno_window + alpha * self.datagram_bytes as f64 * share;
 
         let target = cubic_at(elapsed + rtt.as_secs_f64())

@@ -48,6 +48,8 @@ pub(crate) struct Path {
     pub(crate) since: Instant,
     pub(crate) rtt: RttEstimator,
     pub(crate) congestion: Controller,
+    /// From a window of so many datagrams on they leave in pairs.
+    pairs_datagrams: u64,
     pub(crate) pacer: Pacer,
     /// Bytes in flight over all lanes.
     pub(crate) bytes_in_flight: u64,
@@ -68,6 +70,8 @@ pub(crate) struct Path {
 
 /// From this window on datagrams leave in pairs; in a smaller one the place that waits for its neighbour would be missed.
 const PAIRS_WINDOW_DATAGRAMS: u64 = 16;
+/// A lane among many sends in pairs from this window on: a pair leaves half of it to others.
+const PAIRS_DATAGRAMS_MIN: u64 = 4;
 /// `kPersistentCongestionThreshold`: RFC 9002 section 7.6.1.
 const PERSISTENT_PROBES: u32 = 3;
 
@@ -85,6 +89,7 @@ impl Path {
             since: Instant::default(),
             rtt: estimator(rtt),
             congestion: Controller::new(limits.congestion, datagram_bytes.into()),
+            pairs_datagrams: PAIRS_WINDOW_DATAGRAMS,
             pacer: Pacer::new(),
             bytes_in_flight: 0,
             datagram_bytes: datagram_bytes.into(),
@@ -160,6 +165,13 @@ impl Path {
         }
     }
 
+    /// So many lanes share the path as one flow, this one among them. What is a large window is one for all of them.
+    pub(crate) fn set_lanes(&mut self, lanes: u16) {
+        let lanes = lanes.max(1);
+        self.congestion.set_lanes(lanes);
+        self.pairs_datagrams = (PAIRS_WINDOW_DATAGRAMS / u64::from(lanes)).max(PAIRS_DATAGRAMS_MIN);
+    }
+
     /// Bytes that congestion window and pacing let go now.
     #[inline]
     pub(crate) fn budget(&mut self, now: Instant) -> u64 {
@@ -204,7 +216,7 @@ impl Path {
     /// takes twice its share.
     #[inline]
     fn release_bytes(&self, window: u64) -> u64 {
-        let alone = window < PAIRS_WINDOW_DATAGRAMS * self.datagram_bytes;
+        let alone = window < self.pairs_datagrams * self.datagram_bytes;
         if alone { self.datagram_bytes } else { 2 * self.datagram_bytes }
     }
 

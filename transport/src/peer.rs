@@ -102,6 +102,8 @@ pub(crate) struct Peer {
     /// What it may still make us hold in this session.
     pub(crate) room: Room,
     pub(crate) silence: Silence,
+    /// See [`Endpoint::set_lanes_sending`](crate::Endpoint::set_lanes_sending).
+    pub(crate) lanes_sending: u16,
     /// When the last dial of ours began.
     pub(crate) dialled_at: Option<Instant>,
     /// What the peer did wrong, if it did.
@@ -151,6 +153,7 @@ impl Peer {
             was_full: false,
             room: Room::new(limits),
             silence: Silence::new(),
+            lanes_sending: 1,
             dialled_at: None,
             violated: None,
             closing: None,

@@ -43,6 +43,8 @@ pub struct Contest {
     pub limits: Limits,
     /// Decides losses.
     pub seed: u64,
+    /// Of how many lanes that compete as one flow each Cubed sender is one.
+    pub lanes: u16,
 }
 
 /// What came of a contest.
@@ -73,7 +75,15 @@ impl Contest {
             measure: Duration::from_secs(2),
             limits: Limits { log_bytes_max: 64 << 20, ..Limits::default() },
             seed: 1,
+            lanes: 1,
         }
+    }
+
+    /// The same with all Cubed senders as lanes of one node.
+    #[must_use]
+    pub fn coupled(mut self) -> Self {
+        self.lanes = self.contenders.iter().filter(|one| **one == Contender::Cubed).count() as u16;
+        self
     }
 
     /// The same for other times: what is not measured, and what is.
@@ -150,7 +160,8 @@ impl Contest {
         }
         match contender {
             Contender::Cubed => {
-                let sender = Cubed::sender(sender_place, receiver, limits);
+                let mut sender = Cubed::sender(sender_place, receiver, limits);
+                sender.couple(self.lanes);
                 race.enter(Side::Left, begin, Box::new(sender))
             }
             Contender::Plain => race.enter(Side::Left, begin, Box::new(PlainSender::new(receiver))),

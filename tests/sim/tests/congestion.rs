@@ -13,10 +13,10 @@ const fn ms(millis: u64) -> Duration {
 }
 
 /// 10 Mbit/s with 20 ms, and 1 Gbit/s with 1 ms.
-fn slow_and_fast(contenders: [Contender; 2]) -> [Contest; 2] {
+fn slow_and_fast(contenders: &[Contender]) -> [Contest; 2] {
     [
-        Contest::new(10_000_000, ms(20), &contenders).lasting(ms(5_000), ms(60_000)),
-        Contest::new(1_000_000_000, ms(1), &contenders).lasting(ms(500), ms(3_000)),
+        Contest::new(10_000_000, ms(20), contenders).lasting(ms(5_000), ms(60_000)),
+        Contest::new(1_000_000_000, ms(1), contenders).lasting(ms(500), ms(3_000)),
     ]
 }
 
@@ -28,7 +28,7 @@ fn lossy(loss: u32, measure: Duration) -> Shares {
 #[test]
 fn two_sessions_are_within_a_fifth_of_the_fair_share() {
     // Each between 40 and 60 % of what the link carried over the time measured.
-    for contest in slow_and_fast([Cubed, Cubed]) {
+    for contest in slow_and_fast(&[Cubed, Cubed]) {
         let shares = contest.run();
         assert!(shares.least_of_fair() >= 0.8 && shares.greatest_of_fair() <= 1.2, "{shares:?}");
         assert!(shares.is_full(&contest), "{shares:?}");
@@ -38,11 +38,24 @@ fn two_sessions_are_within_a_fifth_of_the_fair_share() {
 #[test]
 fn a_session_and_a_plain_flow_each_get_a_third_of_nearly_all() {
     for contenders in [[Cubed, Plain], [Plain, Cubed]] {
-        for contest in slow_and_fast(contenders) {
+        for contest in slow_and_fast(&contenders) {
             let shares = contest.run();
             assert!(shares.share(0) >= 0.3 && shares.share(1) >= 0.3, "{shares:?}");
             assert!(shares.is_full(&contest), "{shares:?}");
         }
+    }
+}
+
+#[test]
+fn lanes_between_two_nodes_leave_a_plain_flow_a_third() {
+    // Four shards on either side.
+    let mut contenders = [Cubed; 17];
+    contenders[16] = Plain;
+    for contest in slow_and_fast(&contenders) {
+        let (coupled, each) = (contest.clone().coupled().run(), contest.run());
+        assert!(coupled.share(16) >= 0.3, "{coupled:?}");
+        assert!(coupled.is_full(&contest), "{coupled:?}");
+        assert!(each.share(16) < 0.2, "uncoupled, they take it all: {each:?}");
     }
 }
 

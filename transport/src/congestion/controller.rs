@@ -32,6 +32,14 @@ impl Controller {
         }
     }
 
+    /// See [`Cubic::set_lanes`].
+    pub(crate) fn set_lanes(&mut self, lanes: u16) {
+        match self {
+            Self::Cubic(cubic) => cubic.set_lanes(lanes),
+            Self::Lan(lan) => lan.set_lanes(lanes),
+        }
+    }
+
     /// The path's limit changed.
     pub(crate) fn on_datagram_bytes_changed(&mut self, datagram_bytes: u64) {
         match self {

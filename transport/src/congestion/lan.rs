@@ -55,6 +55,15 @@ impl Lan {
         }
     }
 
+    /// Makes this one of so many lanes: the first window is shared out. Growth and cuts are parts of the window, so that many lanes do
+    /// as one does.
+    pub fn set_lanes(&mut self, lanes: u16) {
+        if !self.has_cut && self.round_begun == Instant::default() {
+            let datagrams = (INITIAL_DATAGRAMS / u64::from(lanes.max(1))).max(MINIMUM_DATAGRAMS);
+            self.window = (datagrams * self.datagram_bytes) as f64;
+        }
+    }
+
     /// Records that `bytes` were acknowledged at `now`, the newest of them sent at `sent`.
     pub fn on_acked(
         &mut self,

@@ -249,3 +249,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_lane_of_four_begins_with_its_part_and_grows_as_one_of_four() {
+    let mut path = Path::new(Duration::from_millis(10));
+    path.cubic.set_lanes(4);
+    assert_eq!(path.cubic.window(), 2_500);
+    path.cubic.set_lanes(100);
+    assert_eq!(path.cubic.window(), DATAGRAM, "the least of a lane");
+    path.cubic.set_lanes(1);
+    assert_eq!(path.cubic.window(), 10 * DATAGRAM, "not used yet");
+    // Reno's part: at this window and round trip the cubic is slower.
+    let grown = |lanes| {
+        let mut path = Path::at_window(Duration::from_millis(1), 20);
+        path.cubic.set_lanes(lanes);
+        path.lose();
+        (0..10).map(|_| path.round()).sum::<f64>()
+    };
+    let (one, four) = (grown(1), grown(4));
+    assert!((one / four - 16.0).abs() < 1.0, "{one} {four}");
+}

@@ -41,6 +41,14 @@ impl Endpoint {
         self.peers.get(peer.0 as usize).map(|peer| peer.contact)
     }
 
+    /// How many lanes of this node, over all its shards, send to a peer. Each then claims as much less of the path, so that all
+    /// together compete as about one flow; see [`Cubic::set_lanes`](crate::congestion::Cubic::set_lanes). One until this is called.
+    pub fn set_lanes_sending(&mut self, peer: PeerId, lanes: u16) {
+        for index in self.lanes(peer).to_vec() {
+            self.peers[index as usize].set_lanes_sending(lanes);
+        }
+    }
+
     /// The shard of the peer that this lane leads to; `None` before the first handshake with it.
     pub fn peer_shard(&self, peer: PeerId) -> Option<u8> {
         self.peers.get(peer.0 as usize)?.remote
@@ -120,10 +128,12 @@ impl Endpoint {
     fn join(&mut self, contact: u32, index: u32, shard: u8) {
         let former = &self.peers[contact as usize];
         let (address, is_configured, contact) = (former.address, former.is_configured, former.id);
+        let lanes_sending = former.lanes_sending;
         let lane = &mut self.peers[index as usize];
         lane.remote = Some(shard);
         lane.contact = contact;
         (lane.is_configured, lane.address) = (is_configured, address);
+        lane.lanes_sending = lanes_sending;
     }
 
     /// Makes the lane at this place known by its key.

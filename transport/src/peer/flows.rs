@@ -45,6 +45,15 @@ impl Peer {
         Ok(alias)
     }
 
+    /// See [`Endpoint::set_lanes_sending`](crate::Endpoint::set_lanes_sending).
+    pub(crate) fn set_lanes_sending(&mut self, lanes: u16) {
+        if std::mem::replace(&mut self.lanes_sending, lanes) != lanes
+            && let Some(session) = &mut self.session
+        {
+            session.path.set_lanes(lanes);
+        }
+    }
+
     /// Flows have moved: unless something is still wanted of this lane, it dials no more.
     pub(crate) fn rest(&mut self, common: &mut Common) {
         let is_idle = self.session.is_none() && self.waiting.is_empty() && self.values.is_empty();

@@ -358,7 +358,11 @@ impl Peer {
         }
         self.sessions += 1;
         let is_smaller = self.local < self.key;
-        let session = Session::new(now, self.sessions, greeting, association, is_smaller, common);
+        let mut session =
+            Session::new(now, self.sessions, greeting, association, is_smaller, common);
+        if self.lanes_sending > 1 {
+            session.path.set_lanes(self.lanes_sending);
+        }
         self.session = Some(Box::new(session));
         self.room = Room::new(&common.limits);
         self.waiting.try_again();

@@ -11,7 +11,7 @@ use cubed_transport::Limits;
 /// Runs races over simulated bottlenecks and prints tables.
 #[derive(Parser)]
 struct Arguments {
-    /// Only the table of this name: shares, loss, products, start, reorder or incast.
+    /// Only the table of this name: shares, lanes, loss, products, start, reorder or incast.
     table: Option<String>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
@@ -111,6 +111,28 @@ impl Arguments {
                 let plain = share([Plain, Plain], 0);
                 let name = course.name();
                 println!("| {name}, {words} | {both} | {before} | {after} | {plain} |");
+            }
+        }
+    }
+
+    /// Lanes of one node, coupled or each for itself, beside one plain flow.
+    fn lanes(&self) {
+        println!("| link | lanes | plain's share | uncoupled | alone, of the link |");
+        println!("| --- | --- | --- | --- | --- |");
+        for course in [COURSES[0], COURSES[2]] {
+            for lanes in [1, 2, 4, 16] {
+                let mut contenders = vec![Cubed; lanes];
+                let alone = course.contest(&contenders).coupled();
+                contenders.push(Plain);
+                let each = course.contest(&contenders);
+                let both = each.clone().coupled();
+                let share = |contest: &Contest| {
+                    let (least, most) = self.range(contest, |shares| shares.share(lanes));
+                    format!("{least:.2} to {most:.2}")
+                };
+                let (least, _) = self.range(&alone, |shares| shares.total() / course.0 as f64);
+                let (name, coupled, uncoupled) = (course.name(), share(&both), share(&each));
+                println!("| {name} | {lanes} | {coupled} | {uncoupled} | {least:.2} |");
             }
         }
     }
@@ -224,8 +246,9 @@ type Table = (&'static str, fn(&Arguments));
 
 fn main() {
     let arguments = Arguments::parse();
-    let tables: [Table; 6] = [
+    let tables: [Table; 7] = [
         ("shares", Arguments::shares),
+        ("lanes", Arguments::lanes),
         ("loss", Arguments::loss),
         ("products", Arguments::products),
         ("start", Arguments::start),

@@ -133,6 +133,13 @@ impl Cubed {
         node
     }
 
+    /// Tells a sender of how many that compete together it is one.
+    pub fn couple(&mut self, lanes: u16) {
+        if let Some(flow) = self.flow {
+            self.endpoint.set_lanes_sending(flow.peer, lanes);
+        }
+    }
+
     /// Seals `payload` for the first peer, whatever it says.
     pub(super) fn seal(&mut self, now: Instant, payload: &[u8]) -> Option<Vec<u8>> {
         self.endpoint.seal_payload(now, PeerId(0), payload)
