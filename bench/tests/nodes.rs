@@ -47,6 +47,16 @@ fn a_report_names_what_the_node_ran_on() {
 }
 
 #[test]
+fn several_shards_on_each_side_deliver_everything_once() {
+    for shards in ["2", "3"] {
+        let command = ["throughput", "--seconds", "0.3", "--no-baseline", "--shards", shards];
+        assert_exact(&measured(&command));
+        let command = ["latency", "--seconds", "0.2", "--no-baseline", "--shards", shards];
+        assert_counts(&measured(&command));
+    }
+}
+
+#[test]
 fn best_effort_counts_what_arrives() {
     let report = measured(&[
         "throughput",
