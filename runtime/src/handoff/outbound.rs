@@ -71,7 +71,7 @@ pub(super) struct Way<T> {
     starved: Arc<Starved>,
     open: Option<Batch<T>>,
     made: usize,
-    /// Something was sent since the last flush, and nobody was woken for it yet.
+    /// It is in `unflushed`.
     is_unannounced: bool,
     is_starved: bool,
 }
@@ -101,7 +101,7 @@ pub struct Outbound<T> {
     places: Places,
     ways: Vec<Way<T>>,
     options: HandOffOptions,
-    /// Destinations with an open batch or an unannounced one.
+    /// Destinations whose open batch was asked for since the last flush.
     unflushed: Vec<usize>,
     stats: OutboundStats,
 }
@@ -181,12 +181,24 @@ impl<T> Outbound<T> {
         Ok(())
     }
 
-    /// Sends every open batch and ends the sleep of those that sleep. At the end of each turn, and before parking.
+    /// Whether a push to `to` would find room now. If not, it counts as one that did not, and this shard is woken when
+    /// there is.
+    ///
+    /// # Panics
+    ///
+    /// If there is no shard `to`.
+    pub fn has_room(&mut self, to: usize) -> bool {
+        self.open(to).is_ok()
+    }
+
+    /// Sends every open batch and ends the sleep of those that sleep; whether a batch left. At the end of each turn, and
+    /// before parking.
     #[inline]
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self) -> bool {
         if self.unflushed.is_empty() {
-            return;
+            return false;
         }
+        let batches = self.stats.batches;
         let mut unflushed = std::mem::take(&mut self.unflushed);
         for to in &unflushed {
             self.send(*to);
@@ -198,6 +210,7 @@ impl<T> Outbound<T> {
             self.announce(to);
         }
         self.unflushed = unflushed;
+        self.stats.batches > batches
     }
 
     /// Whether shard `to` has ended. Items that it had not drained by then are lost: whoever waits for an answer to one
@@ -216,6 +229,10 @@ impl<T> Outbound<T> {
     fn open(&mut self, to: usize) -> Result<&mut Batch<T>, Unopened> {
         if self.ways[to].open.is_none() {
             self.begin(to)?;
+        }
+        if !self.ways[to].is_unannounced {
+            self.ways[to].is_unannounced = true;
+            self.unflushed.push(to);
         }
         self.ways[to].open.as_mut().ok_or(Unopened::Full)
     }
@@ -250,10 +267,6 @@ impl<T> Outbound<T> {
             Batch { items: Vec::with_capacity(self.options.batch_items_max), filled: 0 }
         };
         way.open = Some(batch);
-        if !way.is_unannounced {
-            self.unflushed.push(to);
-            way.is_unannounced = true;
-        }
         Ok(())
     }
 
@@ -272,7 +285,7 @@ impl<T> Outbound<T> {
 
     /// Sends the open batch, if there is one.
     fn send(&mut self, to: usize) {
-        let Some(batch) = self.ways[to].open.take() else { return };
+        let Some(batch) = self.ways[to].open.take_if(|batch| batch.filled > 0) else { return };
         let items = batch.filled as u64;
         // The pair has no more batches than the channel has room, so the only error is that nobody is left.
         if self.ways[to].batches.try_send(batch).is_err() {
