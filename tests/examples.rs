@@ -5,12 +5,19 @@
     reason = "an example's main is public so that it can be called from here"
 )]
 
+#[path = "../examples/axum_gateway.rs"]
+mod axum_gateway;
 #[path = "../examples/echo.rs"]
 mod echo;
 #[path = "../examples/hello.rs"]
 mod hello;
 #[path = "../examples/request_reply.rs"]
 mod request_reply;
+
+#[test]
+fn axum_gateway_runs() {
+    axum_gateway::main().unwrap();
+}
 
 #[test]
 fn echo_runs() {

@@ -154,6 +154,34 @@ fn banned_text_does_not_occur() {
 }
 
 #[test]
+fn tokio_is_there_for_an_example_alone() {
+    for (folder, _) in IMPORTS {
+        let manifest = format!("{folder}/Cargo.toml");
+        let text =
+            fs::read_to_string(root().join(manifest.trim_start_matches('/'))).expect("a manifest");
+        let depends = |section: &str| {
+            let names = section.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+            names.filter(|name| matches!(*name, "tokio" | "axum")).count()
+        };
+        let found: usize = text
+            .split("\n[")
+            .filter(|section| {
+                !section.starts_with("dev-dep") && !section.starts_with("workspace.dep")
+            })
+            .map(depends)
+            .sum();
+        assert_eq!(
+            found, 0,
+            "{manifest}: examples/axum_gateway.rs alone needs it, as a dev-dependency"
+        );
+        assert!(
+            folder.is_empty() || !text.contains("tokio"),
+            "{manifest}: tokio has no place here"
+        );
+    }
+}
+
+#[test]
 fn files_stay_readable_in_one_sitting() {
     let mut lengths = BTreeMap::new();
     for source in sources().iter().filter(|source| !is_test(&source.path)) {

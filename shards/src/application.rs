@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cubed_router::address::FlowName;
 use cubed_router::policy::Verb;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
@@ -17,16 +18,25 @@ use cubed_transport::{
     Refusal, Token, Verdict,
 };
 
+use crate::arrivals::Arrival;
 use crate::changes::Change;
-use crate::flows::Flows;
+use crate::flows::{Flow, Flows, Sink};
+use crate::local::Local;
 use crate::node_shared::NodeShared;
 use crate::outbox::Outbox;
+use crate::registry::Registered;
 use crate::trust::ShardTrust;
 use crate::waits::{End, Waits};
 
 /// The receiving side of one shard.
 pub(crate) struct Receiver {
     pub(crate) flows: Flows,
+    /// Messages to flows of this node, its own shards' and forwarded ones.
+    pub(crate) local: Local,
+    /// What the other shards call their messages' flows, by shard and number.
+    pub(crate) arrivals: Vec<Vec<Option<Arrival>>>,
+    /// Replies to forwarded requests for which the outbox had no room.
+    pub(crate) replies_lost: u64,
     pub(crate) waits: Waits,
     /// By channel, the default one first.
     pub(crate) channels: Vec<ShardTrust>,
@@ -69,12 +79,13 @@ impl Application for Receiver {
     }
 
     fn generation(&self) -> u32 {
-        // Both parts only grow, so the sum changes whenever one of them does.
-        self.trust_changes.wrapping_add(self.flows.generation())
+        // All parts only grow, so the sum changes whenever one of them does.
+        let flows = self.flows.generation().wrapping_add(self.local.facts.registry.generation());
+        self.trust_changes.wrapping_add(flows)
     }
 
     #[inline]
-    fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
+    fn deliver(&mut self, mut message: Incoming<'_>) -> Result<Disposition, Refusal> {
         let (number, allowed) = unpack(message.flow);
         let flow = self.flows.get_mut(number).ok_or(Refusal::NoSuchFlow)?;
         let needed = if message.request.is_some() {
@@ -87,6 +98,9 @@ impl Application for Receiver {
         };
         if allowed & needed == 0 {
             return Err(Refusal::Denied);
+        }
+        if let Sink::Forward { way, total_bytes } = flow.sink {
+            return self.forward(way, total_bytes, &mut message);
         }
         flow.deliver(message, &self.outbox, self.now)
     }
@@ -103,7 +117,7 @@ impl Application for Receiver {
 
 impl Receiver {
     fn find_allowed(
-        &self,
+        &mut self,
         channel: ChannelId,
         key: &PublicKey,
         name: &str,
@@ -115,12 +129,35 @@ impl Receiver {
             // Before the name is looked up: who may not use a flow need not learn whether it exists.
             return Err(Refusal::Denied);
         }
-        let (number, flow) = self.flows.find(channel, name).ok_or(Refusal::NoSuchFlow)?;
+        if let Some((number, flow)) = self.flows.find(channel, name) {
+            return Ok(Binding {
+                flow: pack(number, allowed),
+                window_bytes: flow.window_bytes,
+                message_bytes_max: flow.message_bytes_max,
+            });
+        }
+        let found = self.local.find_elsewhere(channel, name).ok_or(Refusal::NoSuchFlow)?;
+        let number = self.bind_elsewhere(channel, name, &found)?;
         Ok(Binding {
             flow: pack(number, allowed),
-            window_bytes: flow.window_bytes,
-            message_bytes_max: flow.message_bytes_max,
+            window_bytes: found.window_bytes,
+            message_bytes_max: found.message_bytes_max,
         })
+    }
+
+    /// The number by which messages for a flow of another shard come in here.
+    fn bind_elsewhere(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        found: &Registered,
+    ) -> Result<u32, Refusal> {
+        let name = FlowName::new(name).map_err(|_| Refusal::NoSuchFlow)?;
+        let way = self.local.open(channel, &name).map_err(|_| Refusal::QueueFull)?;
+        let sink = Sink::Forward { way, total_bytes: found.total_bytes };
+        let mut flow = Flow::new(channel, name, sink, found.window_bytes, found.message_bytes_max);
+        flow.takes_requests = found.takes_requests;
+        Ok(self.flows.forward(flow))
     }
 }
 

@@ -18,6 +18,7 @@ use cubed_transport::{FlowId, Outcome, PeerId, PeerInfo, SendError, Service, Tok
 
 use crate::attempt::{Attempt, Failure, Kind};
 use crate::error::{ConnectError, RequestError, Stopped, WaitError};
+use crate::handed::HERE;
 use crate::outgoing::Outgoing;
 use crate::shared::{Payload, Shared};
 use crate::waits::End;
@@ -141,24 +142,37 @@ impl Destination {
     /// Whether there is a session with the peer. False from within an inline handler.
     pub fn is_connected(&self) -> bool {
         let state = self.shared.try_state();
-        state.is_some_and(|state| state.endpoint.is_connected(self.flow.get().peer))
+        self.is_local()
+            || state.is_some_and(|state| state.endpoint.is_connected(self.flow.get().peer))
     }
 
     /// Whether the peer owes an answer and has been silent for `down_after` (3 s by default). That fails nothing: messages
     /// wait until it is back or `give_up` has passed. False from within an inline handler.
     pub fn is_down(&self) -> bool {
         let state = self.shared.try_state();
-        state.is_some_and(|state| state.endpoint.is_down(self.flow.get().peer))
+        !self.is_local() && state.is_some_and(|state| state.endpoint.is_down(self.flow.get().peer))
     }
 
     /// The peer's public key. `None` from within an inline handler.
     pub fn peer_key(&self) -> Option<PublicKey> {
-        self.shared.try_state()?.endpoint.peer_key(self.flow.get().peer)
+        let state = self.shared.try_state()?;
+        if self.is_local() {
+            return state.receiver.local.key(self.flow.get().alias);
+        }
+        state.endpoint.peer_key(self.flow.get().peer)
     }
 
     /// What the peer proved and told of itself; `None` while there is no session, and from within an inline handler.
     pub fn peer_info(&self) -> Option<PeerInfo> {
+        if self.is_local() {
+            return None;
+        }
         self.shared.try_state()?.endpoint.peer_info(self.flow.get().peer)
+    }
+
+    /// Whether it is a flow of this very node, which is reached without a session.
+    pub fn is_local(&self) -> bool {
+        self.flow.get().peer == HERE
     }
 
     pub(crate) fn flow_id(&self) -> FlowId {
@@ -405,6 +419,9 @@ fn begin_dial(
     };
     if shared.is_stopping() {
         return Poll::Ready(Err(ConnectError::Stopped));
+    }
+    if wait.peer == HERE {
+        return Poll::Ready(Ok(None));
     }
     // Dials are told of by the peer's contact, whichever lane they are made for.
     wait.peer = state.endpoint.contact(wait.peer).unwrap_or(wait.peer);

@@ -179,6 +179,8 @@ pub enum FlowError {
     },
     /// Called from an inline handler, where flows cannot change: spawn a task for it.
     InHandler,
+    /// The node has stopped.
+    Stopped,
 }
 
 impl fmt::Display for FlowError {
@@ -195,6 +197,7 @@ impl fmt::Display for FlowError {
             Self::InHandler => f.write_str(
                 "flows cannot change while an inline handler runs: do it in a spawned task",
             ),
+            Self::Stopped => f.write_str("the node has stopped"),
         }
     }
 }

@@ -5,11 +5,13 @@ use std::rc::Rc;
 use cubed_router::address::FlowName;
 use cubed_transport::limits::UNBOUND_CREDIT_BYTES;
 
+use crate::application::Receiver;
 use crate::error::FlowError;
 use crate::flows::{Flow, Sink};
 use crate::limits::{HANDLER_WINDOW_BYTES_MIN, MESSAGE_CHARGE_BYTES, QUEUE_BYTES_MAX};
 use crate::message::{Context, Message};
 use crate::queue::{Capacity, Queue, QueueState};
+use crate::registry::{Registered, Registration};
 use crate::shared::Shared;
 
 /// A flow about to be registered: end with [`FlowBuilder::handler`] or [`FlowBuilder::queue`].
@@ -68,7 +70,8 @@ impl FlowBuilder {
         let bytes_max = self.shared.facts.message_bytes_max;
         let bytes = self.checked_message_bytes(bytes_max)?;
         let window = HANDLER_WINDOW_BYTES_MIN.max(bytes + MESSAGE_CHARGE_BYTES);
-        self.add(Sink::Handler(Box::new(handler)), window, bytes)
+        let total = window.saturating_mul(HANDLER_SENDERS);
+        self.add(Sink::Handler(Box::new(handler)), (window, total), bytes).map(drop)
     }
 
     /// Copies messages into batches, which a task takes with [`Queue::next_batch`]. What a batch holds
@@ -85,8 +88,10 @@ impl FlowBuilder {
             self.checked_message_bytes(bytes_max.min(sender_bytes - MESSAGE_CHARGE_BYTES))?;
         let state = QueueState::new(capacity);
         let outbox = Rc::clone(&self.shared.outbox);
-        self.add(Sink::Queue(Rc::clone(&state)), sender_bytes, bytes)?;
-        Ok(Queue::new(state, outbox))
+        let total = capacity.total_bytes;
+        let registration =
+            self.add(Sink::Queue(Rc::clone(&state)), (sender_bytes, total), bytes)?;
+        Ok(Queue::new(state, outbox, Some(registration)))
     }
 
     /// The message limit: what was asked for, which may not exceed `max`, or `max`.
@@ -94,20 +99,42 @@ impl FlowBuilder {
         self.message_bytes_max.map_or(Ok(max), |bytes| within(bytes, 0, max))
     }
 
-    fn add(self, sink: Sink, window_bytes: u64, message_bytes_max: u64) -> Result<(), FlowError> {
+    fn add(
+        self,
+        sink: Sink,
+        (window_bytes, total_bytes): (u64, u64),
+        message_bytes_max: u64,
+    ) -> Result<Rc<Registration>, FlowError> {
         let name = FlowName::new(&self.name)?;
         let unknown = |_| FlowError::UnknownChannel(self.channel.clone());
         let channel = self.shared.facts.directory.channel(&self.channel).map_err(unknown)?;
         let mut flow = Flow::new(channel, name, sink, window_bytes, message_bytes_max);
         flow.takes_requests = self.takes_requests;
         let mut state = self.shared.try_state().ok_or(FlowError::InHandler)?;
-        let added = state.receiver.flows.add(flow);
-        added.map_err(|flow| FlowError::Exists(flow.name.as_str().to_owned()))
+        let Receiver { flows, local, .. } = &mut state.receiver;
+        if flows.find(channel, flow.name.as_str()).is_some() {
+            return Err(FlowError::Exists(self.name));
+        }
+        let registered = Registered {
+            shard: self.shared.facts.index,
+            window_bytes,
+            total_bytes,
+            message_bytes_max,
+            takes_requests: self.takes_requests,
+        };
+        let registration = local.facts.registry.add(channel, &flow.name, registered);
+        flow.registration = Some(Rc::clone(&registration));
+        let added = flows.add(flow);
+        added.map_err(|flow| FlowError::Exists(flow.name.as_str().to_owned()))?;
+        Ok(registration)
     }
 }
 
 /// Credit of a queue to one sender, at least: what a sender may use before it knows better.
 const QUEUE_SENDER_BYTES_MIN: u64 = UNBOUND_CREDIT_BYTES;
+
+/// How many senders' windows may be under way to a handler on another shard together.
+const HANDLER_SENDERS: u64 = 16;
 
 fn within(bytes: u64, min: u64, max: u64) -> Result<u64, FlowError> {
     if (min..=max).contains(&bytes) {

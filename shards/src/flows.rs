@@ -13,8 +13,10 @@ use cubed_transport::{ChannelId, Disposition, Incoming, Refusal, Service};
 
 use crate::limits::MESSAGE_CHARGE_BYTES;
 use crate::message::{Context, Message};
+use crate::origins::is_promised;
 use crate::outbox::Outbox;
 use crate::queue::SharedQueue;
+use crate::registry::Registration;
 use crate::stalled::Release;
 
 /// What a user hands in to receive messages without a wake-up.
@@ -24,6 +26,11 @@ pub(crate) type Handler = Box<dyn FnMut(&Message<'_>, &mut Context<'_>)>;
 pub(crate) enum Sink {
     Handler(Handler),
     Queue(SharedQueue),
+    /// Another shard of this node has the flow: its messages go there, at most `total_bytes` under way.
+    Forward {
+        way: u32,
+        total_bytes: u64,
+    },
 }
 
 /// One flow.
@@ -34,6 +41,7 @@ pub(crate) struct Flow {
     pub(crate) window_bytes: u64,
     pub(crate) message_bytes_max: u64,
     pub(crate) takes_requests: bool,
+    pub(crate) registration: Option<Rc<Registration>>,
     accepted: u64,
     accepted_bytes: u64,
     refused: u64,
@@ -54,6 +62,7 @@ impl Flow {
             window_bytes,
             message_bytes_max,
             takes_requests: true,
+            registration: None,
             accepted: 0,
             accepted_bytes: 0,
             refused: 0,
@@ -62,7 +71,7 @@ impl Flow {
 
     fn is_closed(&self) -> bool {
         match &self.sink {
-            Sink::Handler(_) => false,
+            Sink::Handler(_) | Sink::Forward { .. } => false,
             Sink::Queue(queue) => queue.borrow().is_closed(),
         }
     }
@@ -78,6 +87,7 @@ impl Flow {
         let result = match &mut self.sink {
             Sink::Queue(queue) => queue.borrow_mut().push(message).map(|()| Disposition::Held),
             Sink::Handler(handler) => run(handler, &message, outbox, now),
+            Sink::Forward { .. } => Err(Refusal::NoSuchFlow),
         };
         match result {
             Ok(_) => {
@@ -98,7 +108,8 @@ fn run(
     outbox: &Rc<RefCell<Outbox>>,
     now: Instant,
 ) -> Result<Disposition, Refusal> {
-    if message.request.is_some() && outbox.borrow().is_crowded() {
+    let is_promised = is_promised(message.peer, message.alias);
+    if message.request.is_some() && !is_promised && outbox.borrow().is_crowded() {
         return Err(Refusal::QueueFull);
     }
     let seen = Message {
@@ -151,6 +162,8 @@ pub(crate) struct Flows {
     /// By channel; grows as flows are registered.
     by_name: Vec<HashMap<FlowName, u32>>,
     by_number: Vec<Option<Flow>>,
+    /// Flows of other shards that peers send to through this one.
+    forwards: HashMap<(ChannelId, FlowName), u32>,
     generation: u32,
 }
 
@@ -174,13 +187,40 @@ impl Flows {
         Ok(())
     }
 
+    /// The number by which messages of peers for a flow of another shard come in here.
+    pub(crate) fn forward(&mut self, flow: Flow) -> u32 {
+        let target = (flow.channel, flow.name.clone());
+        let present = self.forwards.get(&target).copied();
+        let is_same = |one: &Flow| {
+            one.window_bytes == flow.window_bytes
+                && one.message_bytes_max == flow.message_bytes_max
+                && one.takes_requests == flow.takes_requests
+        };
+        if let Some(number) = present
+            && self.get(number).is_some_and(is_same)
+        {
+            return number;
+        }
+        if let Some(number) = present {
+            self.by_number[number as usize] = None;
+        }
+        let number = self.by_number.len() as u32;
+        self.forwards.insert(target, number);
+        self.by_number.push(Some(flow));
+        number
+    }
+
     /// Removes a flow; whether there was one.
     pub(crate) fn remove(&mut self, channel: ChannelId, name: &str) -> bool {
         let names = self.by_name.get_mut(usize::from(channel.0));
         let Some(number) = names.and_then(|names| names.remove(name)) else {
             return false;
         };
-        self.by_number[number as usize] = None;
+        if let Some(flow) = self.by_number[number as usize].take()
+            && let Some(registration) = flow.registration
+        {
+            registration.withdraw();
+        }
         self.generation = self.generation.wrapping_add(1);
         true
     }
@@ -218,7 +258,7 @@ impl Flows {
     pub(crate) fn stats(&self) -> Vec<FlowStats> {
         let stats = |flow: &Flow| {
             let (queued, queued_bytes) = match &flow.sink {
-                Sink::Handler(_) => (0, 0),
+                Sink::Handler(_) | Sink::Forward { .. } => (0, 0),
                 Sink::Queue(queue) => queue.borrow().held(),
             };
             FlowStats {
@@ -230,7 +270,8 @@ impl Flows {
                 queued_bytes,
             }
         };
-        self.by_number.iter().flatten().map(stats).collect()
+        let flows = self.by_number.iter().flatten();
+        flows.filter(|flow| !matches!(flow.sink, Sink::Forward { .. })).map(stats).collect()
     }
 }
 
@@ -288,7 +329,7 @@ mod tests {
         let sink = Sink::Queue(Rc::clone(&state));
         let named = FlowName::new("q").unwrap();
         assert!(flows.add(Flow::new(DEFAULT, named, sink, 1, 1)).is_ok());
-        drop(Queue::new(state, Rc::default()));
+        drop(Queue::new(state, Rc::default(), None));
         assert!(flows.find(DEFAULT, "q").is_none());
         assert!(flows.add(flow("q")).is_ok());
     }

@@ -30,12 +30,21 @@ mod changes;
 mod channel;
 mod trust;
 
+mod registry;
+
+mod handed;
+
 mod node_shared;
 
 mod tasks;
 mod waits;
 
 mod stalled;
+
+mod origins;
+mod pending;
+
+mod local;
 
 mod outbox;
 
@@ -45,11 +54,15 @@ mod presence;
 
 mod queue;
 
+mod lent;
+
 mod message;
 
 mod flows;
 
 mod application;
+
+mod arrivals;
 
 mod shared;
 
@@ -72,6 +85,10 @@ mod watch;
 mod follow;
 
 mod pump;
+
+mod remote;
+
+mod remote_queue;
 
 mod node_keep;
 
@@ -96,12 +113,15 @@ pub use error::{
 pub use flow_builder::FlowBuilder;
 pub use flows::FlowStats;
 pub use keep_file::{KeepFile, KeepFileError};
+pub use local::LocalStats;
 pub use message::{Context, Message, Responder};
-pub use node::{Node, Remote};
+pub use node::Node;
 pub use node_keep::{NodeKeep, NodeKeepError};
 pub use outgoing::{Ending, Outgoing, RemoteOutgoing};
 pub use presence::{PresenceEvent, PresenceEvents, PresenceSet};
 pub use queue::{Batch, BatchIter, BatchMessage, Capacity, Queue};
+pub use remote::Remote;
+pub use remote_queue::{RemoteBatch, RemoteMessage, RemoteQueue};
 pub use shard::Shard;
 pub use stats::{DrainReport, NodeStats, ShardStats};
 pub use tasks::Task;

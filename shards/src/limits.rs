@@ -49,6 +49,22 @@ pub(crate) const STALLED_GAP_BYTES_MAX: usize = 256 << 10;
 /// What each message is charged beyond its body, in credit and in the outbox, bytes.
 pub(crate) const MESSAGE_CHARGE_BYTES: u64 = 64;
 
+/// Bodies up to this length travel between shards in memory that goes round with the batches: 4 MiB a pair of shards at most.
+pub(crate) const HANDED_SHORT_BYTES_MAX: usize = 4 << 10;
+
+/// Items of other shards taken per turn, at most: as many as the datagrams of a turn bring.
+pub(crate) const HANDED_PER_TURN_MAX: usize = 1_024;
+
+/// Flows of this node that one of its shards can send to.
+pub(crate) const LOCAL_FLOWS_MAX: usize = 65_536;
+
+/// Requests of peers that a shard passed on and that were not answered, at most. An asker that gave up is not told of here, so
+/// the oldest gives way. 1.5 MB.
+pub(crate) const FORWARDED_REQUESTS_MAX: usize = 65_536;
+
+/// Deadlines of requests that have ended which a shard keeps before it looks which of them matter. 24 KiB.
+pub(crate) const DEADLINES_SPARE_MAX: usize = 1_024;
+
 /// Bodies from here on are kept as they were assembled; shorter ones are copied into the batch.
 pub(crate) const OWNED_BODY_BYTES_MIN: usize = 16 << 10;
 

@@ -7,21 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cubed_router::address::{Address, FlowName};
 use cubed_router::policy::Policy;
 use cubed_runtime::{ExecutorError, ExecutorThread};
+use cubed_transport::ChannelId;
 use cubed_transport::identity::PublicKey;
-use cubed_transport::{ChannelId, Outcome, PeerInfo};
 
 use crate::builder::NodeBuilder;
 use crate::channel::Directory;
-use crate::error::{ConnectError, NodeError, RequestError, ResolveError, Stopped, WaitError};
+use crate::error::{FlowError, NodeError, ResolveError, Stopped, WaitError};
 use crate::node_keep::NodeKeep;
 use crate::node_shared::NodeShared;
-use crate::outgoing::RemoteOutgoing;
 use crate::outside::{Gate, all};
 use crate::presence::{PresenceEvents, PresenceSet};
+use crate::queue::Capacity;
+use crate::remote::Remote;
+use crate::remote_queue::RemoteQueue;
 use crate::shard::Shard;
 use crate::shared::spread;
 use crate::stats::{DrainReport, NodeStats};
@@ -158,6 +159,23 @@ impl Node {
         let address: Address = address.parse()?;
         let (channel, key) = self.inner.directory.node(&address)?;
         self.remote(channel, key, address.flow().as_str())
+    }
+
+    /// Registers the flow `name` on the shard that owns it, with a queue that may be read on any thread and any executor.
+    /// For code that does not live on a shard, a server of another kind say.
+    ///
+    /// # Errors
+    ///
+    /// [`FlowError`] says which rule the name or the capacity breaks, that the name is taken, or that the node has stopped.
+    pub async fn subscribe(
+        &self,
+        name: &str,
+        capacity: Capacity,
+    ) -> Result<RemoteQueue, FlowError> {
+        let named = name.to_owned();
+        let ask = self.inner.gates[0].call(async move |shard: Shard| shard.owner(&named));
+        let owner = ask.await.map_err(|Stopped| FlowError::Stopped)?;
+        RemoteQueue::open(&self.inner.gates[usize::from(owner)], name.to_owned(), capacity).await
     }
 
     /// Watches the peer with this key, as [`Shard::watch`] does; the events may be awaited on any thread.
@@ -361,121 +379,6 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// A flow of a peer, for use from any thread. Cheap to clone.
-///
-/// Each call crosses to a shard and back (a few microseconds); code that sends much belongs on a shard,
-/// with a [`crate::Destination`]. Futures send nothing until awaited, and dropped, what they wait for
-/// is forgotten.
-#[derive(Clone)]
-pub struct Remote {
-    gate: Arc<Gate>,
-    channel: ChannelId,
-    key: PublicKey,
-    flow: FlowName,
-}
-
-impl Remote {
-    /// Sends acknowledged and waits for the outcome.
-    ///
-    /// # Errors
-    ///
-    /// [`WaitError`] says why there is no outcome.
-    pub async fn send(&self, body: impl Into<Bytes>) -> Result<Outcome, WaitError> {
-        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
-        let body = body.into();
-        let call = self.gate.call(async move |shard: Shard| {
-            let to = shard.resolve_in(channel, key, flow.as_str()).map_err(WaitError::Resolve)?;
-            to.send_owned(body).acknowledged().await
-        });
-        call.await.unwrap_or(Err(WaitError::Stopped))
-    }
-
-    /// A message of which more is asked than to be delivered; await it for its outcome.
-    pub fn message(&self, body: impl Into<Bytes>) -> RemoteOutgoing {
-        let (gate, flow) = (Arc::clone(&self.gate), self.flow.clone());
-        RemoteOutgoing::new(gate, (self.channel, self.key), flow, body.into())
-    }
-
-    /// Sends best effort, waiting for room but not for an outcome.
-    ///
-    /// # Errors
-    ///
-    /// [`WaitError`] says why it was not sent.
-    pub async fn send_best_effort(&self, body: impl Into<Bytes>) -> Result<(), WaitError> {
-        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
-        let body = body.into();
-        let call = self.gate.call(async move |shard: Shard| {
-            let to = shard.resolve_in(channel, key, flow.as_str()).map_err(WaitError::Resolve)?;
-            to.send_owned(body).await
-        });
-        call.await.unwrap_or(Err(WaitError::Stopped))
-    }
-
-    /// Sends a request and waits for its reply, at most `timeout` from when the shard takes it.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError`] says why there is no reply.
-    pub async fn request(
-        &self,
-        body: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Result<Bytes, RequestError> {
-        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
-        let body = body.into();
-        let call = self.gate.call(async move |shard: Shard| {
-            let to =
-                shard.resolve_in(channel, key, flow.as_str()).map_err(RequestError::Resolve)?;
-            to.request_owned(body, timeout).await
-        });
-        call.await.unwrap_or(Err(RequestError::Stopped))
-    }
-
-    /// Dials the peer unless there is a session, and waits for the end of the dial.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] names address, keys and cause.
-    pub async fn connect(&self) -> Result<(), ConnectError> {
-        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
-        let call = self.gate.call(async move |shard: Shard| {
-            let to =
-                shard.resolve_in(channel, key, flow.as_str()).map_err(ConnectError::Resolve)?;
-            to.connect().await
-        });
-        call.await.unwrap_or(Err(ConnectError::Stopped))
-    }
-
-    /// What the peer proved and told of itself; `None` while there is no session.
-    ///
-    /// # Errors
-    ///
-    /// [`Stopped`].
-    pub async fn peer_info(&self) -> Result<Option<PeerInfo>, Stopped> {
-        let (channel, key, flow) = (self.channel, self.key, self.flow.clone());
-        let call = self.gate.call(async move |shard: Shard| {
-            shard.resolve_in(channel, key, flow.as_str()).ok().and_then(|to| to.peer_info())
-        });
-        call.await
-    }
-
-    /// The peer's public key.
-    pub fn peer_key(&self) -> PublicKey {
-        self.key
-    }
-
-    /// The flow's name.
-    pub fn flow(&self) -> &FlowName {
-        &self.flow
-    }
-}
-
-impl fmt::Debug for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Remote({} of {})", self.flow, self.key.fingerprint())
     }
 }
 

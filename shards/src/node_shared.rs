@@ -14,6 +14,7 @@ use cubed_transport::identity::PublicKey;
 
 use crate::changes::{Change, Changes};
 use crate::error::{NodeError, ResolveError};
+use crate::registry::Registry;
 use crate::trust::ChannelTrust;
 
 /// What all shards of a node, and its handles, know of it.
@@ -21,6 +22,8 @@ pub(crate) struct NodeShared {
     /// By channel, the default one first.
     pub(crate) channels: Vec<Arc<ChannelTrust>>,
     pub(crate) changes: Changes,
+    /// Which flows are registered on which shard.
+    pub(crate) registry: Arc<Registry>,
     wakers: Vec<OnceLock<DriverWaker>>,
     stop: AtomicBool,
     fault: Mutex<Option<NodeError>>,
@@ -33,6 +36,7 @@ impl NodeShared {
         Self {
             channels,
             changes: Changes::default(),
+            registry: Arc::default(),
             wakers: (0..shards).map(|_| OnceLock::new()).collect(),
             stop: AtomicBool::new(false),
             fault: Mutex::new(None),

@@ -11,7 +11,9 @@
 use cubed_transport::time::Instant;
 use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Token};
 
+use crate::handed::{Carried, HERE, What};
 use crate::limits::{MESSAGE_CHARGE_BYTES, OUTBOX_BYTES_MAX, OUTBOX_STALLED_BYTES_MAX};
+use crate::local::{Local, Terms};
 use crate::stalled::{Release, Stalled, Target};
 use crate::waits::Waits;
 
@@ -120,6 +122,7 @@ impl Outbox {
         &mut self,
         endpoint: &mut Endpoint,
         waits: &mut Waits,
+        local: &mut Local,
         now: Instant,
     ) -> bool {
         let worked =
@@ -127,6 +130,7 @@ impl Outbox {
         for (token, peer) in self.forgotten.drain(..) {
             waits.forget(token, peer);
             endpoint.cancel_request(token);
+            local.cancel(token);
         }
         for index in 0..self.entries.len() {
             let Entry { mut target, start, end } = self.entries[index];
@@ -137,7 +141,7 @@ impl Outbox {
                     self.counters.stalled += 1;
                     break;
                 }
-                match offer(endpoint, now, target, body) {
+                match offer(endpoint, waits, local, now, target, body) {
                     Ok(()) => {}
                     Err(SendError::Moved(to)) => {
                         target = target.moved(to);
@@ -156,7 +160,7 @@ impl Outbox {
         self.entries.clear();
         self.arena.clear();
         self.blocked = None;
-        self.give_back(endpoint);
+        self.give_back(endpoint, local);
         worked
     }
 
@@ -165,6 +169,7 @@ impl Outbox {
         &mut self,
         endpoint: &mut Endpoint,
         waits: &mut Waits,
+        local: &mut Local,
         peer: PeerId,
         now: Instant,
     ) {
@@ -172,7 +177,7 @@ impl Outbox {
         while index < self.stalled.len() {
             let waiting = &mut self.stalled[index];
             if waiting.target().peer() == peer {
-                offer_all(waiting, endpoint, waits, now, &mut self.counters);
+                offer_all(waiting, endpoint, waits, local, now, &mut self.counters);
             }
             if waiting.is_empty() {
                 let done = self.stalled.swap_remove(index);
@@ -181,7 +186,7 @@ impl Outbox {
                 index += 1;
             }
         }
-        self.give_back(endpoint);
+        self.give_back(endpoint, local);
     }
 
     /// Acknowledged messages that wait here, unknown to the endpoint.
@@ -200,8 +205,19 @@ impl Outbox {
         releases.map(|release| (release.peer, release.charge)).collect()
     }
 
-    fn give_back(&mut self, endpoint: &mut Endpoint) {
+    fn give_back(&mut self, endpoint: &mut Endpoint, local: &mut Local) {
         for release in self.releases.drain(..) {
+            if release.peer == HERE {
+                let Release { session, alias: origin, charge, .. } = release;
+                if charge > 0 {
+                    local.answer(
+                        session as usize,
+                        What::Credit { origin, charge },
+                        Carried::Nothing,
+                    );
+                }
+                continue;
+            }
             endpoint.release(release.peer, release.session, release.alias, release.charge);
         }
     }
@@ -246,11 +262,12 @@ fn offer_all(
     waiting: &mut Stalled,
     endpoint: &mut Endpoint,
     waits: &mut Waits,
+    local: &mut Local,
     now: Instant,
     counters: &mut OutboxCounters,
 ) {
     while let Some((target, body)) = waiting.first() {
-        match offer(endpoint, now, target, body) {
+        match offer(endpoint, waits, local, now, target, body) {
             Ok(()) => {}
             Err(SendError::Moved(to)) => {
                 waiting.follow(to);
@@ -265,11 +282,21 @@ fn offer_all(
 
 fn offer(
     endpoint: &mut Endpoint,
+    waits: &mut Waits,
+    local: &mut Local,
     now: Instant,
     target: Target,
     body: &[u8],
 ) -> Result<(), SendError> {
     match target {
+        Target::Flow(flow, options) if flow.peer == HERE => {
+            let terms = Terms { options, token: None, answer_by: None };
+            local.send(waits, flow.alias, Carried::Slice(body), terms)
+        }
+        Target::Reply(to) if to.peer == HERE => {
+            local.reply(to.session as usize, to.request, body);
+            Ok(())
+        }
         Target::Flow(flow, options) => endpoint.send_with(now, flow, body, &options, None),
         Target::Reply(to) => endpoint.reply(to, body),
     }

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -61,6 +62,12 @@ pub(crate) fn channel() -> (impl FnOnce(DriverWaker) -> Gate, Inlet) {
     let inlet = Inlet { commands: commands_out, cancels: cancels_out, queue: Arc::clone(&queue) };
     let gate = move |waker| Gate { commands, cancels, queue, waker, next_call: AtomicU64::new(0) };
     (gate, inlet)
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
 }
 
 impl Gate {

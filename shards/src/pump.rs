@@ -10,17 +10,19 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use cubed_runtime::{
-    Driver, DriverWaker, HandOff, Received, SendStatus, SpinDecision, Spinner, panic_message,
-    polls, yield_now,
+    Driver, DriverWaker, HandOff, Inbound, Received, SendStatus, SpinDecision, Spinner,
+    panic_message, polls, yield_now,
 };
 use cubed_transport::time::Instant;
 use cubed_transport::{Event, PeerId, PeerState, Transmit};
 
+use crate::application::Receiver;
 use crate::follow::{follow, try_next_address};
+use crate::handed::{HERE, Handed};
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
-    RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX, STRANGERS_LOOK_INTERVAL,
-    STRANGERS_PER_TURN_MAX, STRANGERS_REST,
+    HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
+    STRANGERS_LOOK_INTERVAL, STRANGERS_PER_TURN_MAX, STRANGERS_REST,
 };
 use crate::outside::Calls;
 use crate::shard::Shard;
@@ -34,6 +36,7 @@ pub(crate) struct Pump<D> {
     shared: Rc<Shared>,
     shard: Shard,
     driver: D,
+    inbound: Inbound<Handed>,
     calls: Calls,
     spinner: Spinner,
     outgoing: Outgoing,
@@ -60,13 +63,16 @@ impl<D: Driver> Pump<D> {
         driver: D,
         calls: Calls,
         strays: HandOff<Stray>,
+        inbound: Inbound<Handed>,
         spinner: Spinner,
     ) -> Self {
         let strays = Strays::new(shared.facts.index, strays, driver.waker());
+        inbound.attach(driver.waker());
         Self {
             shard: Shard::new(Rc::clone(&shared)),
             shared,
             driver,
+            inbound,
             calls,
             spinner,
             outgoing: Outgoing::default(),
@@ -144,10 +150,11 @@ impl<D: Driver> Pump<D> {
             batches += self.receive_strangers()?;
         }
         let due = self.run_due();
+        let handed = self.exchange();
         sent |= self.transmit();
         self.strays.flush();
         let told = self.dispatch_events();
-        let worked = commands > 0 || batches > 0 || strayed || due || sent || told;
+        let worked = commands > 0 || batches > 0 || strayed || due || handed || sent || told;
         if worked {
             self.publish();
         }
@@ -179,6 +186,8 @@ impl<D: Driver> Pump<D> {
         let timeout = self.shared.state.borrow().endpoint.poll_timeout();
         let timeout = timeout.map(Instant::as_nanos);
         deadline = earlier(deadline, timeout);
+        let local = self.shared.state.borrow().receiver.local.next_deadline();
+        deadline = earlier(deadline, local.map(Instant::as_nanos));
         if self.outgoing.held.is_some() {
             let retry = self.shared.now() + SEND_RETRY_INTERVAL;
             deadline = earlier(deadline, Some(retry.as_nanos()));
@@ -222,6 +231,32 @@ impl<D: Driver> Pump<D> {
             watchers.sweep(endpoint);
         }
         fired || flushed || followed || due
+    }
+
+    /// Takes what other shards handed over and hands over what is for them; whether there was anything.
+    fn exchange(&mut self) -> bool {
+        let mut state = self.shared.state.borrow_mut();
+        let now = self.shared.now();
+        state.receiver.now = now;
+        let closed = state.receiver.local.newly_closed();
+        // What a shard that ended had sent before is taken whole.
+        let items_max = if closed.is_some() { usize::MAX } else { HANDED_PER_TURN_MAX };
+        let receiver = &mut state.receiver;
+        let drained = self.inbound.drain(items_max, |from, item| receiver.take_handed(from, item));
+        if let Some(shard) = closed {
+            receiver.local.end_shard(&mut receiver.waits, Some(shard));
+        }
+        if drained.items > 0 {
+            // Answers leave with this turn, and what handlers said.
+            flush(&self.shared, &mut state);
+        }
+        let State { receiver, stalled, .. } = &mut *state;
+        let worked = receiver.local.run(&mut receiver.waits, now);
+        if receiver.local.take_room() && (*stalled || receiver.waits.is_full(HERE)) {
+            receiver.waits.room(HERE);
+            self.retry_outbox(&mut state, HERE);
+        }
+        drained.items > 0 || closed.is_some() || worked
     }
 
     /// Sends what the endpoint has, up to a limit; whether anything left.
@@ -280,7 +315,8 @@ impl<D: Driver> Pump<D> {
         }
         let mut outbox = self.shared.outbox.borrow_mut();
         let now = self.shared.now();
-        outbox.retry(&mut state.endpoint, &mut state.receiver.waits, peer, now);
+        let Receiver { waits, local, .. } = &mut state.receiver;
+        outbox.retry(&mut state.endpoint, waits, local, peer, now);
         state.stalled = outbox.is_stalled();
     }
 
@@ -307,6 +343,9 @@ impl<D: Driver> Pump<D> {
         let mut state = self.shared.state.borrow_mut();
         flush(&self.shared, &mut state);
         state.endpoint.close();
+        let Receiver { waits, local, .. } = &mut state.receiver;
+        local.close(waits);
+        local.run(waits, until);
         drop(state);
         while (self.transmit() || self.outgoing.held.is_some()) && self.shared.read_clock() < until
         {
@@ -342,7 +381,8 @@ fn receive(shared: &Shared, strays: &mut Strays, batch: &mut Received<'_>) {
 fn flush(shared: &Shared, state: &mut State) -> bool {
     let mut outbox = shared.outbox.borrow_mut();
     let State { endpoint, receiver, stalled, .. } = state;
-    let worked = outbox.flush(endpoint, &mut receiver.waits, shared.now());
+    let Receiver { waits, local, .. } = receiver;
+    let worked = outbox.flush(endpoint, waits, local, shared.now());
     *stalled = outbox.is_stalled();
     worked
 }

@@ -8,16 +8,19 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use cubed_transport::identity::PublicKey;
 use cubed_transport::{Body, Incoming, Refusal, ReplyTo, SendError, Service};
 
+use crate::handed::HERE;
 use crate::limits::{
     MESSAGE_CHARGE_BYTES, OWNED_BODY_BYTES_MIN, QUEUE_BYTES_MAX, QUEUE_SPARE_BATCHES_MAX,
 };
 use crate::message::Responder;
+use crate::origins::is_promised;
 use crate::outbox::Outbox;
+use crate::registry::Registration;
 use crate::stalled::{Release, Target};
 
 /// How much a queue may hold. Each message counts its body and 64 bytes.
@@ -54,11 +57,16 @@ impl Capacity {
 pub struct Queue {
     shared: SharedQueue,
     outbox: Rc<RefCell<Outbox>>,
+    registration: Option<Rc<Registration>>,
 }
 
 impl Queue {
-    pub(crate) fn new(shared: SharedQueue, outbox: Rc<RefCell<Outbox>>) -> Self {
-        Self { shared, outbox }
+    pub(crate) fn new(
+        shared: SharedQueue,
+        outbox: Rc<RefCell<Outbox>>,
+        registration: Option<Rc<Registration>>,
+    ) -> Self {
+        Self { shared, outbox, registration }
     }
 
     /// All messages that have arrived since the last call, waiting for the first; `None` once the node
@@ -66,18 +74,19 @@ impl Queue {
     ///
     /// May be dropped while it waits: nothing is lost.
     pub async fn next_batch(&mut self) -> Option<Batch> {
-        poll_fn(|context| {
-            if let Some(batch) = self.try_next_batch() {
-                return Poll::Ready(Some(batch));
-            }
-            let mut state = self.shared.borrow_mut();
-            if state.stopped {
-                return Poll::Ready(None);
-            }
-            state.waker = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
+        poll_fn(|context| self.poll_next_batch(context)).await
+    }
+
+    pub(crate) fn poll_next_batch(&mut self, context: &Context<'_>) -> Poll<Option<Batch>> {
+        if let Some(batch) = self.try_next_batch() {
+            return Poll::Ready(Some(batch));
+        }
+        let mut state = self.shared.borrow_mut();
+        if state.stopped {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// As [`Queue::next_batch`], but `None` when nothing has arrived.
@@ -90,6 +99,9 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.shared.borrow_mut().closed = true;
+        if let Some(registration) = &self.registration {
+            registration.withdraw();
+        }
         // What nobody will read gives its credit back.
         drop(self.try_next_batch());
     }
@@ -203,7 +215,7 @@ impl<'a> BatchMessage<'a> {
         Some(Responder::new(&self.batch.outbox, self.reply_to()?))
     }
 
-    fn reply_to(&self) -> Option<ReplyTo> {
+    pub(crate) fn reply_to(&self) -> Option<ReplyTo> {
         self.batch.contents.replies.get(self.entry.reply as usize).copied()
     }
 }
@@ -244,7 +256,8 @@ impl QueueState {
             return Err(Refusal::NoSuchFlow);
         }
         let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
-        if self.held_bytes + charge > self.total_bytes_max {
+        let is_promised = is_promised(message.peer, message.alias);
+        if !is_promised && self.held_bytes + charge > self.total_bytes_max {
             return Err(Refusal::QueueFull);
         }
         self.filling.push(message, charge);
@@ -354,7 +367,9 @@ impl Contents {
             Release { peer: message.peer, session: message.session, alias: message.alias, charge };
         let recent = self.credits.iter_mut().enumerate().rev();
         for (index, credit) in recent.take(CREDITS_SEARCHED_MAX) {
-            if credit.release.shares_name(&release) {
+            // Best effort that was forwarded has one name for all senders.
+            let is_same = message.peer != HERE || credit.sender == *message.sender;
+            if is_same && credit.release.shares_name(&release) {
                 credit.release.charge += charge;
                 return index as u32;
             }

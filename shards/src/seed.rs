@@ -22,7 +22,9 @@ use crate::builder::StartOutput;
 use crate::channel::Directory;
 use crate::entropy::SystemEntropy;
 use crate::error::{NodeError, StartError};
+use crate::handed::Handed;
 use crate::limits::FAREWELL_YIELDS;
+use crate::local::{Local, LocalFacts};
 use crate::node_shared::NodeShared;
 use crate::outbox::Outbox;
 use crate::outside::{Calls, Inlet};
@@ -46,6 +48,7 @@ pub(crate) struct Seed {
     pub(crate) entropy: SystemEntropy,
     pub(crate) inlet: Inlet,
     pub(crate) strays: HandOff<Stray>,
+    pub(crate) handoff: HandOff<Handed>,
     pub(crate) node: Arc<NodeShared>,
 }
 
@@ -124,6 +127,14 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
     let local_addr: SocketAddr = sockets.main.local_addr();
     let driver = SystemDriver::open(seed.machine.driver, sockets.main, sockets.side);
     let driver = driver.map_err(StartError::Driver)?;
+    let local = LocalFacts {
+        index: config.shard,
+        placement_salt: config.placement_salt,
+        registry: Arc::clone(&node.registry),
+        message_bytes_max: config.limits.message_bytes_max,
+        requests_max: config.limits.requests_max,
+        keys: seed.directory.0.iter().map(|channel| channel.own).collect(),
+    };
     let facts = Facts {
         local_addr,
         public_key: seed.identity.public_key(),
@@ -140,6 +151,9 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
     let now = Instant::from_nanos(Clock::new().now_nanos());
     let receiver = Receiver {
         flows: crate::flows::Flows::default(),
+        local: Local::new(local, seed.handoff.outbound),
+        arrivals: Vec::new(),
+        replies_lost: 0,
         waits: Waits::default(),
         channels: node.channels.iter().map(ShardTrust::new).collect(),
         trust_changes: 0,
@@ -152,7 +166,9 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
         State { endpoint, receiver, watchers: Watchers::default(), followed: 0, stalled: false };
     let shared = Shared::new(facts, state, now);
     let calls = Calls::new(seed.inlet);
-    let pump = Pump::new(Rc::clone(&shared), driver, calls, seed.strays, Spinner::new(seed.spin));
+    let (strays, inbound) = (seed.strays, seed.handoff.inbound);
+    let pump =
+        Pump::new(Rc::clone(&shared), driver, calls, strays, inbound, Spinner::new(seed.spin));
     Ok((shared, pump))
 }
 

@@ -10,16 +10,18 @@ use cubed_router::policy::Policy;
 use cubed_runtime::{Sleep, Timers};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
-use cubed_transport::{ChannelId, SendError};
+use cubed_transport::{ChannelId, FlowId, SendError};
 
+use crate::application::Receiver;
 use crate::destination::Destination;
 use crate::error::{FlowError, ResolveError};
 use crate::flow_builder::FlowBuilder;
 use crate::follow::follow;
+use crate::handed::HERE;
 use crate::limits::DRAIN_CHECK_INTERVAL;
 use crate::presence::{PresenceEvents, PresenceSet};
 use crate::shared::{Shared, State};
-use crate::stats::{DrainReport, ShardStats};
+use crate::stats::{DrainReport, ShardStats, plus};
 use crate::tasks::Task;
 
 /// A handle to the shard it was made on. Cheap to clone; stays on its thread.
@@ -115,6 +117,9 @@ impl Shard {
 
     /// The flow `name` of the peer with this key. Dials nobody; sending does.
     ///
+    /// With the node's own key it is a flow of this node, on whichever shard has it: messages go there without the network and
+    /// without asking the policy, with the same services and outcomes.
+    ///
     /// The peer may have a session from now on, whatever the policy; what it may do in it, the policy
     /// says.
     ///
@@ -147,6 +152,12 @@ impl Shard {
     ) -> Result<Destination, ResolveError> {
         FlowName::check(name)?;
         let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
+        if key == self.shared.facts.directory.0[usize::from(channel.0)].own {
+            let way = state.receiver.local.open(channel, &FlowName::new(name)?);
+            let flow = FlowId { peer: HERE, alias: way.map_err(ResolveError::Send)? };
+            drop(state);
+            return Ok(Destination::new(Rc::clone(&self.shared), flow));
+        }
         let peer = state.find_or_add_peer(channel, key)?;
         let flow = state.endpoint.open_flow(peer, name).map_err(ResolveError::Send)?;
         drop(state);
@@ -262,6 +273,7 @@ impl Shard {
         let deadline = self.shared.deadline(timeout);
         if let Some(mut state) = self.shared.try_state() {
             state.endpoint.close_to_new();
+            state.receiver.local.close_to_new();
         }
         while !self.is_settled() && self.now() < deadline && !self.shared.is_stopping() {
             self.sleep(DRAIN_CHECK_INTERVAL).await;
@@ -269,9 +281,12 @@ impl Shard {
         // No inline handler runs while a task does, so the state is free.
         let mut state = self.shared.state.borrow_mut();
         state.endpoint.close();
+        let Receiver { local, waits, .. } = &mut state.receiver;
+        local.close(waits);
+        let tally = plus(state.endpoint.tally(), state.receiver.local.tally());
         let outbox = self.shared.outbox.borrow();
         let unsent = outbox.acknowledged_waiting() + outbox.counters().acknowledged_dropped;
-        DrainReport::new(state.endpoint.tally(), unsent)
+        DrainReport::new(tally, unsent)
     }
 
     /// Whether every acknowledged message has an outcome.
@@ -279,7 +294,8 @@ impl Shard {
         let Some(state) = self.shared.try_state() else {
             return false;
         };
-        state.endpoint.tally().pending == 0 && self.shared.outbox.borrow().is_empty()
+        let pending = state.endpoint.tally().pending + state.receiver.local.tally().pending;
+        pending == 0 && self.shared.outbox.borrow().is_empty()
     }
 }
 

@@ -25,6 +25,9 @@ use cubed_transport::{
 use crate::application::Receiver;
 use crate::channel::Directory;
 use crate::error::{NodeError, ResolveError};
+use crate::handed::{Carried, HERE};
+use crate::lent::LentQueues;
+use crate::local::Terms;
 use crate::node_shared::NodeShared;
 use crate::outbox::Outbox;
 use crate::presence::Watchers;
@@ -109,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) outbox: Rc<RefCell<Outbox>>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) tasks: Rc<Tasks>,
+    /// Queues that other threads read.
+    pub(crate) lent: LentQueues,
     pub(crate) counters: Cell<PumpCounters>,
     clock: Clock,
     now: Cell<Instant>,
@@ -148,6 +153,7 @@ impl Shared {
             outbox,
             timers: Timers::new(),
             tasks: Rc::default(),
+            lent: LentQueues::default(),
             counters: Cell::default(),
             clock: Clock::new(),
             now: Cell::new(now),
@@ -213,6 +219,10 @@ impl Shared {
         if state.stalled && self.outbox.borrow().precedes(flow) {
             return Err(SendError::Full);
         }
+        if flow.peer == HERE {
+            let terms = Terms { options, token, answer_by: None };
+            return send_here(state, flow, body.clone(), terms);
+        }
         let now = self.now.get();
         let sent = match body {
             Payload::Borrowed(body) => state.endpoint.send_with(now, flow, body, &options, token),
@@ -236,6 +246,10 @@ impl Shared {
         if state.stalled && self.outbox.borrow().precedes(flow) {
             return Err(SendError::Full);
         }
+        if flow.peer == HERE {
+            let options = SendOptions::new(service);
+            return send_here(state, flow, body, Terms { options, token, answer_by: None });
+        }
         let now = self.now.get();
         let sent = match body {
             Payload::Borrowed(body) => state.endpoint.send(now, flow, body, service, token),
@@ -256,6 +270,11 @@ impl Shared {
         token: Token,
         deadline: Instant,
     ) -> Result<(), SendError> {
+        if flow.peer == HERE {
+            let options = SendOptions::new(Service::Acknowledged);
+            let terms = Terms { options, token: Some(token), answer_by: Some(deadline) };
+            return send_here(state, flow, Payload::Owned(body), terms);
+        }
         let now = self.now.get();
         let sent = state.endpoint.request(now, flow, body, token, deadline);
         if sent == Err(SendError::Full) {
@@ -296,6 +315,7 @@ impl Shared {
             Some(mut state) => {
                 state.receiver.waits.forget(token, peer);
                 state.endpoint.cancel_request(token);
+                state.receiver.local.cancel(token);
             }
             None => self.outbox.borrow_mut().forget(token, peer),
         }
@@ -336,6 +356,22 @@ pub(crate) fn spread(value: impl Hash, shards: u8) -> u8 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     (hasher.finish() % u64::from(shards)) as u8
+}
+
+/// Hands one message to a flow of this node.
+fn send_here(
+    state: &mut State,
+    flow: FlowId,
+    body: Payload<'_>,
+    terms: Terms,
+) -> Result<(), SendError> {
+    let body = match body {
+        Payload::Borrowed(body) => Carried::Slice(body),
+        Payload::Owned(body) => Carried::Owned(body),
+    };
+    let Receiver { local, waits, .. } = &mut state.receiver;
+    let sent = local.send(waits, flow.alias, body, terms);
+    sent.map_err(|error| note_refused(state, flow, error))
 }
 
 /// Remembers who waits for room. Apart from the message path, whose answer then is one comparison.

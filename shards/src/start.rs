@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use cubed_router::placement::owner_shard;
 use cubed_router::policy::Policy;
 use cubed_runtime::{
-    DriverWaker, ExecutorError, ExecutorOptions, ExecutorThread, GroupOptions, SideOptions,
-    SocketGroup, SocketOptions, UdpSocket,
+    DriverWaker, ExecutorError, ExecutorOptions, ExecutorThread, GroupOptions, HandOffOptions,
+    SideOptions, SocketGroup, SocketOptions, UdpSocket, handoff,
 };
 use cubed_transport::handshake::Kind;
 use cubed_transport::identity::PublicKey;
@@ -168,7 +168,9 @@ fn prepare(builder: NodeBuilder, shards: usize) -> Result<(Directory, Vec<Prepar
     };
     let machine = builder.backend.choose(builder.executor);
     let mut seeds = Vec::with_capacity(shards);
-    for ((sockets, strays), shard) in group.members.into_iter().zip(strays::mesh(shards)).zip(0..) {
+    let handoffs = handoff::mesh(shards, HandOffOptions::default());
+    let ends = strays::mesh(shards).into_iter().zip(handoffs);
+    for ((sockets, (strays, handoff)), shard) in group.members.into_iter().zip(ends).zip(0..) {
         let (gate, inlet) = outside::channel();
         let seed = Seed {
             identity: Arc::clone(&identity),
@@ -181,6 +183,7 @@ fn prepare(builder: NodeBuilder, shards: usize) -> Result<(Directory, Vec<Prepar
             entropy: SystemEntropy::new().map_err(|_| StartError::Randomness)?,
             inlet,
             strays,
+            handoff,
             node: Arc::clone(&node),
         };
         seeds.push(Prepared { seed, gate: Box::new(gate) });

@@ -4,6 +4,7 @@ use cubed_runtime::{DriverStats, Machine, SocketBuffers};
 use cubed_transport::{Counters, Tally};
 
 use crate::flows::FlowStats;
+use crate::local::LocalStats;
 use crate::shared::Shared;
 
 /// What one shard has counted since it started.
@@ -13,8 +14,10 @@ pub struct ShardStats {
     pub index: u8,
     /// What the protocol counted: datagrams, messages, every kind of drop.
     pub counters: Counters,
-    /// How the acknowledged messages stand.
+    /// How the acknowledged messages stand, those to flows of this node included.
     pub tally: Tally,
+    /// What went between the shards of this node.
+    pub local: LocalStats,
     /// What the shard runs on, as chosen at the start.
     pub machine: Machine,
     /// What the socket and its ring counted.
@@ -51,6 +54,8 @@ pub struct ShardStats {
     pub outbox_replies_dropped: u64,
     /// Futures that wait for an outcome, a reply, room or a connection now.
     pub waits_open: u64,
+    /// Tasks that have not ended, a call that asks for this included.
+    pub tasks_open: u64,
 }
 
 /// What a node has counted: one entry per shard.
@@ -63,19 +68,7 @@ pub struct NodeStats {
 impl NodeStats {
     /// How the acknowledged messages of all shards stand.
     pub fn tally(&self) -> Tally {
-        self.shards.iter().fold(Tally::default(), |sum, shard| {
-            let one = shard.tally;
-            Tally {
-                offered: sum.offered + one.offered,
-                delivered: sum.delivered + one.delivered,
-                refused: sum.refused + one.refused,
-                expired: sum.expired + one.expired,
-                peer_lost: sum.peer_lost + one.peer_lost,
-                peer_lost_unsent: sum.peer_lost_unsent + one.peer_lost_unsent,
-                unknown: sum.unknown + one.unknown,
-                pending: sum.pending + one.pending,
-            }
-        })
+        self.shards.iter().fold(Tally::default(), |sum, shard| plus(sum, shard.tally))
     }
 
     /// A protocol counter by name, summed over all shards; `None` if there is none of that name.
@@ -99,6 +92,20 @@ impl NodeStats {
             queued: sum.queued + one.queued,
             queued_bytes: sum.queued_bytes + one.queued_bytes,
         })
+    }
+}
+
+/// The sum of two tallies.
+pub(crate) fn plus(sum: Tally, one: Tally) -> Tally {
+    Tally {
+        offered: sum.offered + one.offered,
+        delivered: sum.delivered + one.delivered,
+        refused: sum.refused + one.refused,
+        expired: sum.expired + one.expired,
+        peer_lost: sum.peer_lost + one.peer_lost,
+        peer_lost_unsent: sum.peer_lost_unsent + one.peer_lost_unsent,
+        unknown: sum.unknown + one.unknown,
+        pending: sum.pending + one.pending,
     }
 }
 
@@ -168,7 +175,8 @@ impl ShardStats {
         Some(Self {
             index: shared.facts.index,
             counters: state.endpoint.counters(),
-            tally: state.endpoint.tally(),
+            tally: plus(state.endpoint.tally(), state.receiver.local.tally()),
+            local: state.receiver.local.stats(),
             machine: shared.facts.machine,
             driver: pump.driver,
             socket_buffers: shared.facts.socket_buffers,
@@ -185,8 +193,9 @@ impl ShardStats {
             outbox_taken: outbox.taken,
             outbox_stalled: outbox.stalled,
             outbox_sends_dropped: outbox.sends_dropped,
-            outbox_replies_dropped: outbox.replies_dropped,
+            outbox_replies_dropped: outbox.replies_dropped + state.receiver.replies_lost,
             waits_open: state.receiver.waits.count() as u64,
+            tasks_open: shared.tasks.live(),
         })
     }
 }

@@ -18,6 +18,8 @@ use cubed_runtime::{JoinHandle, TaskError, yield_now};
 pub(crate) struct Tasks {
     running: RefCell<HashMap<u64, Rc<Running>>>,
     next: Cell<u64>,
+    /// Futures that have not been dropped yet, cancelled ones included.
+    live: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -38,11 +40,17 @@ impl Tasks {
     ) -> (TaskId, Task<F::Output>) {
         let number = self.next.get();
         self.next.set(number + 1);
+        self.live.set(self.live.get() + 1);
         let entry = Entry { tasks: Rc::clone(self), number, running: Rc::default() };
         let running = Rc::clone(&entry.running);
         self.running.borrow_mut().insert(number, running);
         let handle = cubed_runtime::spawn_local(run(entry, future));
         (TaskId(number), Task(handle))
+    }
+
+    /// Tasks whose futures have not been dropped.
+    pub(crate) fn live(&self) -> u64 {
+        self.live.get()
     }
 
     /// Drops a task's future, soon; one that has ended is left alone.
@@ -81,6 +89,7 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        self.tasks.live.set(self.tasks.live.get() - 1);
         self.tasks.running.borrow_mut().remove(&self.number);
     }
 }

@@ -21,7 +21,7 @@ fn message(from: usize, body: Body<'_>) -> Incoming<'_> {
 fn queue(capacity: Capacity) -> (Queue, SharedQueue, Rc<RefCell<Outbox>>) {
     let state = QueueState::new(capacity);
     let outbox = Rc::new(RefCell::new(Outbox::default()));
-    (Queue::new(Rc::clone(&state), Rc::clone(&outbox)), state, outbox)
+    (Queue::new(Rc::clone(&state), Rc::clone(&outbox), None), state, outbox)
 }
 
 #[test]

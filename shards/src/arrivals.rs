@@ -1,0 +1,211 @@
+//! What other shards of this node handed over: messages for flows here, and what came back for those of this shard.
+//!
+//! Always holds: each message is answered once, with its room or with how it ended; a message that a peer was told is
+//! delivered is not refused for want of room, which its forwarder has seen to.
+
+use cubed_router::address::FlowName;
+use cubed_transport::{
+    Body, ChannelId, Disposition, Incoming, Refusal, ReplyTo, SendError, Service,
+};
+
+use crate::application::Receiver;
+use crate::flows::Sink;
+use crate::handed::{Carried, Ending, HERE, Handed, Header, Kind, What};
+use crate::limits::{MESSAGE_CHARGE_BYTES, OWNED_BODY_BYTES_MIN};
+use crate::origins::{FORWARDED, FORWARDED_REQUEST, UNCHARGED};
+use crate::stalled::{Release, Target};
+
+/// A flow as another shard numbers it.
+pub(crate) struct Arrival {
+    channel: ChannelId,
+    name: FlowName,
+    /// Our number of it, as of a generation of our flows.
+    found: Option<u32>,
+    generation: u32,
+}
+
+impl Receiver {
+    /// Takes one item that shard `from` handed over.
+    pub(crate) fn take_handed(&mut self, from: usize, item: &mut Handed) {
+        match std::mem::take(&mut item.what) {
+            What::Nothing => {}
+            What::Name { way, channel, name } => self.learn_name(from, way, channel, name),
+            What::Message(header) => self.take_message(from, header, item),
+            What::Settled { id, ending } => self.local.settled(&mut self.waits, id, ending),
+            What::Reply { id } if id & FORWARDED_REQUEST != 0 => {
+                if let Some(to) = self.local.asked.take(id & !FORWARDED_REQUEST) {
+                    let pushed =
+                        self.outbox.borrow_mut().push(Target::Reply(to), &item.take_body());
+                    self.replies_lost += u64::from(pushed == Err(SendError::Full));
+                }
+            }
+            What::Reply { id } => self.local.replied(&mut self.waits, id, item.take_body()),
+            What::Credit { origin, charge } => self.take_credit(origin, charge),
+        }
+    }
+
+    /// Passes a peer's message on to the shard that has the flow. What is accepted here is accepted there.
+    pub(crate) fn forward(
+        &mut self,
+        way: u32,
+        total_bytes: u64,
+        message: &mut Incoming<'_>,
+    ) -> Result<Disposition, Refusal> {
+        let local = &mut self.local;
+        let to = usize::from(local.settle_on_shard(way));
+        let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
+        let is_charged = message.service != Service::BestEffort;
+        let room = if is_charged {
+            local.ways[way as usize].forwarded + charge <= total_bytes
+        } else {
+            local.has_channel_room(to)
+        };
+        if !room {
+            return Err(Refusal::QueueFull);
+        }
+        local.name(way);
+        let origin = if is_charged {
+            local.ways[way as usize].forwarded += charge;
+            local.origins.charge((message.peer, message.session, message.alias), way, charge)
+        } else {
+            UNCHARGED
+        };
+        let kind = match message.request {
+            None => Kind::Forwarded,
+            Some(to) => Kind::ForwardedRequest { id: local.asked.add(to) | FORWARDED_REQUEST },
+        };
+        let header = Header {
+            way,
+            origin,
+            kind,
+            service: message.service,
+            deadline: None,
+            sender: *message.sender,
+            charge: if is_charged { charge } else { 0 },
+        };
+        local.counters.forwarded += 1;
+        let body = match &mut message.body {
+            Body::Borrowed(body) => Carried::Slice(body),
+            Body::Assembled(body) => Carried::Owned(std::mem::take(*body).into()),
+        };
+        local.answer(to, What::Message(header), body);
+        Ok(if is_charged { Disposition::Held } else { Disposition::Consumed })
+    }
+
+    fn learn_name(&mut self, from: usize, way: u32, channel: ChannelId, name: FlowName) {
+        if self.arrivals.len() <= from {
+            self.arrivals.resize_with(from + 1, Vec::new);
+        }
+        let known = &mut self.arrivals[from];
+        if known.len() <= way as usize {
+            known.resize_with(way as usize + 1, || None);
+        }
+        let generation = self.flows.generation();
+        let found = self.flows.find(channel, name.as_str()).map(|(number, _)| number);
+        known[way as usize] = Some(Arrival { channel, name, found, generation });
+    }
+
+    /// Our number of the flow that shard `from` calls `way`.
+    #[inline]
+    fn find_arrival(&mut self, from: usize, way: u32) -> Option<u32> {
+        let arrival = self.arrivals.get_mut(from)?.get_mut(way as usize)?.as_mut()?;
+        let generation = self.flows.generation();
+        if arrival.generation != generation {
+            let found = self.flows.find(arrival.channel, arrival.name.as_str());
+            (arrival.found, arrival.generation) = (found.map(|(number, _)| number), generation);
+        }
+        arrival.found
+    }
+
+    fn take_message(&mut self, from: usize, header: Header, item: &mut Handed) {
+        let is_late = header.deadline.is_some_and(|at| at <= self.now);
+        if is_late && let Kind::Acknowledged { id } | Kind::Request { id } = header.kind {
+            self.local.answer(
+                from,
+                What::Settled { id, ending: Ending::Expired },
+                Carried::Nothing,
+            );
+            return;
+        }
+        let result = self.deliver_handed(from, &header, item);
+        let credit = What::Credit { origin: header.origin, charge: header.charge };
+        let answer = match (header.kind, result) {
+            (Kind::BestEffort, result) => {
+                self.local.counters.dropped += u64::from(result.is_err());
+                credit
+            }
+            (Kind::Acknowledged { id } | Kind::Request { id }, result) => {
+                let ending = match result {
+                    Ok(Disposition::Consumed) => Ending::Consumed,
+                    Ok(Disposition::Held) => Ending::Held,
+                    Err(refusal) => Ending::Refused(refusal),
+                };
+                What::Settled { id, ending }
+            }
+            (_, Err(_)) => {
+                self.local.counters.forwarded_lost += 1;
+                credit
+            }
+            (_, Ok(Disposition::Consumed)) => credit,
+            (_, Ok(Disposition::Held)) => return,
+        };
+        if !matches!(answer, What::Credit { charge: 0, .. }) {
+            self.local.answer(from, answer, Carried::Nothing);
+        }
+    }
+
+    fn deliver_handed(
+        &mut self,
+        from: usize,
+        header: &Header,
+        item: &mut Handed,
+    ) -> Result<Disposition, Refusal> {
+        let number = self.find_arrival(from, header.way).ok_or(Refusal::NoSuchFlow)?;
+        let flow = self.flows.get_mut(number).ok_or(Refusal::NoSuchFlow)?;
+        debug_assert!(
+            !matches!(flow.sink, Sink::Forward { .. }),
+            "names lead to flows of this shard"
+        );
+        let request = match header.kind {
+            Kind::Request { id } | Kind::ForwardedRequest { id } => {
+                Some(ReplyTo { peer: HERE, session: from as u32, request: id })
+            }
+            _ => None,
+        };
+        if request.is_some() && !flow.takes_requests {
+            return Err(Refusal::NotAServer);
+        }
+        // Long bodies were made for this message alone, mostly: then they are taken as they are.
+        let mut long = item.take_long().map(Vec::from);
+        let body = match &mut long {
+            Some(body) if body.len() >= OWNED_BODY_BYTES_MIN => Body::Assembled(body),
+            Some(body) => Body::Borrowed(body),
+            None => Body::Borrowed(item.short()),
+        };
+        if body.as_slice().len() as u64 > flow.message_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        self.local.counters.taken += 1;
+        let message = Incoming {
+            peer: HERE,
+            sender: &header.sender,
+            flow: number,
+            alias: header.origin,
+            session: from as u32,
+            body,
+            request,
+            service: header.service,
+        };
+        flow.deliver(message, &self.outbox, self.now)
+    }
+
+    fn take_credit(&mut self, origin: u32, charge: u64) {
+        if origin & FORWARDED == 0 {
+            return self.local.give_back(origin, charge);
+        }
+        if let Some(((peer, session, alias), way)) = self.local.origins.give_back(origin, charge) {
+            self.local.ways[way as usize].forwarded -= charge;
+            self.outbox.borrow_mut().release(Release { peer, session, alias, charge });
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Goal: a flow is reached on whichever shard of its node registered it, from the other shards and from peers, with outcomes,
+//! order, replies and back-pressure as on one shard.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use cubed::{
+    Capacity, Destination, Node, Outcome, Policy, Refusal, RequestError, SendError, Shard, Shards,
+    block_on,
+};
+use support::{PATIENCE, builder, eventually, sender_to, stop};
+
+const SHARDS: u8 = 3;
+/// Of one sender to one flow.
+const MESSAGES: u32 = 2_000;
+
+/// What each flow got: sender's number and message's number.
+type Log = Arc<Mutex<Vec<Vec<u32>>>>;
+
+/// A node of three shards, each with a flow of its own that counts per sender and answers, and with one that all have.
+fn three(log: &Log) -> Node {
+    let log = Arc::clone(log);
+    let start = move |shard: Shard| {
+        let (log, index) = (Arc::clone(&log), shard.index());
+        let handler = move |message: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
+            if message.is_request() {
+                return context.reply(&[index]).expect("room");
+            }
+            let number =
+                |at| u32::from_le_bytes(message.body()[at..at + 4].try_into().expect("4 bytes"));
+            let slot = usize::from(index) * 8 + number(0) as usize;
+            log.lock().expect("no panic")[slot].push(number(4));
+        };
+        shard.flow(&format!("on.{index}")).handler(handler).expect("new");
+        shard.flow("everywhere").handler(|_, _| {}).expect("new");
+        async move { drop(shard) }
+    };
+    let builder = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
+    builder.start(start).expect("starts")
+}
+
+fn log() -> Log {
+    Arc::new(Mutex::new(vec![Vec::new(); 64]))
+}
+
+/// Sends all, in order, and one request at the end, whose answer is the shard's number.
+async fn send_all(to: Destination, sender: u32, on: u8) {
+    for number in 0..MESSAGES {
+        let body = [sender.to_le_bytes(), number.to_le_bytes()].concat();
+        while let Err(error) = to.message(&body).ordered().send() {
+            assert_eq!(error, SendError::Full);
+            to.ready().await.expect("runs");
+        }
+    }
+    let body = [sender.to_le_bytes(), MESSAGES.to_le_bytes()].concat();
+    assert_eq!(to.message(&body).ordered().await, Ok(Outcome::Delivered));
+    assert_eq!(to.request(b"who", PATIENCE).await.expect("an answer"), [on][..]);
+}
+
+fn check(log: &Log, slot: usize) {
+    let seen = &log.lock().expect("no panic")[slot];
+    assert!(seen.iter().copied().eq(0..=MESSAGES), "slot {slot}: {} messages", seen.len());
+}
+
+#[test]
+fn every_shard_reaches_the_flows_of_all_shards() {
+    let log = log();
+    let node = three(&log);
+    let run = async |shard: Shard| {
+        for on in 0..SHARDS {
+            let to = shard.resolve(shard.public_key(), &format!("on.{on}")).expect("ours");
+            send_all(to, u32::from(shard.index()), on).await;
+        }
+    };
+    // All three at once, so that each sends while it takes.
+    let calls = (0..usize::from(SHARDS)).map(|shard| {
+        let node = node.clone();
+        std::thread::spawn(move || block_on(node.on_shard(shard, run)).expect("runs"))
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.join().expect("no panic");
+    }
+    for on in 0..usize::from(SHARDS) {
+        for sender in 0..usize::from(SHARDS) {
+            check(&log, on * 8 + sender);
+        }
+    }
+    let stats = block_on(node.stats()).expect("runs");
+    let sent: u64 = stats.shards.iter().map(|shard| shard.local.sent).sum();
+    let taken: u64 = stats.shards.iter().map(|shard| shard.local.taken).sum();
+    assert_eq!((sent, taken), (9 * u64::from(MESSAGES + 2), 9 * u64::from(MESSAGES + 2)));
+    assert!(stats.shards.iter().all(|shard| shard.local.pending == 0 && shard.waits_open == 0));
+    assert!(stats.shards.iter().all(|shard| shard.local.batches_made <= 16 * 3));
+    assert_eq!(stats.tally().pending, 0);
+    stop(&[&node]);
+}
+
+#[test]
+fn of_several_shards_with_a_name_the_owner_gets_its_messages() {
+    let log = log();
+    let node = three(&log);
+    let run = async |shard: Shard| {
+        let to = shard.resolve(shard.public_key(), "everywhere").expect("ours");
+        for _ in 0..10 {
+            assert_eq!(to.send(b"x").acknowledged().await, Ok(Outcome::Delivered));
+        }
+        shard.owner("everywhere")
+    };
+    let mut owner = 0;
+    for shard in 0..usize::from(SHARDS) {
+        owner = block_on(node.on_shard(shard, run)).expect("runs");
+    }
+    for shard in block_on(node.stats()).expect("runs").shards {
+        let flow = shard
+            .flows
+            .iter()
+            .find(|flow| flow.name.as_str() == "everywhere")
+            .expect("all have it");
+        assert_eq!(flow.accepted, if shard.index == owner { 30 } else { 0 });
+    }
+    stop(&[&node]);
+}
+
+#[test]
+fn peers_reach_flows_of_every_shard_and_get_their_answers() {
+    let log = log();
+    let node = three(&log);
+    let peer = sender_to(&node);
+    let key = node.public_key();
+    let send = async move |shard: Shard| {
+        for on in 0..SHARDS {
+            let to = shard.resolve(key, &format!("on.{on}")).expect("a name");
+            send_all(to, 7, on).await;
+        }
+        let nowhere = shard.resolve(key, "nowhere").expect("a name");
+        let refused = Ok(Outcome::Refused(Refusal::NoSuchFlow));
+        assert_eq!(nowhere.send(b"x").acknowledged().await, refused);
+    };
+    block_on(peer.on_shard(0, send)).expect("runs");
+    for on in 0..usize::from(SHARDS) {
+        check(&log, on * 8 + 7);
+    }
+    let stats = block_on(node.stats()).expect("runs");
+    let forwarded: u64 = stats.shards.iter().map(|shard| shard.local.forwarded).sum();
+    let taken: u64 = stats.shards.iter().map(|shard| shard.local.taken).sum();
+    // A peer sends to the computed owner, which forwards what it has not.
+    let owners = async |shard: Shard| [0, 1, 2].map(|on| shard.owner(&format!("on.{on}")));
+    let owners = block_on(node.on_shard(0, owners)).expect("runs");
+    let pinned = owners.iter().zip(0..).filter(|(owner, on)| *owner != on).count() as u64;
+    // The first ones may reach another shard, before the peer knows who owns what.
+    assert!(forwarded >= pinned * u64::from(MESSAGES) / 2, "{forwarded} of {pinned} flows");
+    assert_eq!(forwarded, taken);
+    assert!(stats.shards.iter().all(|shard| shard.local.forwarded_lost == 0));
+    stop(&[&peer, &node]);
+}
+
+#[test]
+fn a_pinned_queue_slows_its_peers_and_gives_their_credit_back() {
+    let node = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
+    let node = node.start(async |_: Shard| ()).expect("starts");
+    let (peer, key) = (sender_to(&node), node.public_key());
+    // Not told which shard the session comes to: one queue on each.
+    for on in 0..SHARDS {
+        let name = format!("slow.{on}");
+        let (registered, go) = (name.clone(), Arc::new(Mutex::new(false)));
+        let may_read = Arc::clone(&go);
+        let reader_node = node.clone();
+        let (told, hears) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let read = async move |shard: Shard| {
+                let capacity = Capacity::bytes(64 << 10);
+                let mut queue =
+                    shard.flow(&registered).takes_requests(false).queue(capacity).expect("new");
+                told.send(()).expect("the test waits");
+                while !*may_read.lock().expect("no panic") {
+                    shard.sleep(std::time::Duration::from_millis(1)).await;
+                }
+                let mut seen = 0;
+                while seen < 500 {
+                    let batch = queue.next_batch().await.expect("runs");
+                    assert!(batch.iter().all(|message| message.body() == [on; 1_000]));
+                    seen += batch.len();
+                }
+            };
+            block_on(reader_node.on_shard(usize::from(on), read)).expect("runs");
+        });
+        hears.recv().expect("registered");
+        let fill = async move |shard: Shard| {
+            let to = shard.resolve(key, &name).expect("a name");
+            // A first one binds the name, so that the window below is the flow's.
+            assert_eq!(to.send(&[on; 1_000]).acknowledged().await, Ok(Outcome::Delivered));
+            let refused = to.request(b"x", PATIENCE).await;
+            assert_eq!(refused, Err(RequestError::Refused(Refusal::NotAServer)));
+            let mut sent = 1;
+            while to.try_send_acknowledged(&[on; 1_000]).is_ok() {
+                sent += 1;
+            }
+            while shard.stats().expect("no handler").tally.pending > 0 {
+                shard.sleep(std::time::Duration::from_millis(1)).await;
+            }
+            // Everything within the window is accepted, and no more until somebody reads.
+            assert!(to.try_send_acknowledged(&[on; 1_000]).is_err() || sent < 62);
+            *go.lock().expect("no panic") = true;
+            while sent < 500 {
+                match to.try_send_acknowledged(&[on; 1_000]) {
+                    Ok(()) => sent += 1,
+                    Err(_) => to.ready().await.expect("runs"),
+                }
+            }
+        };
+        block_on(peer.on_shard(0, fill)).expect("runs");
+        reader.join().expect("no panic");
+    }
+    eventually("all settled", || block_on(peer.stats()).expect("runs").tally().pending == 0);
+    let tally = block_on(peer.stats()).expect("runs").tally();
+    assert_eq!(tally.delivered, 3 * 500, "{tally:?}");
+    stop(&[&peer, &node]);
+}
