@@ -99,6 +99,10 @@ impl Keep {
             return Ruling::Accepted;
         }
         self.make_room_to_pend(arrival.address, changes);
+        if self.entries.len() >= ENTRIES_MAX {
+            // Nobody who waits is near, and all other places are decided.
+            return Ruling::Rejected(Cause::Full);
+        }
         self.set(Self::entry(arrival, KeyState::Pending), changes);
         Ruling::Pending
     }
@@ -159,7 +163,7 @@ impl Keep {
 
     // -- the operator
 
-    /// The operator accepts a key, known or not. Returns where it was seen last.
+    /// The operator accepts a key, known or not. Returns where it was seen last, if it waited.
     ///
     /// # Errors
     ///
@@ -169,9 +173,10 @@ impl Keep {
         key: &PublicKey,
         changes: &mut Vec<Change>,
     ) -> Result<Option<SocketAddr>, KeepError> {
+        let has_waited = self.state(key) == Some(KeyState::Pending);
         let entry = self.decide(key, KeyState::Accepted, changes)?;
         let role = entry.portrait.as_ref().map(|portrait| portrait.role.clone());
-        let address = entry.address;
+        let address = entry.address.filter(|_| has_waited);
         // There is one of each role, and the operator has just said which.
         let holders = self.holders(role.as_deref().unwrap_or_default(), key);
         self.remove_holders(&holders, changes);

@@ -144,7 +144,35 @@ fn the_operator_decides_before_and_after_a_contact() {
     keep.forget(&key(2), changes).unwrap();
     assert_eq!(judge(&mut keep, &arrival(2, "s")), Ruling::Pending);
     assert_eq!(keep.accept(&key(2), changes), Ok(Some(address(2, 2))));
+    assert_eq!(keep.accept(&key(2), changes), Ok(None), "it does not wait any more");
     assert_eq!(judge(&mut keep, &arrival(2, "s")), Ruling::Accepted);
+}
+
+#[test]
+fn a_full_keep_takes_nobody_and_can_be_read_again() {
+    for trust in [Trust::Never, Trust::Once, Trust::Always] {
+        let mut keep = Keep::new(trust, true);
+        for number in 0..ENTRIES_MAX as u32 {
+            let mut bytes = [7; 32];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            keep.accept(&PublicKey::from_bytes(bytes), &mut Vec::new()).unwrap();
+        }
+        assert_eq!(judge(&mut keep, &arrival(1, "r")), Ruling::Rejected(Cause::Full), "{trust:?}");
+        assert_eq!(keep.entries().count(), ENTRIES_MAX);
+    }
+}
+
+#[test]
+fn a_keep_that_is_full_but_for_one_has_room_for_one_that_waits() {
+    let mut keep = Keep::new(Trust::Never, false);
+    for number in 0..ENTRIES_MAX as u32 - 1 {
+        let mut bytes = [7; 32];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        keep.accept(&PublicKey::from_bytes(bytes), &mut Vec::new()).unwrap();
+    }
+    assert_eq!(judge(&mut keep, &arrival(1, "r")), Ruling::Pending);
+    assert_eq!(judge(&mut keep, &arrival(2, "s")), Ruling::Rejected(Cause::Full));
+    assert!(Keep::from_toml(&keep.to_toml(""), None).is_ok(), "what may be kept can be read");
 }
 
 #[test]
