@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cubed::{Capacity, Identity, Limits, Outcome, SendError, Shard, WaitError, block_on};
+use cubed::{
+    Capacity, Context, Identity, Limits, Message, Outcome, SendError, Shard, WaitError, block_on,
+};
 use support::{PATIENCE, builder, receiver, send_numbered, sender_to, stop};
 
 #[test]
@@ -22,6 +24,25 @@ fn everything_delivered_is_reported_so() {
     let late = block_on(alice.resolve(bob.public_key(), "f").unwrap().send("late"));
     assert_eq!(late, Err(WaitError::Send(SendError::Closing)));
     stop(&[&alice, &bob]);
+}
+
+#[test]
+fn what_a_handler_owns_goes_with_the_node() {
+    let owned = Arc::new(());
+    let guard = Arc::clone(&owned);
+    let key = Identity::generate().unwrap().public_key();
+    let bob = receiver(move |shard| {
+        // A destination owns its shard, which owns the handler.
+        let (back, guard) = (shard.resolve(key, "back").unwrap(), Arc::clone(&guard));
+        let handler = move |_: &Message<'_>, context: &mut Context<'_>| {
+            let _ = (context.send(&back, b"x"), &guard);
+        };
+        shard.flow("f").handler(handler).expect("a new flow");
+    });
+    let before = Arc::strong_count(&owned);
+    stop(&[&bob]);
+    drop(bob);
+    assert_eq!((before, Arc::strong_count(&owned)), (2, 1), "handlers end with their node");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Always holds: a session that may not stay ends in the turn in which its shard reads of it.
 
+use std::net::SocketAddr;
+
 use cubed_transport::identity::PublicKey;
 use cubed_transport::{ChannelId, DialFailure, Endpoint, PeerId};
 
@@ -54,8 +56,10 @@ fn obey(shared: &Shared, state: &mut State, change: Change) {
                 look_up(endpoint, &channels[usize::from(channel.0)], channel, peer, key);
             }
         }
-        Change::Accepted(channel, key, address) => {
+        Change::Accepted(channel, key, seen_at) => {
+            let trust = &channels[usize::from(channel.0)];
             if shared.looks_after(&key)
+                && let address = known_address(endpoint, trust, channel, &key).unwrap_or(seen_at)
                 && let Ok(peer) = endpoint.add_peer_on(channel, key, Some(address))
             {
                 // It is told by being dialled; should that fail, it comes by itself.
@@ -70,6 +74,19 @@ fn obey(shared: &Shared, state: &mut State, change: Change) {
             look_all_up(endpoint, channels);
         }
     }
+}
+
+/// Where a peer is by configuration, or by its session.
+fn known_address(
+    endpoint: &Endpoint,
+    trust: &ShardTrust,
+    channel: ChannelId,
+    key: &PublicKey,
+) -> Option<SocketAddr> {
+    let configured = trust.channel.addresses(key);
+    let configured = configured.and_then(|addresses| addresses.first().copied());
+    let peer = endpoint.find_peer_on(channel, key);
+    configured.or_else(|| endpoint.peer_address(peer?))
 }
 
 fn end_all_without_right(endpoint: &mut Endpoint, trust: &ShardTrust, channel: ChannelId) {

@@ -14,11 +14,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cubed_router::keep::Change;
+use cubed_runtime::Clock;
 
 use crate::keep_file::KeepFile;
 
-/// After a write, how long changes are gathered before the next one, unless somebody waits for it.
+/// After a write, how long changes are gathered before the next one at least, unless somebody waits for it.
 const GATHER: Duration = Duration::from_millis(20);
+/// For how many times as long as a write took the disk then rests, unless somebody waits for the next one: strangers make changes,
+/// and each of them would have the whole keep written.
+const REST: u32 = 15;
 /// After a failed write, how long until the next attempt.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -74,29 +78,14 @@ impl Drop for KeepWriter {
 }
 
 /// The thread: gathers orders, stores, tells.
-fn run(mut file: KeepFile, inbox: &Receiver<Order>) {
-    let (mut unstored, mut told) = (false, false);
+fn run(file: KeepFile, inbox: &Receiver<Order>) {
+    let clock = Clock::new();
+    let mut store = Store { file, is_unstored: false };
+    let (mut told, mut pause) = (false, Duration::ZERO);
     loop {
-        let first = if unstored {
-            inbox.recv_timeout(RETRY)
-        } else {
-            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
-        let mut waiting = Vec::new();
-        for order in first.into_iter().chain(inbox.try_iter()) {
-            match order {
-                Order::Tell(ack) => waiting.push(ack),
-                Order::Store(changes) => {
-                    for change in changes {
-                        file.apply(change);
-                    }
-                    unstored = true;
-                }
-            }
-        }
-        let result = if unstored { file.save().map_err(|error| error.to_string()) } else { Ok(()) };
-        unstored = result.is_err();
+        let (waiting, is_over) = store.gather(clock, inbox, pause);
+        let begun = clock.now_nanos();
+        let result = store.save();
         match &result {
             Ok(()) => told = false,
             Err(error) if !std::mem::replace(&mut told, true) => {
@@ -104,16 +93,69 @@ fn run(mut file: KeepFile, inbox: &Receiver<Order>) {
             }
             Err(_) => {}
         }
-        let is_quiet = waiting.is_empty();
+        let took = Duration::from_nanos(clock.now_nanos().saturating_sub(begun));
+        pause = pause_after(took, result.is_err());
         for ack in waiting {
             ack.tell(result.clone());
         }
         if is_over {
             return;
         }
-        if is_quiet {
-            thread::sleep(GATHER);
+    }
+}
+
+/// How long changes are gathered after a write, if nobody waits for them.
+fn pause_after(took: Duration, has_failed: bool) -> Duration {
+    let least = if has_failed { RETRY } else { GATHER };
+    least.max(REST * took)
+}
+
+/// What is, or is to be, on the disk. Changes are made here as they come, so that many to one key cost no more than one.
+struct Store {
+    file: KeepFile,
+    is_unstored: bool,
+}
+
+impl Store {
+    /// Takes orders until something is to be written and `pause` is over, or somebody waits, or nobody is left who could
+    /// order anything. Returns who waits, and whether that is so.
+    fn gather(
+        &mut self,
+        clock: Clock,
+        inbox: &Receiver<Order>,
+        pause: Duration,
+    ) -> (Vec<Ack>, bool) {
+        let end = clock.now_nanos().saturating_add(pause.as_nanos() as u64);
+        let mut waiting = Vec::new();
+        loop {
+            let left = Duration::from_nanos(end.saturating_sub(clock.now_nanos()));
+            let order = if !waiting.is_empty() {
+                inbox.recv_timeout(Duration::ZERO)
+            } else if self.is_unstored {
+                inbox.recv_timeout(left)
+            } else {
+                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match order {
+                Ok(Order::Tell(ack)) => waiting.push(ack),
+                Ok(Order::Store(changes)) => {
+                    for change in changes {
+                        self.file.apply(change);
+                    }
+                    self.is_unstored = true;
+                }
+                Err(RecvTimeoutError::Timeout) => return (waiting, false),
+                Err(RecvTimeoutError::Disconnected) => return (waiting, true),
+            }
         }
+    }
+
+    fn save(&mut self) -> Result<(), String> {
+        if self.is_unstored {
+            self.file.save().map_err(|error| error.to_string())?;
+        }
+        self.is_unstored = false;
+        Ok(())
     }
 }
 
@@ -218,5 +260,32 @@ mod tests {
         std::fs::create_dir(&inner).unwrap();
         assert_eq!(block_on(writer.stored()), Ok(()));
         assert_eq!(KeepFile::read(&path).unwrap().entries().count(), 1);
+    }
+
+    #[test]
+    fn the_disk_rests_longer_than_it_works_unless_somebody_waits() {
+        let millis = Duration::from_millis;
+        assert_eq!(pause_after(millis(0), false), GATHER);
+        assert_eq!(pause_after(millis(100), false), millis(1_500));
+        assert_eq!(pause_after(millis(10), true), RETRY);
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeepFile::open(folder.path().join("keep.toml"), "").unwrap();
+        let (orders, inbox) = mpsc::channel();
+        let (clock, mut store) = (Clock::new(), Store { file, is_unstored: false });
+        for byte in 1..=200 {
+            orders.send(Order::Store(vec![accepted(byte % 10)])).unwrap();
+        }
+        let slot = Arc::new(Slot::default());
+        orders.send(Order::Tell(Ack(Arc::clone(&slot)))).unwrap();
+        orders.send(Order::Store(vec![accepted(77)])).unwrap();
+        // In the middle of an hour's pause.
+        let (waiting, is_over) = store.gather(clock, &inbox, Duration::from_hours(1));
+        assert_eq!((waiting.len(), is_over, store.is_unstored), (1, false, true));
+        assert_eq!(store.file.keep().entries().count(), 11, "all that came before or with it");
+        store.save().unwrap();
+        orders.send(Order::Store(vec![accepted(78)])).unwrap();
+        drop(orders);
+        let (waiting, is_over) = store.gather(clock, &inbox, Duration::from_hours(1));
+        assert_eq!((waiting.len(), is_over, store.is_unstored), (0, true, true));
     }
 }

@@ -55,7 +55,7 @@ impl NodeKeep {
         self.decide(key, Word::Accept).await
     }
 
-    /// Rejects a key, known or not; a session with it ends. Ends when the disk has it.
+    /// Rejects a key, known or not; a session with it ends, unless the policy names it. Ends when the disk has it.
     ///
     /// # Errors
     ///

@@ -118,6 +118,9 @@ async fn end_tasks(shared: &Shared) {
     for _ in 0..FAREWELL_YIELDS {
         yield_now().await;
     }
+    // Handlers may own what owns this shard, which owns them. What they drop may look at the state.
+    let flows = std::mem::take(&mut shared.state.borrow_mut().receiver.flows);
+    drop(flows);
 }
 
 /// Makes driver, endpoint and pump on the shard's thread.

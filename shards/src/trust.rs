@@ -175,9 +175,10 @@ impl Kept {
         let mut changes = Vec::new();
         let ruling = self.keep.judge(&arrival, &mut changes);
         let is_new = changes.iter().any(|change| matches!(change, Change::Set(_)));
+        // Who made room for somebody that waits only waited itself, and has no session.
         let removed = changes.iter().filter_map(|change| match change {
-            Change::Removed(key) => Some(*key),
-            Change::Set(_) => None,
+            Change::Removed(key) if ruling == Ruling::Accepted => Some(*key),
+            Change::Removed(_) | Change::Set(_) => None,
         });
         let removed = removed.collect();
         self.writer.store(changes);
@@ -230,4 +231,71 @@ pub(crate) struct Decided {
 /// A panic while the lock was held leaves nothing half done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: only who had a session is told of as removed, and a rejection goes before what the node knows.
+    use super::*;
+    use cubed_router::keep::{PENDING_PER_NETWORK_MAX, Trust};
+    use cubed_transport::{ChannelId, NodeMode};
+
+    use crate::keep_file::KeepFile;
+
+    fn key(number: u8) -> PublicKey {
+        PublicKey::from_bytes([number; 32])
+    }
+
+    fn channel(folder: &tempfile::TempDir, trust: Trust) -> ShardTrust {
+        let file = KeepFile::open(folder.path().join("keep.toml"), "").unwrap();
+        let keep = file.keep().clone().with_rules(trust, true);
+        let kept = Kept { keep, writer: KeepWriter::start(file).unwrap() };
+        ShardTrust::new(&Arc::new(ChannelTrust::new(Policy::deny(), Some(kept))))
+    }
+
+    fn judge(trust: &ShardTrust, key: &PublicKey, role: &str) -> (Verdict, Vec<PublicKey>) {
+        trust.judge(&Newcomer {
+            channel: ChannelId::DEFAULT,
+            key,
+            address: "10.0.0.1:1".parse().unwrap(),
+            name: "",
+            role,
+            mode: NodeMode::PLAIN,
+            kind: 0,
+            is_dialled: false,
+        })
+    }
+
+    #[test]
+    fn who_makes_room_for_one_that_waits_is_nobody_to_the_shards() {
+        let folder = tempfile::tempdir().unwrap();
+        let trust = channel(&folder, Trust::Never);
+        for number in 0..4 * PENDING_PER_NETWORK_MAX as u8 {
+            let role = format!("role {number}");
+            let judged = judge(&trust, &key(number), &role);
+            assert_eq!(judged, (Verdict::Pending, Vec::new()));
+        }
+        let dropped = trust.channel.with_keep(|kept| kept.keep.pending_dropped());
+        assert!(dropped > Some(0), "places had to be made");
+    }
+
+    #[test]
+    fn who_loses_its_role_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let trust = channel(&folder, Trust::Always);
+        assert_eq!(judge(&trust, &key(1), "sensor"), (Verdict::Accepted, Vec::new()));
+        assert_eq!(judge(&trust, &key(2), "sensor"), (Verdict::Accepted, vec![key(1)]));
+    }
+
+    #[test]
+    fn a_rejection_holds_for_known_peers_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let trust = channel(&folder, Trust::Never);
+        trust.channel.resolve(&key(1)).unwrap();
+        assert!(trust.may_stay(&key(1)), "known");
+        trust.channel.with_keep(|kept| kept.decide(&key(1), Word::Reject)).unwrap().unwrap();
+        assert!(!trust.may_stay(&key(1)), "known and rejected");
+        trust.channel.with_keep(|kept| kept.decide(&key(1), Word::Accept)).unwrap().unwrap();
+        assert!(trust.may_stay(&key(1)));
+    }
 }
