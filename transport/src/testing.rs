@@ -19,7 +19,7 @@ use crate::time::Instant;
 use crate::varint::{self, Reader};
 use crate::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, ReplyTo, Token,
+    NodeMode, Outcome, PeerId, PeerMemory, Refusal, ReplyTo, Token,
 };
 
 /// A decoder that took its input, and how many bytes of it.
@@ -199,7 +199,12 @@ pub struct Pair {
     pub ends: [(Endpoint, Sink); 2],
     /// Datagrams that the honest endpoint sent since [`Pair::inject`] was last called.
     pub answers: Vec<Vec<u8>>,
+    /// Added to the packet numbers of what is injected.
+    pub jump: u64,
 }
+
+/// Runs that may leave at one instant, far above what a window holds: more would have no end.
+const RUNS_MAX: usize = 10_000;
 
 const PEER: PeerId = PeerId(0);
 
@@ -210,7 +215,8 @@ impl Pair {
     /// When the handshake does not finish.
     pub fn connected(limits: &Limits) -> Self {
         let ends = [1, 2].map(|seed| (endpoint(seed, limits.clone()), Sink::default()));
-        let mut pair = Self { now: Instant::from_nanos(1_000_000_000), ends, answers: Vec::new() };
+        let now = Instant::from_nanos(1_000_000_000);
+        let mut pair = Self { now, ends, answers: Vec::new(), jump: 0 };
         let key = pair.ends[1].0.public_key();
         let [(dialler, _), _] = &mut pair.ends;
         let peer = dialler.add_peer(key, Some(address(1))).expect("there is room for a peer");
@@ -244,9 +250,13 @@ impl Pair {
     }
 
     /// Seals `payload` under the first endpoint's keys and gives it to the second; `false` when there is no session to do so in.
+    ///
+    /// # Panics
+    /// When the second answers without end.
     pub fn inject(&mut self, payload: &[u8]) -> bool {
         self.answers.clear();
-        let Some(mut datagram) = self.ends[0].0.seal_payload(self.now, PEER, payload) else {
+        let (hostile, jump) = (&mut self.ends[0].0, self.jump);
+        let Some(mut datagram) = hostile.seal_payload(self.now, PEER, payload, jump) else {
             return false;
         };
         let (honest, app) = &mut self.ends[1];
@@ -262,6 +272,11 @@ impl Pair {
     /// Whether the honest endpoint still has its session.
     pub fn is_connected(&self) -> bool {
         self.ends[1].0.is_connected(PEER)
+    }
+
+    /// What the first endpoint makes the honest one hold.
+    pub fn held(&self) -> PeerMemory {
+        self.ends[1].0.peer_memory(PEER).unwrap_or_default()
     }
 
     /// The first endpoint as the honest one knows it.
@@ -283,8 +298,10 @@ impl Pair {
     }
 
     fn sent_by(&mut self, side: usize) -> Vec<Vec<u8>> {
-        let (mut run, mut sent) = (Vec::new(), Vec::new());
+        let (mut run, mut runs, mut sent) = (Vec::new(), 0, Vec::new());
         while let Some(transmit) = self.ends[side].0.poll_transmit(self.now, &mut run) {
+            runs += 1;
+            assert!(runs < RUNS_MAX, "datagrams without end");
             sent.extend(run.chunks(transmit.segment_bytes).map(<[u8]>::to_vec));
         }
         sent

@@ -9,13 +9,21 @@ use cubed_transport::{Limits, Service, Token};
 
 /// Most that a node may answer to one datagram: a GSO run's worth of acknowledgements would already be strange.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Part of what a peer may make a node hold that is set aside for refusals.
+const REFUSALS_BYTES_MAX: usize = 3 << 20;
+/// Longest payload given, but for a few as long as any datagram may be.
+const PAYLOAD_BYTES_MAX: usize = 1_400;
+const PAYLOAD_BYTES_LONGEST: usize = 9_100;
+/// Added to packet numbers from some steps on: around what a replay window spans, and at the ends of what a number can be.
+const JUMPS: [u64; 8] =
+    [1 << 6, 1 << 13, 1 << 18, 1 << 32, (1 << 62) - 64, 1 << 62, 1 << 63, u64::MAX];
 
 /// Speaks the frames in `data` to a node under real keys, while it sends and asks too.
 ///
 /// # Panics
 /// When the node panics, its sums do not add up or it answers without measure.
 pub fn frames(data: &[u8]) {
-    let limits = Limits { message_bytes_max: 1 << 20, ..Limits::default() };
+    let limits = limits();
     let mut pair = Pair::connected(&limits);
     let mut rest = data;
     let mut token = 0;
@@ -24,7 +32,8 @@ pub fn frames(data: &[u8]) {
         match step % 16 {
             0..=11 => {
                 let Some((&[low, high], more)) = rest.split_first_chunk() else { return };
-                let length = usize::from(u16::from_le_bytes([low, high])) % 1_400;
+                let most = if step % 16 == 11 { PAYLOAD_BYTES_LONGEST } else { PAYLOAD_BYTES_MAX };
+                let length = usize::from(u16::from_le_bytes([low, high])) % most;
                 let (payload, more) = more.split_at(length.min(more.len()));
                 rest = more;
                 if !pair.inject(payload) {
@@ -32,6 +41,7 @@ pub fn frames(data: &[u8]) {
                 }
             }
             12 => pair.wait(Duration::from_millis(u64::from(step) * 4)),
+            13 if step >= 0x80 => pair.jump = JUMPS[usize::from(step >> 4) - 8],
             13 => pair.exchange(Duration::from_millis(2)),
             14 => send(&mut pair, usize::from(step) * 40, &mut token),
             _ => ask(&mut pair, &mut token),
@@ -40,6 +50,14 @@ pub fn frames(data: &[u8]) {
     }
     pair.wait(Duration::from_secs(4));
     check(&mut pair);
+}
+
+/// Limits under which what a peer may make a node hold is soon reached.
+#[must_use]
+pub fn limits() -> Limits {
+    // The shortest datagrams: what has to fit one has the least room.
+    let least = Limits { message_bytes_max: 1 << 20, datagram_bytes: 1_200, ..Limits::default() };
+    Limits { peer_bytes_max: (30 << 20) + (5 << 18), ..least }
 }
 
 /// The honest node sends, so that there is something to acknowledge and settle.
@@ -64,7 +82,14 @@ fn ask(pair: &mut Pair, token: &mut u64) {
         honest.request(now, flow, vec![7; 100].into(), Token(*token), now + Duration::from_secs(1));
 }
 
-fn check(pair: &mut Pair) {
+/// What must hold after each step.
+///
+/// # Panics
+/// When it does not.
+pub fn check(pair: &mut Pair) {
+    let held = pair.held();
+    assert!(held.total() <= limits().peer_bytes_max, "held for one peer: {held:?}");
+    assert!(held.refusals <= REFUSALS_BYTES_MAX, "held for one peer: {held:?}");
     let answered: usize = pair.answers.iter().map(Vec::len).sum();
     assert!(answered < ANSWER_BYTES_MAX, "{answered} bytes answered");
     let tally = pair.ends[1].0.tally();

@@ -11,7 +11,7 @@
 mod frames;
 mod handshake;
 
-pub use frames::frames;
+pub use frames::{check, frames, limits};
 pub use handshake::handshake;
 
 use cubed_router::address::{Address, FlowName};

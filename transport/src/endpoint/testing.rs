@@ -14,9 +14,15 @@ impl Endpoint {
         Some((session.current.local_index(), session.current.remote_index()))
     }
 
-    /// Seals `payload` for the peer as the next lane datagram of the session, whatever it says. `None` without a session, or
-    /// when its keys are used up.
-    pub fn seal_payload(&mut self, now: Instant, peer: PeerId, payload: &[u8]) -> Option<Vec<u8>> {
+    /// Seals `payload` for the peer as the next lane datagram of the session, whatever it says, under a number so much larger
+    /// than it would have. `None` without a session, or when its keys are used up.
+    pub fn seal_payload(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        payload: &[u8],
+        jump: u64,
+    ) -> Option<Vec<u8>> {
         let session = self.peers.get_mut(peer.0 as usize)?.session.as_mut()?;
         let (entropy, shard) = (&mut self.common.entropy, self.common.shard);
         let association = session.current.remote_index();
@@ -29,7 +35,7 @@ impl Endpoint {
             association,
             sender_shard: shard,
             ack_now: true,
-            packet_number,
+            packet_number: packet_number.saturating_add(jump),
         };
         let mut out = vec![0; HEADER_BYTES];
         out.extend_from_slice(payload);

@@ -142,7 +142,7 @@ impl Cubed {
 
     /// Seals `payload` for the first peer, whatever it says.
     pub(super) fn seal(&mut self, now: Instant, payload: &[u8]) -> Option<Vec<u8>> {
-        self.endpoint.seal_payload(now, PeerId(0), payload)
+        self.endpoint.seal_payload(now, PeerId(0), payload, 0)
     }
 
     /// Packets counted as lost, those of them wrongly, and probe timeouts.
