@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::handshake::Established;
 use crate::limits::{Limits, WINDOW_GROWTH_BYTES_MAX};
 use crate::restarted::SentTags;
+use crate::rtt::INITIAL_DEFAULT;
 use crate::sent::SentPackets;
 use crate::space::{KeyLimits, PacketSpace};
 use crate::time::Instant;
@@ -16,6 +17,12 @@ use crate::time::Instant;
 /// First pause before a greeting is repeated; doubles up to [`GREETING_PAUSE_MAX`].
 const GREETING_PAUSE_MIN: Duration = Duration::from_millis(20);
 const GREETING_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// First pause where the round trip is not known: that of a hello.
+const GREETING_PAUSE_UNKNOWN: Duration = Duration::from_millis(100);
+
+/// A handshake that took longer does not tell the round trip: a FINISH was lost that its sender repeated, which looks alike here,
+/// or somebody slept. What is assumed without a sample is nearer.
+const HANDSHAKE_RTT_MAX: Duration = INITIAL_DEFAULT;
 
 /// One association.
 #[derive(Debug)]
@@ -23,7 +30,7 @@ pub(crate) struct Association {
     established: Established,
     pub(crate) address: SocketAddr,
     pub(crate) since: Instant,
-    /// Round trip that the handshake measured, unless a datagram of it was repeated.
+    /// Round trip that the handshake measured, unless a datagram of it was repeated or took too long to be believed.
     pub(crate) rtt: Option<Duration>,
     pub(crate) spaces: Vec<PacketSpace>,
     /// Bytes by which the replay windows of all spaces together may still grow.
@@ -51,6 +58,7 @@ impl Association {
         rtt: Option<Duration>,
     ) -> Self {
         let suite = established.suite;
+        let rtt = rtt.filter(|rtt| *rtt <= HANDSHAKE_RTT_MAX);
         Self {
             established,
             address,
@@ -67,7 +75,7 @@ impl Association {
             greeting_acknowledged: false,
             greeting_due: now,
             greeting_pause: rtt
-                .map_or(GREETING_PAUSE_MAX / 2, |rtt| (3 * rtt).max(GREETING_PAUSE_MIN)),
+                .map_or(GREETING_PAUSE_UNKNOWN, |rtt| (3 * rtt).max(GREETING_PAUSE_MIN)),
         }
     }
 

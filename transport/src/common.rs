@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::absence::Absence;
 use crate::association::Association;
 use crate::counters::Counters;
 use crate::endpoint::{Application, Event, Limits, Outcome, Tally, Token};
@@ -47,6 +48,8 @@ pub(crate) struct Common {
     /// Fingerprint of our key, for messages to people.
     pub(crate) local: Fingerprint,
     pub(crate) counters: Counters,
+    /// When nobody ran this endpoint last.
+    pub(crate) absence: Absence,
     pub(crate) ends: Ends,
     pub(crate) pool: SlotPool,
     pub(crate) entropy: Box<dyn Entropy>,

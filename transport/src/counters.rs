@@ -97,6 +97,8 @@ counters! {
     packets_lost,
     /// Losses that a later acknowledgement proved spurious.
     packets_lost_spuriously,
+    /// Times that this endpoint was run more than 10 ms after its timer was due: the process was stopped, or its machine slept.
+    absences,
     /// Probe timeouts.
     probe_timeouts,
     /// Heartbeats: datagrams that ask a silent watched peer for a sign of life.

@@ -26,6 +26,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::absence::Absence;
 use crate::allowance::Allowance;
 use crate::common::{Common, Ends};
 pub use crate::counters::Counters;
@@ -137,6 +138,7 @@ impl Endpoint {
     ) {
         self.common.counters.datagrams_received += 1;
         self.common.counters.bytes_received += datagram.len() as u64;
+        self.note_absence(now);
         let Some(header) = LaneHeader::decode(datagram) else {
             match Notice::decode(datagram) {
                 Some(notice) => self.handle_notice(now, &notice),
@@ -182,6 +184,7 @@ impl Endpoint {
 
     /// Does what is due by `now`. Call it when [`Endpoint::poll_timeout`] says so; calling it early does no harm.
     pub fn handle_timeout<A: Application>(&mut self, now: Instant, app: &mut A) {
+        self.note_absence(now);
         while let Some(&Reverse((at, index))) = self.timers.peek()
             && at <= now
         {
@@ -202,6 +205,14 @@ impl Endpoint {
         }
         self.forget_retired();
         self.common.ends.flush(app);
+    }
+
+    /// Whoever comes when a timer is long overdue did not run meanwhile.
+    #[inline]
+    fn note_absence(&mut self, now: Instant) {
+        let Common { absence, counters, .. } = &mut self.common;
+        let due = self.timers.peek();
+        counters.absences += u64::from(due.is_some_and(|due| absence.note(due.0.0, now)));
     }
 
     fn handle_peer_timeout(&mut self, now: Instant, index: u32) {
@@ -294,6 +305,8 @@ impl Endpoint {
         let Some(next) = peer.next_timeout(&self.common, now) else {
             return;
         };
+        // What is due already was not late before now.
+        let next = next.max(now);
         if peer.timer_at.is_none_or(|at| next < at) {
             peer.timer_at = Some(next);
             self.timers.push(Reverse((next, index)));
@@ -375,6 +388,7 @@ fn new_common(config: Config, key: PublicKey, entropy: Box<dyn Entropy>) -> Comm
         key,
         local: key.fingerprint(),
         counters: Counters::default(),
+        absence: Absence::default(),
         ends: Ends {
             events: VecDeque::new(),
             requests: Requests::new(limits.requests_max),

@@ -56,6 +56,7 @@ pub mod handshake;
 
 pub mod limits;
 
+mod absence;
 mod allowance;
 mod counters;
 mod header;

@@ -12,6 +12,7 @@ mod stats;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::absence::Absence;
 use crate::congestion::Controller;
 use crate::limits::{ACK_DELAY_MAX, Limits};
 use crate::pacing::Pacer;
@@ -132,11 +133,13 @@ impl Path {
         now: Instant,
         summary: &AckSummary,
         delay_us: u64,
+        absence: &Absence,
         limited_by_window: bool,
     ) {
         let since = self.since;
         if let Some(sent) = summary.rtt_from.filter(|sent| *sent >= since) {
-            self.on_rtt_sample(now, sent, delay_us);
+            // The acknowledgement may have lain here all the time.
+            self.on_rtt_sample(now, sent + absence.since(sent), delay_us);
         }
         if let Some(newest) = summary.newest.filter(|sent| *sent >= since) {
             self.congestion.on_acked(now, newest, summary.bytes, &self.rtt, !limited_by_window);

@@ -13,6 +13,12 @@ fn kill() {
     check(("faults", "kill"), scenario::kill, 50);
 }
 
+/// The first hello and the first greeting were lost; the greeting came again after half a second, when the peer was dead.
+#[test]
+fn a_greeting_that_was_repeated_too_late() {
+    run_one(scenario::kill, 392).unwrap_or_else(|failure| panic!("{failure:?}"));
+}
+
 #[test]
 fn simultaneous_dial() {
     check(("faults", "simultaneous_dial"), scenario::simultaneous_dial, 1_000);

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::absence::Absence;
 use crate::time::Instant;
 
 /// Random bytes of a challenge.
@@ -88,9 +89,9 @@ impl Prospect {
     }
 
     /// The round trip of the challenge, unless it was sent twice.
-    pub(crate) fn round_trip(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn round_trip(&self, now: Instant, absence: &Absence) -> Option<Duration> {
         let sent_at = self.sent_at.filter(|_| !self.is_repeated)?;
-        Some(now.saturating_duration_since(sent_at))
+        Some(now.saturating_duration_since(sent_at + absence.since(sent_at)))
     }
 }
 
@@ -127,8 +128,15 @@ mod tests {
         assert!(!prospect.is_proven_by(address(2), [7; 8]));
         assert!(!prospect.is_proven_by(address(1), [8; 8]));
         assert!(prospect.is_proven_by(address(1), [7; 8]));
-        assert_eq!(prospect.round_trip(at(30)), Some(Duration::from_millis(30)));
+        assert_eq!(
+            prospect.round_trip(at(30), &Absence::default()),
+            Some(Duration::from_millis(30))
+        );
         prospect.on_sent(at(50), 100);
-        assert_eq!(prospect.round_trip(at(60)), None, "which of the two was answered?");
+        assert_eq!(
+            prospect.round_trip(at(60), &Absence::default()),
+            None,
+            "which of the two was answered?"
+        );
     }
 }

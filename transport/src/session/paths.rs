@@ -188,7 +188,7 @@ impl Session {
     /// The prospect has answered from where it was asked: it is the peer's address from here on.
     fn follow(&mut self, common: &mut Common, now: Instant, prospect: &Prospect) -> SocketAddr {
         let address = prospect.address;
-        self.on_address_proven(common, now, address, prospect.round_trip(now));
+        self.on_address_proven(common, now, address, prospect.round_trip(now, &common.absence));
         common.counters.paths_validated += 1;
         // Whatever is in flight went where nobody may be; one round trip from here shows what arrived.
         self.probe_count = 0;

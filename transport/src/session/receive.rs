@@ -190,7 +190,7 @@ impl Session {
             association.on_greeting_acknowledged();
         }
         rx.common.counters.packets_lost_spuriously += summary.spurious;
-        path.on_acked(now, &summary, ack.delay_us, limited_by_window);
+        path.on_acked(now, &summary, ack.delay_us, &rx.common.absence, limited_by_window);
         if summary.newest.is_some() {
             self.probe_count = 0;
         }

@@ -15,11 +15,9 @@ use crate::node::NodeSetup;
 use crate::script::{Action, Fault};
 use crate::world::World;
 
-/// From the end of all faults until two nodes that live must have spoken: 3 s of silence before an old session is doubted, a dial
-/// begun at most 1 s later, 5 s for a dial that fails because the peer restarted meanwhile, and 1 s until the next. Most need far less:
-/// of 8,000 seeds one fails with 5 s (6952, which passes with 5.5 s); of the next 5,000 one fails with 6 s (11448, passes with
-/// 6.5 s). Seed 8566 fails with 10 s too: an open fault.
-const RECOVERY: Duration = ms(10_000);
+/// From the end of all faults until two nodes that live must have spoken: `down_after`, when an old session is doubted at the
+/// latest. Of 12,000 seeds none fails with 2 s.
+const RECOVERY: Duration = ms(3_000);
 /// How long the messages after that may take: probes come at most a second apart.
 const SETTLED: Duration = ms(3_000);
 
