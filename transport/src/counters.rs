@@ -85,6 +85,8 @@ counters! {
     paths_challenged,
     /// Addresses that did, and became the peer's.
     paths_validated,
+    /// Times that a peer was still reached at the address that it had before another appeared, and stayed there.
+    paths_kept,
     /// Addresses that did not in time, or were given up for a newer one.
     path_challenges_failed,
     /// Other addresses not asked: another was a moment ago, or the peer came from there.

@@ -60,6 +60,8 @@ pub(crate) struct Path {
     sampled_since: Option<Instant>,
     pub(crate) search: SizeSearch,
     pub(crate) prospect: Option<Box<Prospect>>,
+    /// The address in use when the latest prospect appeared, asked whether the peer is still there.
+    pub(crate) incumbent: Option<Box<Prospect>>,
     /// No other address is challenged before.
     pub(crate) prospect_after: Instant,
     /// The address before this one, and until when datagrams from there count as late ones.
@@ -96,6 +98,7 @@ impl Path {
             datagram_bytes: datagram_bytes.into(),
             search: SizeSearch::new(now, datagram_bytes, limits.datagram_bytes),
             prospect: None,
+            incumbent: None,
             prospect_after: Instant::default(),
             former: None,
             answer: None,
@@ -122,8 +125,9 @@ impl Path {
         }
         let bytes_in_flight = self.bytes_in_flight;
         let prospect_after = self.prospect_after;
+        let incumbent = self.incumbent.take();
         let new = Self::new(now, address, limits, rtt);
-        *self = Self { since: now, bytes_in_flight, prospect_after, former, ..new };
+        *self = Self { since: now, bytes_in_flight, prospect_after, former, incumbent, ..new };
     }
 
     /// Takes what an acknowledgement says about this path, leaving out what was sent on another.
@@ -232,14 +236,19 @@ impl Path {
     #[inline]
     pub(crate) fn is_asking(&self, now: Instant) -> bool {
         self.answer.is_some()
-            || self.prospect.as_ref().is_some_and(|prospect| prospect.due(now).is_some())
+            || self.challenged().any(|asked| asked.due(now).is_some())
             || self.search.due(now).is_some()
     }
 
     /// When the path itself is to be looked at.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let prospect = self.prospect.as_ref().map(|prospect| prospect.next_timeout());
-        [prospect, self.search.next_timeout()].into_iter().flatten().min()
+        let challenges = self.challenged().map(Prospect::next_timeout);
+        challenges.chain(self.search.next_timeout()).min()
+    }
+
+    /// Addresses under challenge.
+    fn challenged(&self) -> impl Iterator<Item = &Prospect> {
+        [&self.prospect, &self.incumbent].into_iter().filter_map(Option::as_deref)
     }
 }
 

@@ -48,6 +48,8 @@ impl Application for App {
 struct Spoofer {
     from: SocketAddr,
     is_first: bool,
+    /// Passes on what either side sends to it, faster than the path does, as from its own address.
+    is_forwarding: bool,
 }
 
 /// Two endpoints, 10 ms apart; side 0 sends, and may move.
@@ -144,11 +146,14 @@ impl Net {
             let came = self.came_from.get(&to).copied().unwrap_or(0);
             assert!(self.proven.contains(&to) || *sent <= 3 * came, "{sent} B to {to} for {came}");
         }
+        let at = self.now + DELAY;
+        if let Some(spoofer) = self.spoofer.filter(|it| it.is_forwarding && it.from == to) {
+            self.put(at - Duration::from_micros(10), 1 - side, spoofer.from, datagram);
+        }
         if datagram.len() > self.limit || to != self.addresses[1 - side] {
             return;
         }
-        let at = self.now + DELAY;
-        if let Some(Spoofer { from, is_first }) = self.spoofer.filter(|_| side == 0) {
+        if let Some(Spoofer { from, is_first, .. }) = self.spoofer.filter(|_| side == 0) {
             let micros = Duration::from_micros(10);
             self.put(if is_first { at - micros } else { at + micros }, 1, from, datagram);
         }
@@ -395,7 +400,7 @@ fn copies_from_elsewhere_move_nothing() {
         let mut net = Net::new(&Limits::default(), 1_500);
         net.stream(ms(100));
         let from = "203.0.113.5:53".parse().unwrap();
-        net.spoofer = Some(Spoofer { from, is_first });
+        net.spoofer = Some(Spoofer { from, is_first, is_forwarding: false });
         net.stream(ms(2_000));
         net.run(ms(4_000));
         net.check_all_arrived();
@@ -412,5 +417,31 @@ fn copies_from_elsewhere_move_nothing() {
         }
         assert_eq!(counters.paths_validated, 0);
         assert_eq!(counters.path_challenges_failed, counters.paths_challenged);
+    }
+}
+
+/// RFC 9000 section 9.3.3: whoever passes datagrams on faster than the path does can answer challenges, for as long as it likes.
+#[test]
+fn a_peer_that_is_reached_where_it_was_stays_there() {
+    for from in ["203.0.113.5:53", "10.0.0.1:53"] {
+        let from = from.parse().unwrap();
+        let mut net = Net::new(&Limits::default(), 1_500);
+        net.stream(ms(100));
+        net.spoofer = Some(Spoofer { from, is_first: true, is_forwarding: true });
+        let mut away = 0;
+        for _ in 0..2_000 {
+            net.send(100);
+            net.run(ms(1));
+            away += u32::from(net.ends[1].0.peer_address(PeerId(0)) != Some(net.addresses[0]));
+        }
+        let counters = net.ends[1].0.counters();
+        assert!(counters.paths_kept >= 2, "{counters:?}");
+        // A round trip in each second, at most.
+        assert!(away <= 40, "believed to be elsewhere for {away} ms of 2 s");
+        net.spoofer = None;
+        net.stream(ms(100));
+        net.run(ms(1_000));
+        net.check_all_arrived();
+        assert_eq!(net.ends[1].0.peer_address(PeerId(0)), Some(net.addresses[0]));
     }
 }

@@ -56,6 +56,16 @@ impl Prospect {
         }
     }
 
+    /// The peer is known to be at `address`, or was until a moment ago: what is sent there has no bound.
+    pub(crate) fn incumbent(
+        now: Instant,
+        address: SocketAddr,
+        data: [u8; CHALLENGE_BYTES],
+        probe_timeout: Duration,
+    ) -> Self {
+        Self::new(now, address, u32::MAX as usize, data, probe_timeout)
+    }
+
     /// More came from there.
     pub(crate) fn on_received(&mut self, bytes: usize) {
         self.received_bytes += bytes as u64;
@@ -81,6 +91,11 @@ impl Prospect {
     /// When something is due.
     pub(crate) fn next_timeout(&self) -> Instant {
         self.send_at.min(self.expires_at)
+    }
+
+    /// Whether this answers its challenge, wherever it comes from: the challenge arrived (RFC 9000 section 8.2.3).
+    pub(crate) fn is_answered_by(&self, data: [u8; CHALLENGE_BYTES]) -> bool {
+        self.data == data && self.sent_at.is_some()
     }
 
     /// Whether an answer from `from` proves the address.

@@ -12,7 +12,7 @@ use crate::common::Common;
 use crate::frame::{self, PADDING};
 use crate::header::LaneHeader;
 use crate::limits::{DATAGRAM_BYTES_FLOOR, HEADER_BYTES, TAG_BYTES};
-use crate::path::{Answer, CHALLENGE_BYTES, PathFrames, Prospect};
+use crate::path::{Answer, CHALLENGE_BYTES, Path, PathFrames, Prospect};
 use crate::sent::{Cargo, NO_BLOCK};
 use crate::time::Instant;
 
@@ -20,6 +20,9 @@ use crate::time::Instant;
 const ASKING_BYTES_MIN: usize = HEADER_BYTES + 1 + CHALLENGE_BYTES + TAG_BYTES;
 /// Shortest time between two prospects: whoever makes up addresses gets one challenge for each of these.
 const PROSPECT_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// For so long after a peer was reached where it was known to be no other address is challenged.
+const STAY: Duration = Duration::from_secs(1);
 
 /// A datagram that opened, as far as paths are concerned.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,9 @@ pub(crate) struct Came {
     /// Its packet number is above all before it under its keys.
     pub(crate) is_newest: bool,
 }
+
+/// One of the addresses that a path may challenge.
+type Asked = fn(&mut Path) -> &mut Option<Box<Prospect>>;
 
 impl Session {
     /// Writes a datagram about the path itself, when one is due; returns where it goes and its length.
@@ -45,23 +51,36 @@ impl Session {
             let written = self.write_asking(common, now, frame, bytes, out)?;
             return Some((answer.to, written));
         }
-        if let Some(prospect) = &self.path.prospect
-            && let Some(allowed) = prospect.due(now)
-        {
-            let (address, frame) = (prospect.address, (frame::PATH_CHALLENGE, prospect.data));
-            let bytes = allowed.min(DATAGRAM_BYTES_FLOOR.into()) as usize;
-            let fits = bytes >= ASKING_BYTES_MIN;
-            let written = fits.then(|| self.write_asking(common, now, frame, bytes, out)).flatten();
-            if let Some(prospect) = &mut self.path.prospect {
-                prospect.on_sent(now, written.unwrap_or(0));
-            }
-            if let Some(written) = written {
-                return Some((address, written));
+        let asked: [Asked; 2] = [|path| &mut path.incumbent, |path| &mut path.prospect];
+        for asked in asked {
+            let written = self.write_challenge(common, now, asked, out);
+            if written.is_some() {
+                return written;
             }
         }
         let bytes = self.path.search.due(now)?;
         let written = self.write_size_probe(common, now, bytes, out)?;
         Some((self.path.address, written))
+    }
+
+    /// Challenges an address if that is due.
+    fn write_challenge(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        asked: Asked,
+        out: &mut Vec<u8>,
+    ) -> Option<(SocketAddr, usize)> {
+        let prospect = asked(&mut self.path).as_deref()?;
+        let (allowed, address) = (prospect.due(now)?, prospect.address);
+        let frame = (frame::PATH_CHALLENGE, prospect.data);
+        let bytes = allowed.min(DATAGRAM_BYTES_FLOOR.into()) as usize;
+        let fits = bytes >= ASKING_BYTES_MIN;
+        let written = fits.then(|| self.write_asking(common, now, frame, bytes, out)).flatten();
+        if let Some(prospect) = asked(&mut self.path) {
+            prospect.on_sent(now, written.unwrap_or(0));
+        }
+        Some((address, written?))
     }
 
     /// A challenge or an answer, padded to `bytes`.
@@ -147,8 +166,10 @@ impl Session {
             common.counters.path_answers_replaced += u64::from(replaced);
         }
         if let Some(data) = response {
-            let prospect = self.path.prospect.take_if(|it| it.is_proven_by(came.from, data));
-            match prospect {
+            if let Some(incumbent) = self.path.incumbent.take_if(|it| it.is_answered_by(data)) {
+                return self.stay(common, now, &incumbent);
+            }
+            match self.path.prospect.take_if(|it| it.is_proven_by(came.from, data)) {
                 Some(prospect) => return Some(self.follow(common, now, &prospect)),
                 None => common.counters.path_responses_ignored += 1,
             }
@@ -178,6 +199,13 @@ impl Session {
         let mut data = [0; CHALLENGE_BYTES];
         common.entropy.fill(&mut data);
         let probe_timeout = self.path.probe_timeout();
+        let here = self.path.address;
+        if self.path.incumbent.as_ref().is_none_or(|incumbent| incumbent.address != here) {
+            let mut data = [0; CHALLENGE_BYTES];
+            common.entropy.fill(&mut data);
+            let incumbent = Prospect::incumbent(now, here, data, probe_timeout);
+            self.path.incumbent = Some(Box::new(incumbent));
+        }
         let prospect = Prospect::new(now, came.from, came.bytes, data, probe_timeout);
         let replaced = self.path.prospect.replace(Box::new(prospect)).is_some();
         self.path.prospect_after = now + probe_timeout.max(PROSPECT_PAUSE_MIN);
@@ -185,11 +213,35 @@ impl Session {
         common.counters.paths_challenged += 1;
     }
 
-    /// The prospect has answered from where it was asked: it is the peer's address from here on.
+    /// The prospect has answered from where it was asked: it is the peer's address from here on, unless the incumbent answers
+    /// too.
     fn follow(&mut self, common: &mut Common, now: Instant, prospect: &Prospect) -> SocketAddr {
+        common.counters.paths_validated += 1;
+        self.go_to(common, now, prospect)
+    }
+
+    /// The peer is still reached at the address that it had before another appeared: as far as anybody can tell, somebody passes
+    /// its datagrams on, faster than the path does, and might stop (RFC 9000 section 9.3.3). So it stays there, or comes back.
+    fn stay(
+        &mut self,
+        common: &mut Common,
+        now: Instant,
+        incumbent: &Prospect,
+    ) -> Option<SocketAddr> {
+        common.counters.paths_kept += 1;
+        let is_open = self.path.prospect.take().is_some();
+        common.counters.path_challenges_failed += u64::from(is_open);
+        let address = incumbent.address;
+        let is_elsewhere = self.path.address != address;
+        let moved = is_elsewhere.then(|| self.go_to(common, now, incumbent));
+        self.path.prospect_after = now + STAY;
+        moved
+    }
+
+    /// Uses a proven address from here on.
+    fn go_to(&mut self, common: &mut Common, now: Instant, prospect: &Prospect) -> SocketAddr {
         let address = prospect.address;
         self.on_address_proven(common, now, address, prospect.round_trip(now, &common.absence));
-        common.counters.paths_validated += 1;
         // Whatever is in flight went where nobody may be; one round trip from here shows what arrived.
         self.probe_count = 0;
         self.probe_lanes();
@@ -234,5 +286,6 @@ impl Session {
         if self.path.prospect.take_if(|prospect| prospect.expires_at <= now).is_some() {
             common.counters.path_challenges_failed += 1;
         }
+        self.path.incumbent.take_if(|incumbent| incumbent.expires_at <= now);
     }
 }
