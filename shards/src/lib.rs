@@ -28,6 +28,7 @@ mod keep_writer;
 
 mod changes;
 mod channel;
+mod lane_counts;
 mod trust;
 
 mod registry;

@@ -88,8 +88,8 @@ pub(crate) const FAREWELL_YIELDS: usize = 16;
 /// buffer drains at line rate: 50 us are 60 KiB at 10 Gb/s.
 pub(crate) const SEND_RETRY_INTERVAL: Duration = Duration::from_micros(50);
 
-/// How often the drop counters are looked at for the first drop of a kind.
-pub(crate) const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the drop counters are looked at for the first drop of a kind, idle peers swept, and sending lanes counted.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Changes of a watched peer kept for one reader, at most; older ones are forgotten and counted.
 pub(crate) const PRESENCE_EVENTS_MAX: usize = 16;

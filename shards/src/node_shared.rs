@@ -14,6 +14,7 @@ use cubed_transport::identity::PublicKey;
 
 use crate::changes::{Change, Changes};
 use crate::error::{NodeError, ResolveError};
+use crate::lane_counts::LaneCounts;
 use crate::registry::Registry;
 use crate::trust::ChannelTrust;
 
@@ -22,6 +23,7 @@ pub(crate) struct NodeShared {
     /// By channel, the default one first.
     pub(crate) channels: Vec<Arc<ChannelTrust>>,
     pub(crate) changes: Changes,
+    pub(crate) lane_counts: LaneCounts,
     /// Which flows are registered on which shard.
     pub(crate) registry: Arc<Registry>,
     wakers: Vec<OnceLock<DriverWaker>>,
@@ -36,6 +38,7 @@ impl NodeShared {
         Self {
             channels,
             changes: Changes::default(),
+            lane_counts: LaneCounts::default(),
             registry: Arc::default(),
             wakers: (0..shards).map(|_| OnceLock::new()).collect(),
             stop: AtomicBool::new(false),

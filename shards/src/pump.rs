@@ -19,6 +19,7 @@ use cubed_transport::{Event, PeerId, PeerState, Transmit};
 use crate::application::Receiver;
 use crate::follow::{follow, try_next_address};
 use crate::handed::{HERE, Handed};
+use crate::lane_counts::count_lanes;
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
     HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
@@ -229,6 +230,7 @@ impl<D: Driver> Pump<D> {
         }
         if self.watch.check_drops(endpoint, now) {
             watchers.sweep(endpoint);
+            count_lanes(&self.shared.node().lane_counts, self.shared.facts.index, endpoint, now);
         }
         fired || flushed || followed || due
     }

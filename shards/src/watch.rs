@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use cubed_transport::time::Instant;
 use cubed_transport::{DownCause, Endpoint, Event, PeerId};
 
-use crate::limits::DROP_CHECK_INTERVAL;
+use crate::limits::LOOK_INTERVAL;
 
 /// What has been told so far.
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl Watch {
     pub(crate) fn check_drops(&mut self, endpoint: &Endpoint, now: Instant) -> bool {
         let is_due = now >= self.next_check;
         if is_due {
-            self.next_check = now + DROP_CHECK_INTERVAL;
+            self.next_check = now + LOOK_INTERVAL;
             self.tell_drops(endpoint);
         }
         is_due

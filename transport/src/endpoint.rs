@@ -79,6 +79,10 @@ pub struct Endpoint {
     restarts_told: Allowance,
     /// Peers that may have something to send, each once.
     ready: VecDeque<u32>,
+    /// Lanes that sent something to be acknowledged since [`Endpoint::take_sending`], each once.
+    sending: Vec<u32>,
+    /// The number of this count.
+    sending_count: u32,
     /// Peers to look at, by time; [`HALF_OPEN_TIMER`] stands for the half-open answers.
     timers: BinaryHeap<Reverse<(Instant, u32)>>,
     /// When the half-open answers are looked at: their one entry among the timers.
@@ -118,6 +122,8 @@ impl Endpoint {
             by_remote: HashMap::new(),
             restarts_told,
             ready: VecDeque::new(),
+            sending: Vec::new(),
+            sending_count: 1,
             timers: BinaryHeap::new(),
             half_open_at: None,
             is_closing: false,
@@ -239,6 +245,10 @@ impl Endpoint {
         while let Some(&index) = self.ready.front() {
             let peer = &mut self.peers[index as usize];
             if let Some((to, segment)) = peer.poll_transmit(&mut self.common, now, out) {
+                if peer.counted_in != self.sending_count && peer.is_in_flight() {
+                    peer.counted_in = self.sending_count;
+                    self.sending.push(index);
+                }
                 if self.ready.len() > 1 {
                     self.ready.rotate_left(1);
                 }

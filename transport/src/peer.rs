@@ -114,6 +114,8 @@ pub(crate) struct Peer {
     noticed_at: Option<Instant>,
     /// In the endpoint's list of peers that may have something to send.
     pub(crate) is_ready: bool,
+    /// The endpoint's count of lanes that last had this one: see [`Endpoint::take_sending`](crate::Endpoint::take_sending).
+    pub(crate) counted_in: u32,
     /// Earliest entry in the endpoint's timer heap.
     pub(crate) timer_at: Option<Instant>,
 }
@@ -159,6 +161,7 @@ impl Peer {
             closing: None,
             noticed_at: None,
             is_ready: false,
+            counted_in: 0,
             timer_at: None,
         }
     }

@@ -372,6 +372,35 @@ fn who_found_no_room_is_told_when_the_flow_moves() {
 }
 
 #[test]
+fn lanes_that_send_are_counted_and_those_that_only_answer_are_not() {
+    let mut pair = Pair::new(4);
+    let key = pair.nodes[1][0].0.public_key();
+    let mut flows = NAMES.map(|name| pair.flow(name));
+    let mut counted = |pair: &mut Pair, names: usize| {
+        pair.run(1_000);
+        pair.dialler().take_sending();
+        for flow in &mut flows[..names] {
+            pair.send(flow, b"count this lane", Service::Acknowledged, 0).unwrap();
+        }
+        pair.run(5);
+        let others: usize =
+            pair.nodes[1].iter_mut().map(|(node, _)| node.take_sending().len()).sum();
+        (pair.dialler().take_sending().remove(&(ChannelId::DEFAULT, key)), others)
+    };
+    // Greetings and first contacts are over before the count.
+    counted(&mut pair, NAMES.len());
+    let owners = |names: &[&str]| {
+        let owners = names.iter().map(|name| owner(&[0; 32], name, 4));
+        owners.collect::<std::collections::HashSet<_>>().len() as u16
+    };
+    for names in [1, 2, NAMES.len()] {
+        let (lanes, _) = counted(&mut pair, names);
+        assert_eq!(lanes, Some(owners(&NAMES[..names])), "{names} flows");
+    }
+    assert_eq!(counted(&mut pair, 0), (None, 0));
+}
+
+#[test]
 fn another_start_with_other_shards_gets_the_flows_anew() {
     let mut pair = Pair::new(4);
     let mut flows = NAMES.map(|name| pair.flow(name));

@@ -3,6 +3,8 @@
 //! What always holds: there is one lane at most to each shard of a peer; the peer's first lane, its *contact*, stands for it as
 //! long as it is known. A flow has one lane at which it is sent to; what was never sent moves there with it, all others name it.
 
+use std::collections::HashMap;
+
 use super::{ChannelId, Endpoint, FlowId, Owner, PeerId, SendError};
 use crate::association::Association;
 use crate::endpoint::{EndCause, Outcome};
@@ -47,6 +49,18 @@ impl Endpoint {
         for index in self.lanes(peer).to_vec() {
             self.peers[index as usize].set_lanes_sending(lanes);
         }
+    }
+
+    /// The peers that lanes of this endpoint sent to since the last call, with how many lanes: what [`Endpoint::set_lanes_sending`]
+    /// of all shards is to be told of, every second or so. What needs no acknowledgement does not count.
+    pub fn take_sending(&mut self) -> HashMap<(ChannelId, PublicKey), u16> {
+        let mut lanes = HashMap::new();
+        self.sending_count = self.sending_count.wrapping_add(1);
+        for index in std::mem::take(&mut self.sending) {
+            let peer = &self.peers[index as usize];
+            *lanes.entry((peer.channel, peer.key)).or_default() += 1;
+        }
+        lanes
     }
 
     /// The shard of the peer that this lane leads to; `None` before the first handshake with it.

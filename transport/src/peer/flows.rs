@@ -45,6 +45,12 @@ impl Peer {
         Ok(alias)
     }
 
+    /// Whether something is on its way that is to be acknowledged.
+    #[inline]
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.path.bytes_in_flight > 0)
+    }
+
     /// See [`Endpoint::set_lanes_sending`](crate::Endpoint::set_lanes_sending).
     pub(crate) fn set_lanes_sending(&mut self, lanes: u16) {
         if std::mem::replace(&mut self.lanes_sending, lanes) != lanes
