@@ -150,11 +150,17 @@ impl World {
         let about = self.nodes.iter().find(|other| Some(other.key) == key);
         let about = about.map_or(usize::MAX, |other| other.index);
         self.trace.seen(self.age(), node, about, &seen);
-        if shard > 0 && matches!(seen, Seen::Up | Seen::Down(_)) {
-            // Each shard finds out by itself; the first is the one that watches.
+        if shard > 0 && matches!(seen, Seen::Up | Seen::Down(_)) && self.watches(node, about) {
+            // Each shard finds out by itself; the first is the one that was asked to watch.
             return;
         }
         self.seen.push((self.age(), node, about, seen));
+    }
+
+    /// Whether the first shard of a node watches another node.
+    fn watches(&mut self, node: NodeIndex, about: NodeIndex) -> bool {
+        let first = self.shard(node, 0);
+        first.peer(about).is_some_and(|peer| first.endpoint.is_watched(peer))
     }
 
     /// Hands over what waited for room, in order, until there is none again.
