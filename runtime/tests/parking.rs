@@ -1,4 +1,4 @@
-//! Goal: no order of two threads' steps loses a wake. The real `parking`, every order, by loom.
+//! Goal: no order of two threads' steps loses a wake. The real `parking`, every order with at most three preemptions, by loom.
 //!
 //! Queues are one number each, published and read as a channel's tail is: that is all the order they give. A lost wake is
 //! a thread that sleeps for ever, which loom reports as a deadlock.
