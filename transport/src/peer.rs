@@ -218,6 +218,7 @@ impl Peer {
             let oldest = self.greeting_pending.remove(oldest.unwrap_or(0));
             common.erase(oldest.local_index());
         }
+        common.adopted.push((association.remote_index(), association.local_index()));
         self.greeting_pending.push(association);
     }
 
@@ -322,10 +323,11 @@ impl Peer {
         now: Instant,
         notice: &Notice,
     ) -> bool {
-        let Some(session) = &self.session else { return false };
-        let current = &session.current;
-        let is_ours =
-            current.remote_index() == notice.index && current.sent_tags.contains(notice.tag);
+        let current = self.session.iter().map(|session| &session.current);
+        let is_ours = current.chain(&self.greeting_pending).any(|association| {
+            let is_named = association.remote_index() == notice.index;
+            is_named && association.sent_tags.contains(notice.tag)
+        });
         if !is_ours || self.noticed_at.is_some_and(|at| at + REDIAL > now) {
             return false;
         }
@@ -395,13 +397,17 @@ impl Peer {
         }
     }
 
-    /// When a dial should be begun; `None` while one is under way. It waits for a greeting that is under way.
+    /// When a dial should be begun; `None` while one is under way. It waits for a greeting that is under way, unless somebody said
+    /// since that the peer knows nothing of it.
     fn dial_at(&self, common: &Common) -> Option<Instant> {
         let is_reachable = self.address.is_some() || self.session.is_some();
         let fresh_keys_at = self.session.as_ref().and_then(|session| session.fresh_keys_at);
         let at = self.redial_at.into_iter().chain(fresh_keys_at).min();
         let at = at.filter(|_| is_reachable && self.dialling.is_none())?;
-        let greeting = self.greeting_pending.last().filter(|_| self.session.is_none());
+        let greeting = self.greeting_pending.last().filter(|greeting| {
+            let is_doubted = self.noticed_at.is_some_and(|at| at >= greeting.since);
+            self.session.is_none() && !is_doubted
+        });
         let patience = self.greeting_patience(common);
         Some(greeting.map_or(at, |greeting| at.max(greeting.since + patience)))
     }

@@ -405,6 +405,7 @@ pub(crate) fn write_association_datagram(
     } else {
         space.sent.on_sent_silent(now);
     }
+    association.sent_tags.on_run(&out[start..], bytes);
     counters.datagrams_sent += 1;
     Some(bytes)
 }

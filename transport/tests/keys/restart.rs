@@ -43,6 +43,35 @@ fn a_restart_is_noticed_by_the_next_datagram() {
 }
 
 #[test]
+fn a_restart_within_a_handshake_is_noticed_by_the_greeting() {
+    let mut wire = Wire::new(2, Limits::default());
+    wire.is_recording = true;
+    wire.send(AB, 0, 100);
+    // HELLO and REPLY took a millisecond each; FINISH and the greeting are on their way to a start that knows neither.
+    wire.run(ms(2));
+    wire.restart(1);
+    // 2 ms to the notice and back, 4 ms for the handshake, 1 ms for the message.
+    wire.run(ms(10));
+    let counters = wire.counters(0);
+    assert_eq!(wire.ends[1].app.arrived.get(&0), Some(&1), "{counters:?}");
+    assert_eq!((counters.restarts_heard, counters.dials_begun), (1, 2));
+
+    // Forged by somebody on the path, it makes us dial again and ends nothing: the handshake under way still counts.
+    let mut wire = Wire::new(2, Limits::default());
+    wire.is_recording = true;
+    wire.send(AB, 0, 100);
+    wire.run(ms(2));
+    let greeting = wire.recorded.iter().rev().find(|sent| sent.is_lane()).unwrap();
+    let tag = &greeting.bytes[greeting.bytes.len() - 16..][..8];
+    let forged = [&[5, 0], &greeting.bytes[2..6], &[0, 1], tag].concat();
+    wire.inject(0, address(1), &forged);
+    wire.run(ms(100));
+    assert_eq!(wire.ends[1].app.arrived.get(&0), Some(&1));
+    let counters = wire.counters(0);
+    assert_eq!((counters.restarts_heard, counters.sessions_begun), (1, 1), "{counters:?}");
+}
+
+#[test]
 fn forged_notices_are_counted_and_ignored() {
     let mut wire = begun(Limits::default());
     wire.send(AB, 10, 100);
