@@ -1,12 +1,11 @@
 //! The measured side of a peer process: take orders from stdin, run slices on a thread.
 //!
-//! Between slices the process is blocked in a read of stdin and uses no CPU. When stdin closes, it
-//! exits at once, in the middle of a slice too.
+//! Between slices the process is blocked in a read of stdin and uses no CPU. When stdin closes or
+//! stdout breaks, it ends the slice and exits.
 
 use std::{
     io::{self, BufRead, Write},
     net::SocketAddr,
-    process,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -67,6 +66,9 @@ pub fn announce(address: SocketAddr, key: Option<String>) -> Result<()> {
 }
 
 /// Runs a slice on a thread of its own until the next order, which ends it.
+///
+/// A measuring process that no longer reads or writes ends the slice as well, or the scope would wait
+/// for a thread that nobody stops.
 fn serve_slice<R: PeerRole>(
     role: &mut R,
     begin: R::Begin,
@@ -75,12 +77,13 @@ fn serve_slice<R: PeerRole>(
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let slice = scope.spawn(|| role.run(begin, &stop));
-        answer(&Answer::<()>::Begun)?;
-        if next_order::<R::Begin>(orders)?.is_none() {
-            process::exit(0);
-        }
+        let order = answer(&Answer::<()>::Begun).and_then(|()| next_order::<R::Begin>(orders));
         stop.store(true, Ordering::Relaxed);
-        match slice.join() {
+        let report = slice.join();
+        if order?.is_none() {
+            return Ok(());
+        }
+        match report {
             Ok(Ok(report)) => answer(&Answer::Report(report)),
             Ok(Err(error)) => answer(&Answer::<()>::Failed(error.to_string())),
             Err(_) => answer(&Answer::<()>::Failed("panicked".into())),

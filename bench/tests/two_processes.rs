@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -65,6 +65,26 @@ fn a_peer_exits_when_its_stdin_closes() {
 }
 
 #[test]
+fn a_peer_that_nobody_listens_to_exits_at_the_start_of_a_slice() {
+    let mut peer = Command::new(EXECUTABLE)
+        .args(["peer-echo", "--core", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(peer.stdout.take().unwrap());
+    output.read_line(&mut String::new()).unwrap();
+    drop(output);
+    let mut orders = peer.stdin.take().unwrap();
+    writeln!(orders, r#"{{"begin":null}}"#).unwrap();
+    drop(orders);
+    let id = peer.id().to_string();
+    wait_until_gone(&id);
+    assert!(!peer.wait().unwrap().success(), "the lost answer is an error");
+}
+
+#[test]
 fn a_killed_measurement_leaves_no_peer_behind() {
     let mut bench = Command::new(EXECUTABLE)
         .args(["ceiling", "--seconds", "60"])
@@ -78,9 +98,13 @@ fn a_killed_measurement_leaves_no_peer_behind() {
     assert!(!peer.is_empty());
     bench.kill().unwrap();
     bench.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while is_running(&peer) {
-        assert!(Instant::now() < deadline, "process {peer} outlives its measurement");
+    wait_until_gone(&peer);
+}
+
+fn wait_until_gone(id: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while is_running(id) {
+        assert!(Instant::now() < deadline, "process {id} outlives its measurement");
         thread::sleep(Duration::from_millis(10));
     }
 }
