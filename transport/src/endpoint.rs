@@ -153,7 +153,7 @@ impl Endpoint {
             return;
         };
         if header.steering != self.common.shard {
-            self.common.counters.dropped_misdelivered += 1;
+            self.on_misdelivered(now, from, &header, datagram);
             return;
         }
         let index = match self.owners.get(&header.association) {

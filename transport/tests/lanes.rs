@@ -372,6 +372,27 @@ fn who_found_no_room_is_told_when_the_flow_moves() {
 }
 
 #[test]
+fn a_start_with_fewer_shards_is_noticed_on_each_lane_alone() {
+    for name in NAMES {
+        let mut pair = Pair::new(4);
+        let mut flow = pair.flow(name);
+        pair.send(&mut flow, b"to the first start", Service::Acknowledged, 0).unwrap();
+        pair.run(100);
+        assert_eq!(pair.received().len(), 1);
+        pair.restart(1);
+        // The lane hears by its next datagram that nobody knows its keys, also where no such shard is any more.
+        pair.send(&mut flow, b"to nobody", Service::Acknowledged, 0).unwrap();
+        pair.run(100);
+        let (tally, counters) = (pair.dialler().tally(), pair.nodes[1][0].0.counters().clone());
+        assert_eq!((tally.pending, tally.unknown), (0, 1), "{name}: {counters:?}");
+        assert_eq!((counters.restarts_told, counters.dropped_misdelivered), (1, 0), "{name}");
+        pair.send(&mut flow, b"to the second start", Service::Acknowledged, 0).unwrap();
+        pair.run(100);
+        assert_eq!(pair.received().len(), 1, "{name}");
+    }
+}
+
+#[test]
 fn lanes_that_send_are_counted_and_those_that_only_answer_are_not() {
     let mut pair = Pair::new(4);
     let key = pair.nodes[1][0].0.public_key();

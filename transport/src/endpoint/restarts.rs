@@ -43,6 +43,23 @@ impl Endpoint {
         }
     }
 
+    /// A lane datagram names another shard. One that this start of the node has not got was a shard of an earlier start.
+    #[cold]
+    pub(super) fn on_misdelivered(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        header: &LaneHeader,
+        datagram: &[u8],
+    ) {
+        let is_shard = header.steering < self.common.greeting.shards;
+        if is_shard || self.owners.contains_key(&header.association) {
+            self.common.counters.dropped_misdelivered += 1;
+        } else {
+            self.on_unknown_association(now, from, header, datagram);
+        }
+    }
+
     /// Somebody says that the peer at the other end of an association knows nothing of it.
     #[cold]
     pub(super) fn handle_notice(&mut self, now: Instant, notice: &Notice) {

@@ -16,7 +16,7 @@ use crate::script::{Action, Fault};
 use crate::world::World;
 
 /// From the end of all faults until two nodes that live must have spoken: `down_after`, when an old session is doubted at the
-/// latest. Of 12,000 seeds none fails with 2 s.
+/// latest.
 const RECOVERY: Duration = ms(3_000);
 /// How long the messages after that may take: probes come at most a second apart.
 const SETTLED: Duration = ms(3_000);
