@@ -1,0 +1,63 @@
+//! Flags that several commands have: what nodes run on, whom to measure against, where results go.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use cubed::{Backend, Executor, NodeBuilder, PublicKey};
+
+/// What nodes run on: the measuring one, and the one started beside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct MachineArgs {
+    /// How datagrams are moved: auto, uring or epoll
+    #[arg(long, value_name = "NAME", default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// What runs tasks: glommio or portable; without it what goes with the backend
+    #[arg(long, value_name = "NAME")]
+    pub executor: Option<Executor>,
+    /// Shards of each node, one core each as far as there are cores
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub shards: usize,
+}
+
+impl MachineArgs {
+    /// Asks a node for it.
+    pub fn apply(&self, node: NodeBuilder) -> NodeBuilder {
+        let node = node.backend(self.backend);
+        match self.executor {
+            Some(executor) => node.executor(executor),
+            None => node,
+        }
+    }
+
+    /// As flags for a process.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec!["--backend".to_owned(), self.backend.to_string()];
+        flags.extend(["--shards".to_owned(), self.shards.to_string()]);
+        if let Some(executor) = self.executor {
+            flags.extend(["--executor".to_owned(), executor.to_string()]);
+        }
+        flags
+    }
+}
+
+/// Where results go besides the terminal.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// Write the result to FILE as one JSON object
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Whom to measure against, when it is not a peer process of our own.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectArgs {
+    /// Measure against `cubed-bench serve` at ADDR instead of a process started here
+    #[arg(long, value_name = "ADDR", requires = "peer")]
+    pub connect: Option<SocketAddr>,
+    /// Public key of the node at ADDR
+    #[arg(long, value_name = "KEY", requires = "connect")]
+    pub peer: Option<PublicKey>,
+    /// File with our own key, which the peer must allow; a new key without it
+    #[arg(long, value_name = "FILE", requires = "connect")]
+    pub key: Option<PathBuf>,
+}

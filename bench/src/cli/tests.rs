@@ -1,0 +1,88 @@
+//! Goal: every promised flag parses, and those that belong together are asked for together.
+use clap::Parser;
+use cubed::{Backend, Executor, PublicKey};
+
+use super::*;
+use crate::node::bodies::Mode;
+
+fn parsed(line: &str) -> Result<Command, clap::Error> {
+    let cli = Cli::try_parse_from(std::iter::once("cubed-bench").chain(line.split(' ')))?;
+    Ok(cli.command.expect("a command was given"))
+}
+
+fn key() -> PublicKey {
+    cubed::Identity::generate().unwrap().public_key()
+}
+
+#[test]
+fn throughput_takes_its_flags() {
+    let line = format!(
+        "throughput --size 1024 --seconds 2 --mode best-effort --datagram 1200 --connect \
+         127.0.0.1:7530 --peer {} --key own.pem --no-baseline --json out.json",
+        key()
+    );
+    let Command::Throughput(args) = parsed(&line).unwrap() else {
+        panic!("not throughput");
+    };
+    assert_eq!((args.size, args.mode, args.datagram), (1024, Mode::BestEffort, 1200));
+    assert!(args.no_baseline && args.connect.connect.is_some() && args.output.json.is_some());
+}
+
+#[test]
+fn latency_and_serve_take_their_flags() {
+    let line = "latency --size 64 --seconds 2 --rate 10000 --spin --no-baseline --json out";
+    let Command::Latency(args) = parsed(line).unwrap() else {
+        panic!("not latency");
+    };
+    assert_eq!((args.rate, args.spin), (Some(10_000.0), true));
+    let (one, other) = (key(), key());
+    let line = format!(
+        "serve --listen [::]:7530 --key node.key --allow {one} --allow {other} --backend epoll"
+    );
+    let Command::Serve(args) = parsed(&line).unwrap() else {
+        panic!("not serve");
+    };
+    assert_eq!(args.machine.backend, Backend::Epoll);
+    assert_eq!((args.listen.port(), args.allow), (7530, vec![one, other]));
+}
+
+#[test]
+fn an_address_needs_its_key_and_a_key_its_checksum() {
+    assert!(parsed("throughput --connect 127.0.0.1:7530").is_err());
+    assert!(parsed(&format!("latency --peer {}", key())).is_err());
+    let error = parsed("latency --connect 127.0.0.1:7530 --peer abc").unwrap_err();
+    assert!(error.to_string().contains("--peer"), "{error}");
+}
+
+#[test]
+fn a_backend_that_does_not_exist_is_answered_with_those_that_do() {
+    let error = parsed("latency --backend kqueue").unwrap_err().to_string();
+    assert!(error.contains("choose auto, uring or epoll"), "{error}");
+    assert!(parsed("throughput --executor tokio").is_err());
+}
+
+#[test]
+fn without_a_command_there_is_the_tour() {
+    let cli = Cli::try_parse_from(["cubed-bench", "--json", "tour.json"]).unwrap();
+    assert!(cli.command.is_none() && cli.output.json.is_some());
+}
+
+#[test]
+fn peer_commands_are_hidden_and_parse_what_the_components_pass() {
+    let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
+    assert!(!help.contains("peer-"), "{help}");
+    let machine =
+        MachineArgs { backend: Backend::Uring, executor: Some(Executor::Portable), shards: 2 };
+    let node = format!(
+        "peer-node --core 1 --allow {} --datagram 1452 --spin-micros 0 {}",
+        key(),
+        machine.flags().join(" ")
+    );
+    let Command::PeerNode(args) = parsed(&node).unwrap() else {
+        panic!("not peer-node");
+    };
+    assert_eq!(args.machine, machine);
+    for line in ["peer-ceiling --core 1 --shares-core", "peer-echo --core 1 --spin", &node] {
+        parsed(line).unwrap();
+    }
+}

@@ -1,0 +1,55 @@
+//! Flags of what measures messages per second.
+
+use clap::Args;
+
+use super::{ConnectArgs, MachineArgs, OutputArgs};
+use crate::node::bodies::Mode;
+
+/// Flags of `throughput`.
+#[derive(Debug, Clone, Args)]
+pub struct ThroughputArgs {
+    /// Body bytes of each message
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub size: usize,
+    /// Seconds to measure Cubed for; the ceiling takes as long again
+    #[arg(long, value_name = "N", default_value_t = 3.0)]
+    pub seconds: f64,
+    /// How messages are sent
+    #[arg(long, value_enum, default_value_t = Mode::Acked)]
+    pub mode: Mode,
+    /// Bytes of each UDP datagram
+    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    pub datagram: u16,
+    /// Do not measure the ceiling
+    #[arg(long)]
+    pub no_baseline: bool,
+    /// Print what the measuring node counted: losses, retransmissions, drops
+    #[arg(long)]
+    pub counters: bool,
+    /// Whom to measure against.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// What the nodes run on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `ceiling`.
+#[derive(Debug, Clone, Args)]
+pub struct CeilingArgs {
+    /// Body bytes of each message
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub size: usize,
+    /// Seconds to measure for
+    #[arg(long, value_name = "N", default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Bytes of each UDP datagram
+    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    pub datagram: usize,
+    /// Where results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

@@ -1,0 +1,77 @@
+//! Runs what measures times.
+
+use std::time::Duration;
+
+use cubed::SpinPolicy;
+
+use super::{DATAGRAM_BYTES, client_settings, finish, has_baseline, plan, say, say_counters};
+use crate::{
+    cli::{LatencyArgs, RawLatencyArgs},
+    error::{BenchError, Result},
+    goal,
+    machine::{self, Cores},
+    node::latency::CubedEcho,
+    pairs::{Plan, measure_latency},
+    raw_echo::RawEcho,
+    report::Report,
+    stats::LatencySummary,
+    subject::{LatencySlice, LatencySubject},
+};
+
+/// Highest rate of an open loop, per second.
+const RATE_MAX: f64 = 1e6;
+
+pub(super) fn run(args: &LatencyArgs) -> Result<()> {
+    let with_baseline = !args.no_baseline && has_baseline(&args.connect);
+    let plan = plan(args.seconds, with_baseline)?;
+    let interval = args.rate.map(interval).transpose()?;
+    say(&machine::describe(Cores::choose()?));
+    let spin = CubedEcho::spin(args.spin, interval)?;
+    let spins = spin != SpinPolicy::Never;
+    let settings = client_settings(&args.connect, args.machine, spin, DATAGRAM_BYTES);
+    let mut subject = CubedEcho::start(args.size, interval, &settings)?;
+    let mut raw =
+        with_baseline.then(|| RawEcho::start(args.size, args.spin, interval)).transpose()?;
+    say(&format!("request and reply, {}", wait_mode(spins)));
+    let baseline = raw.as_mut().map(|raw| raw as &mut dyn LatencySubject);
+    let run = measure_latency(plan, &mut subject, baseline, say_latency)?;
+    if args.counters {
+        say_counters(subject.client())?;
+    }
+    let goal = if spins { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
+    let goal = args.rate.is_none().then_some(goal);
+    let report = Report::of_latency("latency", args.size, &run, goal);
+    finish(&report.on(subject.client().machine()), &args.output)
+}
+
+pub(super) fn run_raw(args: &RawLatencyArgs) -> Result<()> {
+    let plan = Plan::alone(args.seconds)?;
+    say(&machine::describe(Cores::choose()?));
+    let mut echo = RawEcho::start(args.size, args.spin, None)?;
+    say(&format!("plain UDP echo, {}", wait_mode(echo.spins())));
+    let run = measure_latency(plan, &mut echo, None, say_latency)?;
+    finish(&Report::of_raw_latency(args.size, &run.subject), &args.output)
+}
+
+fn interval(rate: f64) -> Result<Duration> {
+    if rate > 0.0 && rate <= RATE_MAX {
+        return Ok(Duration::from_secs_f64(1.0 / rate));
+    }
+    Err(BenchError::Argument(format!("--rate {rate}: give a number above 0 and up to {RATE_MAX}")))
+}
+
+fn wait_mode(spins: bool) -> &'static str {
+    if spins { "both sides spin" } else { "both sides park" }
+}
+
+/// Prints one slice of round trips.
+pub fn say_latency(name: &str, slice: &LatencySlice) {
+    let seconds = slice.seconds;
+    let answers = slice.histogram.len();
+    match LatencySummary::of(&slice.histogram) {
+        Some(LatencySummary { p50, p99, .. }) => say(&format!(
+            "{name:<8} {seconds:.2} s: p50 {p50:.1} us, p99 {p99:.1} us of {answers} round trips"
+        )),
+        None => say(&format!("{name:<8} {seconds:.2} s: no answer to {} questions", slice.sent)),
+    }
+}
