@@ -383,7 +383,7 @@ fn a_start_with_fewer_shards_is_noticed_on_each_lane_alone() {
         // The lane hears by its next datagram that nobody knows its keys, also where no such shard is any more.
         pair.send(&mut flow, b"to nobody", Service::Acknowledged, 0).unwrap();
         pair.run(100);
-        let (tally, counters) = (pair.dialler().tally(), pair.nodes[1][0].0.counters().clone());
+        let (tally, counters) = (pair.dialler().tally(), pair.nodes[1][0].0.counters());
         assert_eq!((tally.pending, tally.unknown), (0, 1), "{name}: {counters:?}");
         assert_eq!((counters.restarts_told, counters.dropped_misdelivered), (1, 0), "{name}");
         pair.send(&mut flow, b"to the second start", Service::Acknowledged, 0).unwrap();
