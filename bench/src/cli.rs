@@ -13,9 +13,10 @@ use clap::{Parser, Subcommand};
 pub use self::{
     latency::{LatencyArgs, RawLatencyArgs},
     serve::{PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
-    shared::{ConnectArgs, MachineArgs, OutputArgs},
+    shared::{ConnectArgs, MachineArgs},
     throughput::{CeilingArgs, ThroughputArgs},
 };
+pub use crate::report::output::OutputArgs;
 use crate::{ceiling, node::server, raw_echo};
 
 /// Measures Cubed and, in the same run, the best that this machine could do.

@@ -33,7 +33,7 @@ impl Cli {
     /// Whatever kept it from a result.
     pub fn run(&self) -> Result<()> {
         match &self.command {
-            None => tour::run(self.machine, self.output.json.as_deref()),
+            None => tour::run(self.machine, &self.output),
             Some(Command::Throughput(args)) => throughput::run(args),
             Some(Command::Latency(args)) => latency::run(args),
             Some(Command::Serve(args)) => serve::run(args),
@@ -82,12 +82,23 @@ fn say_counters(client: &Client) -> Result<()> {
     Ok(())
 }
 
-fn finish(report: &Report, output: &OutputArgs) -> Result<()> {
-    say(table(std::slice::from_ref(report)).trim_end());
-    match &output.json {
-        Some(path) => report.write_json(path),
-        None => Ok(()),
-    }
+/// Prints the reports of one run and writes the files that were asked for.
+///
+/// # Errors
+///
+/// When a file cannot be written; the text names it.
+pub fn finish_all(reports: &[Report], output: &OutputArgs) -> Result<()> {
+    say(table(reports).trim_end());
+    output.write(reports)
+}
+
+/// As [`finish_all`], for one report.
+///
+/// # Errors
+///
+/// As there.
+pub fn finish(report: &Report, output: &OutputArgs) -> Result<()> {
+    finish_all(std::slice::from_ref(report), output)
 }
 
 /// Prints one line. A reader that went away (`| head`) does not end a measurement.

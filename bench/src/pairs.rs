@@ -128,7 +128,7 @@ fn median_rate(slices: &[ThroughputSlice]) -> Option<f64> {
 }
 
 /// Round trips of a subject, with those of its baseline when there was one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LatencyRun {
     /// All slices of the subject together.
     pub subject: LatencySlice,
@@ -136,6 +136,10 @@ pub struct LatencyRun {
     pub baseline: LatencySlice,
     /// p50 of the subject over p50 of the baseline, pair by pair.
     pub ratios: Vec<f64>,
+    /// The subject's slices one by one, in order; `None` for one without an answer.
+    pub subject_slices: Vec<Option<LatencySummary>>,
+    /// The baseline's, index by index beside them; empty without baseline.
+    pub baseline_slices: Vec<Option<LatencySummary>>,
 }
 
 /// Measures `subject` in the slices of `plan`, alternating with `baseline` when there is one.
@@ -185,19 +189,15 @@ pub fn measure_latency(
     mut baseline: Option<&mut dyn LatencySubject>,
     mut observe: impl FnMut(&str, &LatencySlice),
 ) -> Result<LatencyRun> {
-    let mut run = LatencyRun {
-        subject: LatencySlice::empty(),
-        baseline: LatencySlice::empty(),
-        ratios: Vec::new(),
-    };
+    let mut run = LatencyRun::default();
     let mut measure = |who: &mut dyn LatencySubject, into: &mut LatencySlice| {
         let slice = who.run_slice(plan.slice)?;
         observe(who.name(), &slice);
         into.add(&slice);
-        Ok::<_, BenchError>(LatencySummary::of(&slice.histogram).map(|summary| summary.p50))
+        Ok::<_, BenchError>(LatencySummary::of(&slice.histogram))
     };
     for index in 0..plan.count {
-        let (subject_p50, baseline_p50) = match baseline.as_deref_mut() {
+        let (subject_slice, baseline_slice) = match baseline.as_deref_mut() {
             None => (measure(subject, &mut run.subject)?, None),
             Some(baseline) if index % 2 == 0 => {
                 let before = measure(baseline, &mut run.baseline)?;
@@ -208,8 +208,12 @@ pub fn measure_latency(
                 (before, measure(baseline, &mut run.baseline)?)
             }
         };
-        if let (Some(subject), Some(baseline)) = (subject_p50, baseline_p50) {
-            run.ratios.push(subject / baseline);
+        if let (Some(subject), Some(baseline)) = (subject_slice, baseline_slice) {
+            run.ratios.push(subject.p50 / baseline.p50);
+        }
+        run.subject_slices.push(subject_slice);
+        if baseline.is_some() {
+            run.baseline_slices.push(baseline_slice);
         }
     }
     Ok(run)

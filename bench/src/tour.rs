@@ -1,18 +1,18 @@
 //! The tour: what Cubed does on this machine, in less than half a minute, in one table.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use crate::{
     ceiling::Ceiling,
     cli::MachineArgs,
-    commands::{DATAGRAM_BYTES, say, say_latency, say_throughput},
+    commands::{DATAGRAM_BYTES, finish_all, say, say_latency, say_throughput},
     error::Result,
     goal,
     machine::{self, Cores},
     node::{bodies::Mode, client::ClientSettings, latency::CubedEcho, throughput::CubedThroughput},
     pairs::{Plan, measure_latency, measure_throughput},
     raw_echo::RawEcho,
-    report::{Report, table, write_json},
+    report::{Report, output::OutputArgs},
 };
 
 /// Pairs of throughput slices, as long as those of the command.
@@ -24,12 +24,12 @@ const LATENCY_PLAN: Plan = Plan { count: 5, slice: Duration::from_millis(250) };
 /// Body bytes of the echo.
 const ECHO_BYTES: usize = 64;
 
-/// Runs the tour; its reports go to `json` as an array.
+/// Runs the tour; its reports go to the files of `output`.
 ///
 /// # Errors
 ///
 /// The first error of any part.
-pub fn run(machine: MachineArgs, json: Option<&Path>) -> Result<()> {
+pub fn run(machine: MachineArgs, output: &OutputArgs) -> Result<()> {
     say(&machine::describe(Cores::choose()?));
     say(&format!(
         "two processes, one encrypted session; alternating with baselines: {} for throughput, {} for \
@@ -44,8 +44,7 @@ pub fn run(machine: MachineArgs, json: Option<&Path>) -> Result<()> {
         echo(machine, "echo parked", false)?,
     ];
     say("");
-    say(table(&reports).trim_end());
-    json.map_or(Ok(()), |path| write_json(path, &reports))
+    finish_all(&reports, output)
 }
 
 fn describe(plan: Plan) -> String {

@@ -22,7 +22,7 @@ fn acknowledged_messages_arrive_once_and_in_order() {
         let report = measured(&["throughput", "--size", size, "--seconds", "0.3", "--no-baseline"]);
         assert_exact(&report);
         assert_eq!(report["command"], "throughput");
-        assert_eq!(report["schema"], "cubed-bench/2");
+        assert_eq!(report["schema"], "cubed-bench/3");
         for field in ["messages_per_second", "datagrams_per_send", "messages_per_datagram"] {
             assert!(report[field].as_f64().unwrap() > 0.0, "{field}");
         }

@@ -20,7 +20,7 @@ fn the_ceiling_delivers_what_was_sent_in_order() {
     for size in ["64", "0", "3", "100000"] {
         let report = measured(&["ceiling", "--size", size, "--seconds", "0.3"]);
         assert_counts(&report);
-        assert_eq!(report["schema"], "cubed-bench/2");
+        assert_eq!(report["schema"], "cubed-bench/3");
         assert_eq!(report["command"], "ceiling");
         assert_eq!(report["duplicated"], 0);
         assert!(report["ratio_to_ceiling"].is_null());

@@ -40,14 +40,6 @@ impl MachineArgs {
     }
 }
 
-/// Where results go besides the terminal.
-#[derive(Debug, Clone, Args)]
-pub struct OutputArgs {
-    /// Write the result to FILE as one JSON object
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-}
-
 /// Whom to measure against, when it is not a peer process of our own.
 #[derive(Debug, Clone, Args)]
 pub struct ConnectArgs {

@@ -50,7 +50,7 @@ pub(super) fn run_raw(args: &RawLatencyArgs) -> Result<()> {
     let mut echo = RawEcho::start(args.size, args.spin, None)?;
     say(&format!("plain UDP echo, {}", wait_mode(echo.spins())));
     let run = measure_latency(plan, &mut echo, None, say_latency)?;
-    finish(&Report::of_raw_latency(args.size, &run.subject), &args.output)
+    finish(&Report::of_raw_latency(args.size, &run), &args.output)
 }
 
 fn interval(rate: f64) -> Result<Duration> {

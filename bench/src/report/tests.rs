@@ -4,9 +4,10 @@ use serde_json::Value;
 use super::*;
 use crate::stats::record_latency;
 
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 25] = [
     "schema",
     "command",
+    "label",
     "size_bytes",
     "seconds",
     "backend",
@@ -26,6 +27,9 @@ const FIELDS: [&str; 21] = [
     "latency_us",
     "raw_latency_us",
     "ratio_to_raw_p50",
+    "slices",
+    "latency_percentiles",
+    "details",
 ];
 
 fn slice(rate: f64) -> ThroughputSlice {
@@ -52,20 +56,34 @@ fn round_trips(nanos: u64) -> LatencySlice {
     slice
 }
 
+fn latency_run() -> LatencyRun {
+    let (subject, baseline) = (round_trips(9000), round_trips(6000));
+    LatencyRun {
+        subject_slices: vec![LatencySummary::of(&subject.histogram)],
+        baseline_slices: vec![LatencySummary::of(&baseline.histogram)],
+        ratios: vec![1.5],
+        subject,
+        baseline,
+    }
+}
+
+fn raw_run() -> LatencyRun {
+    LatencyRun { subject: round_trips(6000), ..LatencyRun::default() }
+}
+
 fn json(report: &Report) -> Value {
     serde_json::to_value(report).unwrap()
 }
 
 #[test]
 fn every_report_has_exactly_the_promised_fields() {
-    let latency =
-        LatencyRun { subject: round_trips(9000), baseline: round_trips(6000), ratios: vec![1.5] };
+    let latency = latency_run();
     for report in [
         Report::unmeasured("throughput", 64),
         Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
         Report::of_ceiling(64, 1452, &run(20e6, 0.0)),
         Report::of_latency("latency", 64, &latency, Some(goal::ECHO_SPINNING)),
-        Report::of_raw_latency(64, &round_trips(6000)),
+        Report::of_raw_latency(64, &raw_run()),
     ] {
         let value = json(&report);
         let mut fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -79,8 +97,11 @@ fn every_report_has_exactly_the_promised_fields() {
 #[test]
 fn what_was_not_measured_is_null() {
     let value = json(&Report::unmeasured("throughput", 64));
-    for field in &FIELDS[4..] {
-        assert!(value[field].is_null() || *field == "disturbed", "{field}");
+    for field in &FIELDS[5..] {
+        let value = &value[field];
+        let is_empty = value.as_array().is_some_and(Vec::is_empty)
+            || value.as_object().is_some_and(Map::is_empty);
+        assert!(value.is_null() || is_empty || *field == "disturbed", "{field}");
     }
 }
 
@@ -118,7 +139,7 @@ fn the_ceiling_alone_is_disturbed_under_its_own_floor() {
 
 #[test]
 fn latencies_have_their_five_keys_in_microseconds() {
-    let value = json(&Report::of_raw_latency(64, &round_trips(6000)));
+    let value = json(&Report::of_raw_latency(64, &raw_run()));
     for key in ["p50", "p90", "p99", "p999", "max"] {
         let micros = value["raw_latency_us"][key].as_f64().unwrap();
         assert!((micros - 6.0).abs() < 0.01, "{key} {micros}");
@@ -127,9 +148,31 @@ fn latencies_have_their_five_keys_in_microseconds() {
 }
 
 #[test]
+fn slices_stand_beside_their_baselines() {
+    let value = json(&Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)));
+    assert_eq!(value["slices"].as_array().unwrap().len(), 5);
+    assert_eq!(value["slices"][4]["messages_per_second"], 10e6);
+    assert_eq!(value["slices"][4]["baseline_messages_per_second"], 20e6);
+    let value = json(&Report::of_latency("latency", 64, &latency_run(), None));
+    let p50 = |field: &str| value["slices"][0][field]["p50"].as_f64().unwrap();
+    assert!(p50("latency_us") > 8.9 && p50("baseline_latency_us") < 6.1);
+    assert_eq!(value["latency_percentiles"].as_array().unwrap().last().unwrap()["count"], 1);
+}
+
+#[test]
+fn figures_of_one_command_stand_in_the_object_and_below_the_table() {
+    let mut report = Report::unmeasured("connect", 64);
+    report.detail("first_message_us", 812.5);
+    report.detail("peers", 300);
+    assert_eq!(json(&report)["details"]["peers"], 300);
+    let text = table(&[report]);
+    assert!(text.contains("connect       first_message_us 812.50\n"), "{text}");
+    assert!(text.contains("peers 300\n"), "{text}");
+}
+
+#[test]
 fn tables_have_a_line_per_result() {
-    let latency =
-        LatencyRun { subject: round_trips(9000), baseline: round_trips(6000), ratios: vec![1.5] };
+    let latency = latency_run();
     let text = table(&[
         Report::of_throughput("throughput", 64, 1452, &run(10e6, 20e6)),
         Report::of_latency("latency", 64, &latency, Some(goal::ECHO_SPINNING)),

@@ -1,15 +1,21 @@
-//! What a command hands back: one JSON object of fixed fields, and a plain table.
+//! What a command hands back: one report of fixed fields, which [`table`] prints and [`output`] writes to files.
 //!
-//! The fields are the same for every command; what was not measured is null. New fields come with
-//! a new schema name.
+//! The fields are the same for every command; what was not measured is null or empty. A field keeps its meaning as long as
+//! [`SCHEMA`] keeps its name: fields may be added under the same name, so readers pass over those that they do not know.
 
-use std::{fmt::Write as _, fs, path::Path};
+pub mod hgrm;
+
+pub mod table;
+
+pub mod output;
 
 use cubed::Machine;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use self::hgrm::Distribution;
+pub use self::table::table;
 use crate::{
-    error::{BenchError, Result},
     floor::is_disturbed,
     goal::{self, Goal},
     pairs::{LatencyRun, ThroughputRun},
@@ -17,8 +23,8 @@ use crate::{
     subject::{LatencySlice, ThroughputSlice},
 };
 
-/// Name of the fields' meaning; changes when a field does.
-pub const SCHEMA: &str = "cubed-bench/2";
+/// Name of the fields' meaning; changes when a field is taken away or means something else.
+pub const SCHEMA: &str = "cubed-bench/3";
 
 /// Result of one command. Everything is counted at the receiver unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +33,8 @@ pub struct Report {
     pub schema: &'static str,
     /// Sub-command that measured this.
     pub command: &'static str,
+    /// Name of this report among those of one run; its line in the table.
+    pub label: String,
     /// The driver that moved the measuring node's datagrams: uring or epoll; null for baselines.
     pub backend: Option<String>,
     /// What ran its tasks: glommio or portable; null for baselines.
@@ -66,12 +74,31 @@ pub struct Report {
     pub raw_latency_us: Option<LatencySummary>,
     /// p50 of the round trip over that of plain UDP: median over the pairs of slices.
     pub ratio_to_raw_p50: Option<f64>,
-    /// Name in the table; not part of the object.
+    /// The slices, in order: how far the figures above are from each other.
+    pub slices: Vec<Slice>,
+    /// Points of the distribution of `latency_us`, or of `raw_latency_us` where that alone was measured.
+    pub latency_percentiles: Vec<hgrm::Point>,
+    /// Figures of this command alone, by name, with the unit as the name's end.
+    pub details: Map<String, Value>,
+    /// The whole distributions behind the latencies, the command's own first; not part of the object.
     #[serde(skip)]
-    pub label: String,
+    pub distributions: Vec<Distribution>,
     /// What the ratio should be; not part of the object.
     #[serde(skip)]
     pub goal: Option<Goal>,
+}
+
+/// What one slice of a run gave, beside its baseline's slice of the same pair. What was not measured is null.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Slice {
+    /// Messages delivered per second.
+    pub messages_per_second: Option<f64>,
+    /// The same of the baseline.
+    pub baseline_messages_per_second: Option<f64>,
+    /// Round trip in microseconds.
+    pub latency_us: Option<LatencySummary>,
+    /// The same of the baseline.
+    pub baseline_latency_us: Option<LatencySummary>,
 }
 
 impl Report {
@@ -80,6 +107,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             command,
+            label: command.into(),
             backend: None,
             executor: None,
             size_bytes: size_bytes as u64,
@@ -99,7 +127,10 @@ impl Report {
             latency_us: None,
             raw_latency_us: None,
             ratio_to_raw_p50: None,
-            label: command.into(),
+            slices: Vec::new(),
+            latency_percentiles: Vec::new(),
+            details: Map::new(),
+            distributions: Vec::new(),
             goal: None,
         }
     }
@@ -122,6 +153,7 @@ impl Report {
             report.ratio_to_ceiling = run.ratio();
             report.ratio_spread = run.ratio_spread();
         }
+        report.slices = throughput_slices(run);
         report.goal = Some(goal::THROUGHPUT);
         report
     }
@@ -146,6 +178,9 @@ impl Report {
     ) -> Self {
         let mut report = Self::unmeasured(command, size_bytes);
         report.set_round_trips(&run.subject);
+        report.slices = latency_slices(run);
+        report.distribute(command, &run.subject);
+        report.distribute("raw UDP", &run.baseline);
         report.latency_us = LatencySummary::of(&run.subject.histogram);
         report.raw_latency_us = LatencySummary::of(&run.baseline.histogram);
         report.ratio_to_raw_p50 = median(&run.ratios);
@@ -155,10 +190,12 @@ impl Report {
     }
 
     /// Report of plain UDP alone: its round trips are the raw ones, and there is no ratio.
-    pub fn of_raw_latency(size_bytes: usize, slice: &LatencySlice) -> Self {
+    pub fn of_raw_latency(size_bytes: usize, run: &LatencyRun) -> Self {
         let mut report = Self::unmeasured("raw-latency", size_bytes);
-        report.set_round_trips(slice);
-        report.raw_latency_us = LatencySummary::of(&slice.histogram);
+        report.set_round_trips(&run.subject);
+        report.slices = latency_slices(run);
+        report.distribute("raw UDP", &run.subject);
+        report.raw_latency_us = LatencySummary::of(&run.subject.histogram);
         report
     }
 
@@ -181,6 +218,23 @@ impl Report {
         self.lost = Some(slice.lost);
     }
 
+    /// Keeps the distribution of `slice` under `name`, unless it is empty; the first one also as points.
+    pub fn distribute(&mut self, name: &str, slice: &LatencySlice) {
+        if slice.histogram.is_empty() {
+            return;
+        }
+        let distribution = Distribution { name: name.into(), histogram: slice.histogram.clone() };
+        if self.distributions.is_empty() {
+            self.latency_percentiles = distribution.points();
+        }
+        self.distributions.push(distribution);
+    }
+
+    /// Adds a figure that only this command has; the unit is the end of its name, as in `first_message_us`.
+    pub fn detail(&mut self, name: &str, value: impl Into<Value>) {
+        self.details.insert(name.into(), value.into());
+    }
+
     /// The same report of nodes that run on `machine`.
     #[must_use]
     pub fn on(mut self, machine: Machine) -> Self {
@@ -196,15 +250,6 @@ impl Report {
         self
     }
 
-    /// Writes the report to `path` as one JSON object.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be written; the text names it.
-    pub fn write_json(&self, path: &Path) -> Result<()> {
-        write_json(path, self)
-    }
-
     fn verdict(&self) -> String {
         let ratio = self.ratio_to_ceiling.or(self.ratio_to_raw_p50);
         match (self.goal, ratio) {
@@ -214,130 +259,29 @@ impl Report {
     }
 }
 
-/// Writes one report, or several, to `path` as JSON.
-///
-/// # Errors
-///
-/// When the file cannot be written; the text names it.
-pub fn write_json(path: &Path, reports: &(impl Serialize + ?Sized)) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(reports)
-        .map_err(|error| BenchError::Argument(format!("report not encodable: {error}")))?;
-    text.push('\n');
-    fs::write(path, text).map_err(BenchError::system(format!("write {}", path.display())))
+fn throughput_slices(run: &ThroughputRun) -> Vec<Slice> {
+    let slice = |(index, slice): (usize, &ThroughputSlice)| Slice {
+        messages_per_second: Some(slice.messages_per_second()),
+        baseline_messages_per_second: run
+            .baseline
+            .get(index)
+            .map(ThroughputSlice::messages_per_second),
+        ..Slice::default()
+    };
+    run.subject.iter().enumerate().map(slice).collect()
+}
+
+fn latency_slices(run: &LatencyRun) -> Vec<Slice> {
+    let slice = |(index, summary): (usize, &Option<LatencySummary>)| Slice {
+        latency_us: *summary,
+        baseline_latency_us: run.baseline_slices.get(index).copied().flatten(),
+        ..Slice::default()
+    };
+    run.subject_slices.iter().enumerate().map(slice).collect()
 }
 
 fn quotient(count: u64, by: u64) -> Option<f64> {
     (by > 0).then(|| count as f64 / by as f64)
-}
-
-/// The reports as a table, one line each; latencies stand below the throughputs.
-pub fn table(reports: &[Report]) -> String {
-    let mut text = String::new();
-    let throughputs = reports.iter().filter(|report| report.messages_per_second.is_some());
-    for (index, report) in throughputs.enumerate() {
-        if index == 0 {
-            line(&mut text, &THROUGHPUT_HEADINGS.map(str::to_owned));
-        }
-        line(&mut text, &throughput_cells(report));
-    }
-    let mut latencies = reports.iter().flat_map(latency_lines).peekable();
-    if latencies.peek().is_some() {
-        line(&mut text, &LATENCY_HEADINGS.map(str::to_owned));
-    }
-    for cells in latencies {
-        line(&mut text, &cells);
-    }
-    if reports.iter().any(|report| report.disturbed) {
-        text.push_str("machine disturbed: the ceiling is under its floor, so no ratio is given\n");
-    }
-    text
-}
-
-const THROUGHPUT_HEADINGS: [&str; CELLS] = [
-    "throughput",
-    "bytes",
-    "M msg/s",
-    "Gb/s",
-    "lost",
-    "dup",
-    "msg/dgram",
-    "ceil. M/s",
-    "ratio",
-    "goal",
-];
-
-const LATENCY_HEADINGS: [&str; CELLS] = [
-    "round trip",
-    "bytes",
-    "p50 us",
-    "p90 us",
-    "p99 us",
-    "p99.9 us",
-    "max us",
-    "lost",
-    "ratio",
-    "goal",
-];
-
-/// Columns of the table.
-const CELLS: usize = 10;
-
-fn line(text: &mut String, cells: &[String; CELLS]) {
-    for (index, cell) in cells.iter().enumerate() {
-        let written =
-            if index == 0 { write!(text, "{cell:<13}") } else { write!(text, " {cell:>10}") };
-        written.expect("writing to a string does not fail");
-    }
-    text.push('\n');
-}
-
-fn throughput_cells(report: &Report) -> [String; CELLS] {
-    let ratio = match (report.ratio_to_ceiling, report.ratio_spread) {
-        (Some(ratio), Some(spread)) => format!("{ratio:.2}+-{:.2}", spread / 2.0),
-        _ => "-".into(),
-    };
-    [
-        report.label.clone(),
-        report.size_bytes.to_string(),
-        cell(report.messages_per_second, 1e6),
-        cell(report.goodput_gbps, 1.0),
-        count_cell(report.lost),
-        count_cell(report.duplicated),
-        cell(report.messages_per_datagram, 1.0),
-        cell(report.ceiling_messages_per_second, 1e6),
-        ratio,
-        report.verdict(),
-    ]
-}
-
-fn latency_lines(report: &Report) -> Vec<[String; CELLS]> {
-    let cells = |name: &str, summary: LatencySummary, lost, ratio, verdict| {
-        let LatencySummary { p50, p90, p99, p999, max } = summary;
-        let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(|us| cell(Some(us), 1.0));
-        let bytes = report.size_bytes.to_string();
-        [name.into(), bytes, p50, p90, p99, p999, max, lost, ratio, verdict]
-    };
-    let own = report.latency_us.map(|summary| {
-        let ratio = cell(report.ratio_to_raw_p50, 1.0);
-        cells(&report.label, summary, count_cell(report.lost), ratio, report.verdict())
-    });
-    let raw = report.raw_latency_us.map(|summary| {
-        let lost = if own.is_some() { "-".into() } else { count_cell(report.lost) };
-        cells("raw UDP", summary, lost, "-".into(), "-".into())
-    });
-    own.into_iter().chain(raw).collect()
-}
-
-fn cell(value: Option<f64>, unit: f64) -> String {
-    match value.map(|value| value / unit) {
-        None => "-".into(),
-        Some(value) if value.abs() < 1.0 => format!("{value:.4}"),
-        Some(value) => format!("{value:.2}"),
-    }
-}
-
-fn count_cell(count: Option<u64>) -> String {
-    count.map_or_else(|| "-".into(), |count| count.to_string())
 }
 
 #[cfg(test)]

@@ -1,0 +1,95 @@
+//! Where results go besides the terminal: a folder with everything, or single files by format.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+
+use super::Report;
+use crate::error::{BenchError, Result};
+
+/// Where results go besides the terminal.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OutputArgs {
+    /// Write everything to the folder DIR, which is made: report.json and a .hgrm for each distribution of latencies
+    #[arg(long, value_name = "DIR", help_heading = "Results")]
+    pub out: Option<PathBuf>,
+    /// Write the result to FILE as one JSON object; the tour's are an array
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub json: Option<PathBuf>,
+    /// Write the latencies to FILE in `HdrHistogram`'s percentile format; of several distributions each gets FILE with its name
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub hgrm: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    /// Writes the reports of one run to every place that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written; the text names it. `Argument` when there are no latencies for `--hgrm`.
+    pub fn write(&self, reports: &[Report]) -> Result<()> {
+        if let Some(folder) = &self.out {
+            fs::create_dir_all(folder)
+                .map_err(BenchError::system(format!("make the folder {}", folder.display())))?;
+            write_json(&folder.join("report.json"), reports)?;
+            for (name, text) in histograms(reports) {
+                write_text(&folder.join(format!("{name}.hgrm")), &text)?;
+            }
+        }
+        if let Some(path) = &self.json {
+            write_json(path, reports)?;
+        }
+        self.hgrm.as_deref().map_or(Ok(()), |path| write_histograms(path, reports))
+    }
+}
+
+/// One report is an object, several are an array.
+fn write_json(path: &Path, reports: &[Report]) -> Result<()> {
+    let text = match reports {
+        [report] => serde_json::to_string_pretty(report),
+        reports => serde_json::to_string_pretty(reports),
+    };
+    let text =
+        text.map_err(|error| BenchError::Argument(format!("report not encodable: {error}")))?;
+    write_text(path, &(text + "\n"))
+}
+
+/// The first distribution goes to `path` itself, the others beside it.
+fn write_histograms(path: &Path, reports: &[Report]) -> Result<()> {
+    let histograms = histograms(reports);
+    if histograms.is_empty() {
+        return Err(BenchError::Argument("--hgrm: this command measured no latency".into()));
+    }
+    for (index, (name, text)) in histograms.iter().enumerate() {
+        let beside = path.with_extension(format!("{name}.hgrm"));
+        write_text(if index == 0 { path } else { &beside }, text)?;
+    }
+    Ok(())
+}
+
+/// Every distribution with a name for its file.
+fn histograms(reports: &[Report]) -> Vec<(String, String)> {
+    let each = reports.iter().flat_map(|report| {
+        report.distributions.iter().map(move |distribution| {
+            let name = file_name(&report.label);
+            let is_first = report.distributions[0].name == distribution.name;
+            let name =
+                if is_first { name } else { format!("{name}.{}", file_name(&distribution.name)) };
+            (name, distribution.text())
+        })
+    });
+    each.collect()
+}
+
+/// `label` as a file's name: words joined by hyphens.
+fn file_name(label: &str) -> String {
+    let letters = label.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' });
+    letters.collect::<String>().to_lowercase()
+}
+
+fn write_text(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(BenchError::system(format!("write {}", path.display())))
+}

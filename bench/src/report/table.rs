@@ -1,0 +1,130 @@
+//! Reports as text for a terminal: a line each, with what makes a figure doubtful below.
+
+use std::fmt::Write as _;
+
+use super::Report;
+use crate::stats::LatencySummary;
+
+/// The reports as a table, one line each; latencies stand below the throughputs, and figures of one command alone below both.
+pub fn table(reports: &[Report]) -> String {
+    let mut text = String::new();
+    let throughputs = reports.iter().filter(|report| report.messages_per_second.is_some());
+    for (index, report) in throughputs.enumerate() {
+        if index == 0 {
+            line(&mut text, &THROUGHPUT_HEADINGS.map(str::to_owned));
+        }
+        line(&mut text, &throughput_cells(report));
+    }
+    let mut latencies = reports.iter().flat_map(latency_lines).peekable();
+    if latencies.peek().is_some() {
+        line(&mut text, &LATENCY_HEADINGS.map(str::to_owned));
+    }
+    for cells in latencies {
+        line(&mut text, &cells);
+    }
+    for report in reports {
+        detail_lines(&mut text, report);
+    }
+    if reports.iter().any(|report| report.disturbed) {
+        text.push_str("machine disturbed: the ceiling is under its floor, so no ratio is given\n");
+    }
+    text
+}
+
+const THROUGHPUT_HEADINGS: [&str; CELLS] = [
+    "throughput",
+    "bytes",
+    "M msg/s",
+    "Gb/s",
+    "lost",
+    "dup",
+    "msg/dgram",
+    "ceil. M/s",
+    "ratio",
+    "goal",
+];
+
+const LATENCY_HEADINGS: [&str; CELLS] = [
+    "round trip",
+    "bytes",
+    "p50 us",
+    "p90 us",
+    "p99 us",
+    "p99.9 us",
+    "max us",
+    "lost",
+    "ratio",
+    "goal",
+];
+
+/// Columns of the table.
+const CELLS: usize = 10;
+
+fn line(text: &mut String, cells: &[String; CELLS]) {
+    for (index, cell) in cells.iter().enumerate() {
+        let written =
+            if index == 0 { write!(text, "{cell:<13}") } else { write!(text, " {cell:>10}") };
+        written.expect("writing to a string does not fail");
+    }
+    text.push('\n');
+}
+
+fn throughput_cells(report: &Report) -> [String; CELLS] {
+    let ratio = match (report.ratio_to_ceiling, report.ratio_spread) {
+        (Some(ratio), Some(spread)) => format!("{ratio:.2}+-{:.2}", spread / 2.0),
+        _ => "-".into(),
+    };
+    [
+        report.label.clone(),
+        report.size_bytes.to_string(),
+        cell(report.messages_per_second, 1e6),
+        cell(report.goodput_gbps, 1.0),
+        count_cell(report.lost),
+        count_cell(report.duplicated),
+        cell(report.messages_per_datagram, 1.0),
+        cell(report.ceiling_messages_per_second, 1e6),
+        ratio,
+        report.verdict(),
+    ]
+}
+
+fn latency_lines(report: &Report) -> Vec<[String; CELLS]> {
+    let cells = |name: &str, summary: LatencySummary, lost, ratio, verdict| {
+        let LatencySummary { p50, p90, p99, p999, max } = summary;
+        let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(|us| cell(Some(us), 1.0));
+        let bytes = report.size_bytes.to_string();
+        [name.into(), bytes, p50, p90, p99, p999, max, lost, ratio, verdict]
+    };
+    let own = report.latency_us.map(|summary| {
+        let ratio = cell(report.ratio_to_raw_p50, 1.0);
+        cells(&report.label, summary, count_cell(report.lost), ratio, report.verdict())
+    });
+    let raw = report.raw_latency_us.map(|summary| {
+        let lost = if own.is_some() { "-".into() } else { count_cell(report.lost) };
+        cells("raw UDP", summary, lost, "-".into(), "-".into())
+    });
+    own.into_iter().chain(raw).collect()
+}
+
+fn detail_lines(text: &mut String, report: &Report) {
+    for (name, value) in &report.details {
+        let value = match value.as_f64().filter(|_| value.is_f64()) {
+            Some(value) => cell(Some(value), 1.0),
+            None => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+        };
+        writeln!(text, "{:<13} {name} {value}", report.label)
+            .expect("writing to a string does not fail");
+    }
+}
+
+fn cell(value: Option<f64>, unit: f64) -> String {
+    match value.map(|value| value / unit) {
+        None => "-".into(),
+        Some(value) if value.abs() < 1.0 => format!("{value:.4}"),
+        Some(value) => format!("{value:.2}"),
+    }
+}
+
+fn count_cell(count: Option<u64>) -> String {
+    count.map_or_else(|| "-".into(), |count| count.to_string())
+}
