@@ -29,7 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("runtime", &["cubed-runtime"]),
     ("shards", &["cubed-transport", "cubed-router", "cubed-runtime", "cubed-shards"]),
     ("", &["cubed", "cubed-transport", "cubed-router", "cubed-runtime", "cubed-shards"]),
-    ("bench", &["cubed", "cubed-bench"]),
+    ("bench", &["cubed", "cubed-transport", "cubed-bench"]),
     ("cli", &["cubed"]),
     ("tests/sim", &["cubed-transport", "cubed-router", "cubed-sim"]),
     ("tests/sockets", &["cubed", "cubed-transport", "cubed-sockets"]),

@@ -17,7 +17,7 @@ pub use self::{
     throughput::{CeilingArgs, ThroughputArgs},
 };
 pub use crate::report::output::OutputArgs;
-use crate::{ceiling, node::server, raw_echo};
+use crate::{ceiling, node::server, raw_echo, scale::args::ScaleCommand};
 
 /// Measures Cubed and, in the same run, the best that this machine could do.
 ///
@@ -43,6 +43,9 @@ pub enum Command {
     Throughput(ThroughputArgs),
     /// Round trip of a request and its reply, beside plain UDP
     Latency(LatencyArgs),
+    /// How cost grows with peers, flows and cores
+    #[command(subcommand)]
+    Scale(ScaleCommand),
     /// The peer for `--connect`: counts what it gets and answers requests, until it is killed
     Serve(ServeArgs),
     /// The most that framing, sealing and UDP offload reach here without any reliability

@@ -19,7 +19,7 @@ use crate::{
     pairs::Plan,
     raw_echo,
     report::{Report, table},
-    tour,
+    scale, tour,
 };
 
 /// Bytes of each datagram where no flag says otherwise.
@@ -39,6 +39,7 @@ impl Cli {
             Some(Command::Serve(args)) => serve::run(args),
             Some(Command::Ceiling(args)) => throughput::run_ceiling(args),
             Some(Command::RawLatency(args)) => latency::run_raw(args),
+            Some(Command::Scale(command)) => scale::run(command),
             Some(Command::PeerNode(args)) => serve::run_peer_node(args),
             Some(Command::PeerCeiling(args)) => ceiling::run_peer(args.core, args.shares_core),
             Some(Command::PeerEcho(args)) => raw_echo::run_peer(args.core, args.spin),

@@ -4,7 +4,7 @@
 //! Two baselines know nothing of Cubed: the [`ceiling`] (framing, sealing and UDP offload without
 //! reliability) and [`raw_echo`] (plain UDP echo). Anything that implements a trait of [`subject`]
 //! is measured in slices that alternate with its baseline ([`pairs`]); idle processes are blocked.
-//! Cubed itself is measured through its public API ([`node`]).
+//! Cubed itself is measured through its public API ([`node`]); what grows with its peers by [`scale`].
 //! Modules are listed leaf first; each imports only from those above it.
 
 pub mod error;
@@ -36,6 +36,8 @@ pub mod raw_echo;
 pub mod node;
 
 pub mod report;
+
+pub mod scale;
 
 pub mod cli;
 
