@@ -56,8 +56,10 @@ pub enum StartError {
     Bind(BindError),
     /// System: no driver for datagrams: neither `io_uring` nor epoll, or not the one that was asked for.
     Driver(DriverError),
-    /// System: no thread, or no executor on it.
+    /// System: no thread for a shard, or no executor on it.
     Executor(ExecutorError),
+    /// System: no thread to write a keep's file on.
+    Thread(io::Error),
     /// System: no random numbers.
     Randomness,
     /// The protocol engine refused its configuration.
@@ -84,6 +86,10 @@ impl fmt::Display for StartError {
             Self::Bind(error) => error.fmt(f),
             Self::Driver(error) => error.fmt(f),
             Self::Executor(error) => error.fmt(f),
+            Self::Thread(error) => write!(
+                f,
+                "no thread to write the keep's file on ({error}): check the limits on processes (`ulimit -u`) and memory"
+            ),
             Self::Randomness => f.write_str(
                 "the system gave no random numbers: check that getrandom(2) is allowed here",
             ),
@@ -100,6 +106,7 @@ impl Error for StartError {
             Self::Bind(error) => Some(error),
             Self::Driver(error) => Some(error),
             Self::Executor(error) => Some(error),
+            Self::Thread(error) => Some(error),
             Self::Keep(error) => Some(error),
             _ => None,
         }

@@ -51,6 +51,8 @@ mod outbox;
 
 mod strays;
 
+mod hellos;
+
 mod presence;
 
 mod queue;

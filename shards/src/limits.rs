@@ -15,18 +15,21 @@ pub(crate) const COMMANDS_PER_TURN_MAX: usize = 256;
 /// sends (and acknowledges) at least once per MiB received.
 pub(crate) const RECEIVES_PER_TURN_MAX: usize = 16;
 
-/// Datagrams of strangers (hellos) taken at a time, at most: some 25 us in which nothing else moves.
-pub(crate) const STRANGERS_PER_TURN_MAX: usize = 8;
+/// Hellos taken at a time, at most: some 25 us in which nothing else moves.
+pub(crate) const HELLOS_PER_TURN_MAX: usize = 8;
 
-/// How much longer than strangers took nothing else of theirs is taken on a shard that has other work, so that they get a
-/// sixteenth of its time. One that has none goes on with them at once.
-pub(crate) const STRANGERS_REST: u32 = 15;
+/// Hellos that came among other datagrams and wait for their turn, at most. One honest dialler sends one at a time.
+pub(crate) const HELLOS_QUEUED_MAX: usize = 4;
 
-/// How often a shard that never sleeps looks whether strangers have come. A look is a system call.
-pub(crate) const STRANGERS_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// How much longer than hellos took no more of them are taken on a shard that has other work, so that they get a sixteenth of
+/// its time. One that has none goes on with them at once.
+pub(crate) const HELLOS_REST: u32 = 15;
 
-/// Receive buffer for strangers: some 400 hellos, 10 ms of a flood.
-pub(crate) const STRANGERS_BUFFER_BYTES: usize = 512 << 10;
+/// How often a shard that never sleeps looks whether hellos have come. A look is a system call.
+pub(crate) const HELLOS_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Receive buffer for hellos: some 400 of them, 10 ms of a flood.
+pub(crate) const HELLOS_BUFFER_BYTES: usize = 512 << 10;
 
 /// A batch shorter than this has most likely emptied the socket; asking would cost a system call in front of the answer.
 pub(crate) const FULL_BATCH_BYTES_MIN: usize = 16 * 1024;

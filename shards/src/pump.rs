@@ -6,6 +6,7 @@
 //! since; bytes received are lent for the call that handles them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
@@ -19,11 +20,11 @@ use cubed_transport::{Event, PeerId, PeerState, Transmit};
 use crate::application::Receiver;
 use crate::follow::{follow, try_next_address};
 use crate::handed::{HERE, Handed};
+use crate::hellos::Hellos;
 use crate::lane_counts::count_lanes;
 use crate::limits::{
     COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
     HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
-    STRANGERS_LOOK_INTERVAL, STRANGERS_PER_TURN_MAX, STRANGERS_REST,
 };
 use crate::outside::Calls;
 use crate::shard::Shard;
@@ -40,19 +41,18 @@ pub(crate) struct Pump<D> {
     inbound: Inbound<Handed>,
     calls: Calls,
     spinner: Spinner,
-    outgoing: Outgoing,
+    run: Run,
     strays: Strays,
+    hellos: Hellos,
     watch: Watch,
     counters: PumpCounters,
     /// The turn before received something.
     is_loaded: bool,
-    /// When to look for strangers although nothing has announced one.
-    strangers_at: Instant,
 }
 
 /// The run of datagrams on its way to the socket.
 #[derive(Default)]
-struct Outgoing {
+struct Run {
     bytes: Vec<u8>,
     /// What has not left yet, and how many bytes of it have.
     held: Option<(Transmit, usize)>,
@@ -68,6 +68,7 @@ impl<D: Driver> Pump<D> {
         spinner: Spinner,
     ) -> Self {
         let strays = Strays::new(shared.facts.index, strays, driver.waker());
+        let hellos = Hellos::new(driver.has_side());
         inbound.attach(driver.waker());
         Self {
             shard: Shard::new(Rc::clone(&shared)),
@@ -76,12 +77,12 @@ impl<D: Driver> Pump<D> {
             inbound,
             calls,
             spinner,
-            outgoing: Outgoing::default(),
+            run: Run::default(),
             strays,
+            hellos,
             watch: Watch::default(),
             counters: PumpCounters::default(),
             is_loaded: false,
-            strangers_at: Instant::default(),
         }
     }
 
@@ -130,13 +131,13 @@ impl<D: Driver> Pump<D> {
         // What tasks left goes out before we look at the socket, which costs a system call.
         let mut sent = self.transmit();
         let strayed = self.take_strays();
-        let Self { shared, strays, .. } = self;
+        let Self { shared, strays, hellos, .. } = self;
         let mut batches = 0;
         while batches < RECEIVES_PER_TURN_MAX {
             let mut bytes = 0;
             let count = self.driver.recv(1, &mut |mut batch| {
                 bytes = batch.bytes.len();
-                receive(shared, strays, &mut batch);
+                receive(shared, strays, |from, bytes| hellos.set_aside(from, bytes), &mut batch);
             })?;
             batches += count;
             if count == 0 || (!self.is_loaded && bytes < FULL_BATCH_BYTES_MIN) {
@@ -146,37 +147,33 @@ impl<D: Driver> Pump<D> {
             }
         }
         self.is_loaded = batches > 0;
-        let is_idle = batches == 0 && self.driver.is_side_pending();
-        if is_idle || self.shared.now() >= self.strangers_at {
-            batches += self.receive_strangers()?;
-        }
         let due = self.run_due();
         let handed = self.exchange();
         sent |= self.transmit();
         self.strays.flush();
         let told = self.dispatch_events();
-        let worked = commands > 0 || batches > 0 || strayed || due || handed || sent || told;
+        let mut worked = commands > 0 || batches > 0 || strayed || due || handed || sent || told;
+        if self.hellos.are_due(&self.driver, !worked, self.shared.now()) {
+            // Their answers leave with the next turn, which follows at once.
+            worked |= self.receive_hellos()?;
+        }
         if worked {
             self.publish();
         }
         Ok(worked)
     }
 
-    /// Takes a few of the datagrams that anybody may send; how many. Then it is the turn of all else for a while, unless
-    /// there is nothing else.
+    /// Takes a few of the datagrams that anybody may send; whether there were any. Then it is the turn of all else for a
+    /// while, unless there is nothing else.
     #[cold]
-    fn receive_strangers(&mut self) -> io::Result<usize> {
-        let Self { shared, strays, .. } = self;
+    fn receive_hellos(&mut self) -> io::Result<bool> {
+        let Self { shared, strays, hellos, driver, .. } = self;
         let begun = shared.read_clock();
-        let count = self.driver.recv_side(STRANGERS_PER_TURN_MAX, &mut |mut datagram| {
-            receive(shared, strays, &mut datagram);
+        let count = hellos.take(driver, &mut |mut batch| {
+            receive(shared, strays, |_, _| false, &mut batch);
         })?;
-        let ended = shared.read_clock();
-        let spent = ended.saturating_duration_since(begun);
-        let is_over = !self.driver.is_side_pending();
-        let rest = if is_over { STRANGERS_LOOK_INTERVAL } else { spent * STRANGERS_REST };
-        self.strangers_at = ended + rest;
-        Ok(count)
+        hellos.rest(driver, begun, shared.read_clock());
+        Ok(count > 0)
     }
 
     /// Sleeps until a datagram, a call or a deadline comes; how many batches came.
@@ -189,21 +186,25 @@ impl<D: Driver> Pump<D> {
         deadline = earlier(deadline, timeout);
         let local = self.shared.state.borrow().receiver.local.next_deadline();
         deadline = earlier(deadline, local.map(Instant::as_nanos));
-        if self.outgoing.held.is_some() {
+        if self.run.held.is_some() {
             let retry = self.shared.now() + SEND_RETRY_INTERVAL;
             deadline = earlier(deadline, Some(retry.as_nanos()));
         }
-        let Self { shared, strays, .. } = self;
-        let batches =
-            self.driver.wait(deadline, &mut |mut batch| receive(shared, strays, &mut batch))?;
+        let Self { shared, strays, hellos, .. } = self;
+        let batches = self.driver.wait(deadline, &mut |mut batch| {
+            receive(shared, strays, |from, bytes| hellos.set_aside(from, bytes), &mut batch);
+        })?;
         self.strays.flush();
         Ok(batches)
     }
 
     /// Handles what other shards received for this one; whether there was anything.
     fn take_strays(&mut self) -> bool {
-        let Self { shared, strays, .. } = self;
+        let Self { shared, strays, hellos, .. } = self;
         let drained = strays.take(|from, datagram| {
+            if hellos.set_aside(from, datagram) {
+                return;
+            }
             let mut state = shared.state.borrow_mut();
             let State { endpoint, receiver, .. } = &mut *state;
             receiver.now = shared.now();
@@ -267,7 +268,7 @@ impl<D: Driver> Pump<D> {
         let now = self.shared.now();
         let mut worked = false;
         for _ in 0..SENDS_PER_TURN_MAX {
-            let Outgoing { bytes, held } = &mut self.outgoing;
+            let Run { bytes, held } = &mut self.run;
             let next = held.take();
             let next = next.or_else(|| Some((state.endpoint.poll_transmit(now, bytes)?, 0)));
             let Some((transmit, gone)) = next else { break };
@@ -349,8 +350,7 @@ impl<D: Driver> Pump<D> {
         local.close(waits);
         local.run(waits, until);
         drop(state);
-        while (self.transmit() || self.outgoing.held.is_some()) && self.shared.read_clock() < until
-        {
+        while (self.transmit() || self.run.held.is_some()) && self.shared.read_clock() < until {
             self.dispatch_events();
         }
         self.publish();
@@ -359,12 +359,19 @@ impl<D: Driver> Pump<D> {
     fn publish(&mut self) {
         self.counters.driver = self.driver.stats();
         self.counters.strays = self.strays.counters();
+        self.counters.hellos = self.hellos.counters();
         self.shared.counters.set(self.counters);
     }
 }
 
-/// Handles one batch of datagrams, but for those of other shards, and hands over what handlers said meanwhile.
-fn receive(shared: &Shared, strays: &mut Strays, batch: &mut Received<'_>) {
+/// Handles one batch of datagrams, but for those of other shards and those that were set aside, and hands over what handlers
+/// said meanwhile.
+fn receive(
+    shared: &Shared,
+    strays: &mut Strays,
+    mut set_aside: impl FnMut(SocketAddr, &[u8]) -> bool,
+    batch: &mut Received<'_>,
+) {
     let now = shared.read_clock();
     let mut state = shared.state.borrow_mut();
     let State { endpoint, receiver, .. } = &mut *state;
@@ -372,6 +379,9 @@ fn receive(shared: &Shared, strays: &mut Strays, batch: &mut Received<'_>) {
     for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
         if let Some(other) = strays.destination(datagram) {
             strays.hand_over(other, batch.from, datagram);
+            continue;
+        }
+        if set_aside(batch.from, datagram) {
             continue;
         }
         endpoint.handle_datagram(now, batch.from, datagram, receiver);

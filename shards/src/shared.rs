@@ -26,6 +26,7 @@ use crate::application::Receiver;
 use crate::channel::Directory;
 use crate::error::{NodeError, ResolveError};
 use crate::handed::{Carried, HERE};
+use crate::hellos::HelloCounters;
 use crate::lent::LentQueues;
 use crate::local::Terms;
 use crate::node_shared::NodeShared;
@@ -87,6 +88,7 @@ pub(crate) struct PumpCounters {
     pub(crate) sends_too_long: u64,
     pub(crate) driver: DriverStats,
     pub(crate) strays: StrayCounters,
+    pub(crate) hellos: HelloCounters,
 }
 
 impl PumpCounters {

@@ -23,7 +23,7 @@ use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::keep_file::KeepFile;
 use crate::keep_writer::KeepWriter;
-use crate::limits::{BIND_PATIENCE, STRANGERS_BUFFER_BYTES};
+use crate::limits::{BIND_PATIENCE, HELLOS_BUFFER_BYTES};
 use crate::node::{Node, NodeParts};
 use crate::node_shared::NodeShared;
 use crate::outside::{self, Gate};
@@ -200,7 +200,7 @@ fn bind(
     steering: Steering,
 ) -> Result<SocketGroup, StartError> {
     let side =
-        SideOptions { first_byte: Kind::Hello as u8, recv_buffer_bytes: STRANGERS_BUFFER_BYTES };
+        SideOptions { first_byte: Kind::Hello as u8, recv_buffer_bytes: HELLOS_BUFFER_BYTES };
     let group = SocketGroup::bind(
         address,
         &GroupOptions {
@@ -264,8 +264,7 @@ fn channel_trust(
             let file = KeepFile::open(file, name).map_err(StartError::Keep)?;
             let keep = file.keep().clone().with_rules(trust, is_mutable);
             let writer = KeepWriter::start(file);
-            let no_thread = |error| StartError::Channel { reason: format!("no thread: {error}") };
-            Some(Kept { keep, writer: writer.map_err(no_thread)? })
+            Some(Kept { keep, writer: writer.map_err(StartError::Thread)? })
         }
     };
     Ok(Arc::new(ChannelTrust::new(policy, kept)))

@@ -42,6 +42,11 @@ pub struct ShardStats {
     pub strays_taken: u64,
     /// Datagrams for other shards that found no room on their way there; lost like one on a full socket.
     pub strays_dropped: u64,
+    /// Hellos that came in a batch with other datagrams and waited for their turn; those of the hellos' own socket are in
+    /// [`DriverStats::side_datagrams`].
+    pub hellos_queued: u64,
+    /// Of such hellos, those that were dropped because too many waited. A dialler repeats.
+    pub hellos_dropped: u64,
     /// Flows that peers asked for and were refused, because there is none or policy denies it.
     pub bindings_refused: u64,
     /// Messages that inline handlers and batches sent and replied.
@@ -189,6 +194,8 @@ impl ShardStats {
             strays_handed: pump.strays.handed,
             strays_taken: pump.strays.taken,
             strays_dropped: pump.strays.dropped,
+            hellos_queued: pump.hellos.queued,
+            hellos_dropped: pump.hellos.dropped,
             bindings_refused: state.receiver.bindings_refused,
             outbox_taken: outbox.taken,
             outbox_stalled: outbox.stalled,

@@ -1,6 +1,7 @@
 //! Datagrams that reached another shard than the one they name: copied, and handed over in batches.
 //!
-//! With the steering filter there are none. Without it the kernel spreads by addresses, and most are strays. Always holds: a
+//! With the steering filter there are few: a batch that the kernel joined goes where its first datagram says. Without it the
+//! kernel spreads by addresses, and most are strays. Always holds: a
 //! datagram is handled by the shard that it names, or by none, and then it is counted; what names no shard of this node
 //! stays, and the endpoint counts it.
 

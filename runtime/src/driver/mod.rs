@@ -67,6 +67,8 @@ pub struct DriverStats {
     pub kernel_drops: u64,
     /// Datagrams received from the side socket, not counted above.
     pub side_datagrams: u64,
+    /// Batches and datagrams of it that did not fit their buffer and were cut; their whole datagrams are counted above.
+    pub side_truncated: u64,
     /// Datagrams that the kernel dropped for want of its buffer, as last told.
     pub side_drops: u64,
     /// Send calls into the kernel.
@@ -140,6 +142,11 @@ pub trait Driver {
     ) -> io::Result<usize> {
         let _ = (datagrams_max, sink);
         Ok(0)
+    }
+
+    /// Whether there is a side socket.
+    fn has_side(&self) -> bool {
+        false
     }
 
     /// Whether the side socket is known to hold something, or may. While it may, [`Driver::wait`] does not sleep. An

@@ -87,11 +87,10 @@ impl Sockets {
 
     /// What the sockets have counted; the rest is the driver's.
     pub(super) fn stats(&self) -> DriverStats {
-        let side = self.side.as_ref().map_or_else(Default::default, Side::stats);
-        DriverStats {
-            side_datagrams: side.recv_datagrams,
-            side_drops: side.kernel_drops,
-            ..DriverStats::from(self.main.stats())
+        let mut stats = DriverStats::from(self.main.stats());
+        if let Some(side) = &self.side {
+            side.count_into(&mut stats);
         }
+        stats
     }
 }

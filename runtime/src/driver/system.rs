@@ -122,6 +122,10 @@ impl Driver for SystemDriver {
         either!(self, driver => driver.recv_side(datagrams_max, sink))
     }
 
+    fn has_side(&self) -> bool {
+        either!(self, driver => driver.has_side())
+    }
+
     #[inline]
     fn is_side_pending(&self) -> bool {
         either!(self, driver => driver.is_side_pending())

@@ -328,6 +328,10 @@ impl Driver for UringDriver {
         self.sockets.recv_side(datagrams_max, sink)
     }
 
+    fn has_side(&self) -> bool {
+        self.sockets.side.is_some()
+    }
+
     #[inline]
     fn is_side_pending(&self) -> bool {
         self.sockets.is_side_pending()

@@ -2,7 +2,10 @@
 //!
 //! Owns how a group is bound and steered. Given: an address, and how many members share it. Always holds:
 //! - the group is fresh: its first socket was bound before it shared the port, so a port that somebody else has is an
-//!   error, and no socket of a process that is ending can stand among ours and shift them when it closes;
+//!   error, and no socket of a process that is ending can stand among ours and shift them when it closes. A program of the
+//!   same user that asks for a shared port afterwards gets one, behind ours, where the filter never points;
+//! - all sockets join datagrams to batches, or none does: the kernel asks a socket whether it does before the filter, and
+//!   takes the first of the group that the addresses' hash gives;
 //! - the order of sockets is the order in which they were bound: the main sockets of members 0 to n - 1, then the side sockets;
 //! - no socket leaves before all do, as long as a [`GroupHold`] lives: the kernel would fill its place with the last one.
 
@@ -29,7 +32,7 @@ const BIND_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 pub struct SideOptions {
     /// The first byte of these datagrams.
     pub first_byte: u8,
-    /// `SO_RCVBUF` to ask for, in bytes. The sockets join no batches: each receive brings one datagram.
+    /// `SO_RCVBUF` to ask for, in bytes.
     pub recv_buffer_bytes: usize,
 }
 
@@ -118,7 +121,7 @@ impl SocketGroup {
             mains.push(UdpSocket::bind(local, &shared)?);
         }
         if let Some(SideOptions { recv_buffer_bytes, .. }) = side {
-            let shared = SocketOptions { recv_buffer_bytes, gro: false, ..shared };
+            let shared = SocketOptions { recv_buffer_bytes, ..shared };
             for _ in 0..count {
                 sides.push(UdpSocket::bind(local, &shared)?);
             }

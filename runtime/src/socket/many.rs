@@ -1,4 +1,4 @@
-//! Several datagrams by one call, where no offload joins them: runs that cannot be segmented, and what strangers send.
+//! Several datagrams by one call, where no offload joins them: runs that cannot be segmented, and what many send.
 //!
 //! Always holds: datagrams leave in order, and the first that the kernel refuses ends the call; what a call brought is handed
 //! over before the next one. Nothing is allocated.
@@ -61,8 +61,8 @@ impl UdpSocket {
         usize::try_from(result).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Receives at most `datagrams_max` datagrams (and [`RECV_MANY_MAX`]), each into its slot of `slot_bytes` of `buffer`,
-    /// and hands them to `sink`; how many there were, 0 if there is none.
+    /// Receives at most `datagrams_max` datagrams or batches (and [`RECV_MANY_MAX`]), each into its slot of `slot_bytes` of `buffer`,
+    /// and hands them to `sink` with the slot's number; how many there were, 0 if there is none.
     ///
     /// # Errors
     /// As [`UdpSocket::recv`].
@@ -71,7 +71,7 @@ impl UdpSocket {
         buffer: &mut [u8],
         slot_bytes: usize,
         datagrams_max: usize,
-        sink: &mut dyn FnMut(RecvMeta, &mut [u8]),
+        sink: &mut dyn FnMut(usize, RecvMeta, &mut [u8]),
     ) -> io::Result<usize> {
         let mut names: [RawAddress; RECV_MANY_MAX] = array::from_fn(|_| RawAddress::empty());
         let mut controls: [ControlSpace<RECV_CONTROL_BYTES>; RECV_MANY_MAX] =
@@ -122,7 +122,7 @@ impl UdpSocket {
             let is_truncated = msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
             let meta = self.describe(facts, from, msg_len as usize, is_truncated);
             let len = meta.len.min(slot.len());
-            sink(meta, &mut slot[..len]);
+            sink(index, meta, &mut slot[..len]);
         }
         Ok(count)
     }

@@ -83,7 +83,7 @@ fn several_datagrams_are_received_by_one_call_each_in_its_slot() {
     let mut buffer = [0; 8 * 100];
     let mut seen = Vec::new();
     let mut take = |datagrams_max| {
-        let sink = &mut |meta: RecvMeta, bytes: &mut [u8]| {
+        let sink = &mut |_: usize, meta: RecvMeta, bytes: &mut [u8]| {
             assert_eq!(meta.from, sender.local_addr());
             seen.push((bytes.to_vec(), meta.truncated));
         };

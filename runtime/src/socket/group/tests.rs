@@ -130,6 +130,43 @@ fn the_port_is_busy_while_held_and_free_right_after() {
 }
 
 #[test]
+fn a_program_of_the_same_user_that_shares_the_port_gets_nothing_and_shifts_nobody() {
+    let group = bind("127.0.0.1:0", &options(4));
+    let to = group.members[0].main.local_addr();
+    let shared = SocketOptions { reuse_port: true, ..SocketOptions::default() };
+    let mut others = vec![UdpSocket::bind(to, &shared).expect("the kernel allows it")];
+    others.push(UdpSocket::bind(to, &shared).expect("the kernel allows it"));
+    let sender = sender();
+    let check = |others: &[UdpSocket]| {
+        for number in 0..=u8::MAX {
+            for kind in [0x40, SIDE.first_byte] {
+                sender.send_to(&[kind, number], to).expect("send");
+                let member = &group.members[usize::from(number) % 4];
+                let hit = if kind == SIDE.first_byte { side(member) } else { &member.main };
+                assert_eq!(datagrams(hit), [[kind, number]]);
+            }
+        }
+        assert!(others.iter().all(|other| datagrams(other).is_empty()));
+    };
+    check(&others);
+    // The first of them closes, and the kernel puts the last one into its place.
+    others.remove(0);
+    check(&others);
+    others.clear();
+    check(&others);
+}
+
+#[test]
+fn every_socket_of_a_group_joins_datagrams_or_none_does() {
+    for gro in [true, false] {
+        let socket = SocketOptions { gro, ..SocketOptions::default() };
+        let group = bind("127.0.0.1:0", &GroupOptions { socket, ..options(3) });
+        let all = group.members.iter().flat_map(|member| [&member.main, side(member)]);
+        assert!(all.into_iter().all(|socket| socket.gro_enabled() == gro));
+    }
+}
+
+#[test]
 fn a_port_that_is_given_back_within_the_patience_is_taken() {
     let group = bind("127.0.0.1:0", &options(2));
     let address = group.members[0].main.local_addr();
