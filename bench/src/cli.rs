@@ -28,6 +28,9 @@ pub struct Cli {
     /// What to measure; the tour without it.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Print the result alone, and nothing of how it goes
+    #[arg(long, global = true)]
+    pub quiet: bool,
     /// What the tour's nodes run on.
     #[command(flatten)]
     pub machine: MachineArgs,

@@ -6,7 +6,7 @@ mod latency;
 
 mod serve;
 
-use std::io::Write;
+use std::time::Duration;
 
 use cubed::SpinPolicy;
 
@@ -15,8 +15,10 @@ use crate::{
     ceiling,
     cli::{Cli, Command, ConnectArgs, MachineArgs, OutputArgs},
     error::Result,
+    monitor::Monitor,
     node::client::{Client, ClientSettings, ServedPeer},
     pairs::Plan,
+    progress::{self, Progress},
     raw_echo,
     report::{Report, table},
     scale, tour,
@@ -32,6 +34,9 @@ impl Cli {
     ///
     /// Whatever kept it from a result.
     pub fn run(&self) -> Result<()> {
+        if self.quiet {
+            progress::be_quiet();
+        }
         match &self.command {
             None => tour::run(self.machine, &self.output),
             Some(Command::Throughput(args)) => throughput::run(args),
@@ -51,7 +56,7 @@ impl Cli {
 fn has_baseline(connect: &ConnectArgs) -> bool {
     let is_here = connect.connect.is_none_or(|address| address.ip().is_loopback());
     if !is_here {
-        say("no baseline: the peer is on another machine");
+        tell("no baseline: the peer is on another machine");
     }
     is_here
 }
@@ -102,7 +107,25 @@ pub fn finish(report: &Report, output: &OutputArgs) -> Result<()> {
     finish_all(std::slice::from_ref(report), output)
 }
 
-/// Prints one line. A reader that went away (`| head`) does not end a measurement.
+/// Watches a measurement of what is called `name` that takes `planned` without its baseline: give the monitor's meter to
+/// whoever measures, and what it saw to the report.
+///
+/// # Errors
+///
+/// `Argument` when `--interval` is out of bounds; `System` when there is no thread.
+pub fn watch(name: &str, planned: Duration, output: &OutputArgs) -> Result<Monitor> {
+    let interval = output.interval.map(Duration::from_millis);
+    Monitor::start(planned, interval, Progress::of(name, planned))
+}
+
+/// Prints one line of a result. A reader that went away (`| head`) does not end a measurement.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    progress::print(text);
+}
+
+/// Prints one line about how it goes, unless asked to be quiet.
+pub fn tell(text: &str) {
+    if !progress::is_quiet() {
+        progress::print(text);
+    }
 }

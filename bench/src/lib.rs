@@ -21,6 +21,14 @@ pub mod goal;
 
 pub mod pairs;
 
+pub mod cpu;
+
+pub mod meter;
+
+pub mod monitor;
+
+pub mod progress;
+
 pub mod control;
 
 pub mod peer;

@@ -31,6 +31,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Time measured of one subject.
+    pub fn length(self) -> Duration {
+        self.slice * self.count
+    }
+
     /// Cuts about `seconds` per subject into at least [`PAIRS_MIN`] slices of at least
     /// [`SLICE_MIN`], so a subject paired with a baseline runs 2.5 s or longer.
     ///

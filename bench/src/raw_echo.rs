@@ -18,6 +18,7 @@ use cubed::runtime::clock::Clock;
 use crate::{
     error::{BenchError, Result},
     machine::{self, Cores},
+    meter::Meter,
     peer::{self, PeerRole},
     process::PeerProcess,
     stats::record_latency,
@@ -58,6 +59,7 @@ pub struct RawEcho {
     size_bytes: usize,
     spin: bool,
     interval: Option<Duration>,
+    meter: Option<Meter>,
 }
 
 impl RawEcho {
@@ -83,7 +85,12 @@ impl RawEcho {
         }
         let peer = PeerProcess::start(&arguments)?;
         let socket = bind(spin, Duration::from_nanos(ANSWER_NANOS_MAX))?;
-        Ok(Self { peer, socket, cores, size_bytes, spin, interval })
+        Ok(Self { peer, socket, cores, size_bytes, spin, interval, meter: None })
+    }
+
+    /// Tells `meter` of every slice from here on.
+    pub fn watch(&mut self, meter: Meter) {
+        self.meter = Some(meter);
     }
 
     /// Whether both sides poll.
@@ -112,10 +119,12 @@ impl LatencySubject for RawEcho {
     fn run_slice(&mut self, duration: Duration) -> Result<LatencySlice> {
         self.peer.begin(&())?;
         let (mut asker, core, interval) = (self.asker(), self.cores.sender, self.interval);
+        let meter = self.meter.as_ref();
         let ask = move || {
             machine::pin(core)?;
-            asker.run(WARM_UP, None)?;
-            asker.run(duration, interval)
+            asker.run(WARM_UP, None, None)?;
+            let _open = meter.map(Meter::open);
+            asker.run(duration, interval, meter)
         };
         let measured = thread::scope(|scope| scope.spawn(ask).join())
             .map_err(|_| BenchError::Peer("the asking thread panicked".into()))?;
@@ -136,7 +145,12 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    fn run(&mut self, duration: Duration, interval: Option<Duration>) -> Result<LatencySlice> {
+    fn run(
+        &mut self,
+        duration: Duration,
+        interval: Option<Duration>,
+        meter: Option<&Meter>,
+    ) -> Result<LatencySlice> {
         let mut slice = LatencySlice::empty();
         let start = self.clock.now_nanos();
         let end = start + duration.as_nanos() as u64;
@@ -159,6 +173,9 @@ impl Asker<'_> {
             now = self.clock.now_nanos();
             if answered {
                 record_latency(&mut slice.histogram, now - asked);
+                if let Some(meter) = meter {
+                    meter.record(now - asked);
+                }
             } else {
                 slice.lost += 1;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     ceiling::Ceiling,
     cli::MachineArgs,
-    commands::{DATAGRAM_BYTES, finish_all, say, say_latency, say_throughput},
+    commands::{DATAGRAM_BYTES, finish_all, say_latency, say_throughput, tell, watch},
     error::Result,
     goal,
     machine::{self, Cores},
@@ -30,20 +30,20 @@ const ECHO_BYTES: usize = 64;
 ///
 /// The first error of any part.
 pub fn run(machine: MachineArgs, output: &OutputArgs) -> Result<()> {
-    say(&machine::describe(Cores::choose()?));
-    say(&format!(
+    tell(&machine::describe(Cores::choose()?));
+    tell(&format!(
         "two processes, one encrypted session; alternating with baselines: {} for throughput, {} for \
          round trips (short: use the commands for figures to keep)",
         describe(THROUGHPUT_PLAN),
         describe(LATENCY_PLAN)
     ));
     let reports = [
-        throughput(machine, "acked 64 B", 64)?,
-        throughput(machine, "acked 64 KiB", 65_536)?,
-        echo(machine, "echo spinning", true)?,
-        echo(machine, "echo parked", false)?,
+        throughput(machine, output, "acked 64 B", 64)?,
+        throughput(machine, output, "acked 64 KiB", 65_536)?,
+        echo(machine, output, "echo spinning", true)?,
+        echo(machine, output, "echo parked", false)?,
     ];
-    say("");
+    tell("");
     finish_all(&reports, output)
 }
 
@@ -51,8 +51,13 @@ fn describe(plan: Plan) -> String {
     format!("{} pairs of {} s", plan.count, plan.slice.as_secs_f64())
 }
 
-fn throughput(machine: MachineArgs, label: &str, size: usize) -> Result<Report> {
-    say(&format!("\n{label}"));
+fn throughput(
+    machine: MachineArgs,
+    output: &OutputArgs,
+    label: &str,
+    size: usize,
+) -> Result<Report> {
+    tell(&format!("\n{label}"));
     let settings = ClientSettings {
         served: None,
         key_file: None,
@@ -62,14 +67,17 @@ fn throughput(machine: MachineArgs, label: &str, size: usize) -> Result<Report> 
     };
     let mut subject = CubedThroughput::start(size, Mode::Acked, &settings)?;
     let mut ceiling = Ceiling::start(size, DATAGRAM_BYTES.into())?;
+    let monitor = watch(label, THROUGHPUT_PLAN.length(), output)?;
+    subject.watch(monitor.meter());
     let run =
         measure_throughput(THROUGHPUT_PLAN, &mut subject, Some(&mut ceiling), say_throughput)?;
-    let report = Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run);
+    let mut report = Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run);
+    report.intervals = monitor.finish();
     Ok(report.on(subject.client().machine()).labelled(label))
 }
 
-fn echo(machine: MachineArgs, label: &str, spin: bool) -> Result<Report> {
-    say(&format!("\n{label}"));
+fn echo(machine: MachineArgs, output: &OutputArgs, label: &str, spin: bool) -> Result<Report> {
+    tell(&format!("\n{label}"));
     let settings = ClientSettings {
         served: None,
         key_file: None,
@@ -79,8 +87,11 @@ fn echo(machine: MachineArgs, label: &str, spin: bool) -> Result<Report> {
     };
     let mut subject = CubedEcho::start(ECHO_BYTES, None, &settings)?;
     let mut raw = RawEcho::start(ECHO_BYTES, spin, None)?;
+    let monitor = watch(label, LATENCY_PLAN.length(), output)?;
+    subject.watch(monitor.meter());
     let run = measure_latency(LATENCY_PLAN, &mut subject, Some(&mut raw), say_latency)?;
     let goal = if spin { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
-    let report = Report::of_latency("latency", ECHO_BYTES, &run, Some(goal));
+    let mut report = Report::of_latency("latency", ECHO_BYTES, &run, Some(goal));
+    report.intervals = monitor.finish();
     Ok(report.on(subject.client().machine()).labelled(label))
 }

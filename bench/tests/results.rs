@@ -42,6 +42,52 @@ fn a_folder_gets_the_report_and_every_distribution() {
 }
 
 #[test]
+fn intervals_of_the_measured_time_are_in_the_object_and_in_a_table() {
+    let folder = tempdir().unwrap();
+    for command in [
+        &["latency", "--no-baseline"][..],
+        &["latency", "--no-baseline", "--rate", "500"],
+        &["throughput", "--no-baseline"],
+        &["throughput", "--no-baseline", "--mode", "best-effort"],
+        &["ceiling"],
+        &["raw-latency"],
+    ] {
+        let out = folder.path().join(command.join("-"));
+        run(command, &["--seconds", "0.5", "--interval", "100", "--out", out.to_str().unwrap()]);
+        let report = json(&out.join("report.json"));
+        let intervals = report["intervals"].as_array().unwrap();
+        assert!(!intervals.is_empty(), "{command:?}");
+        let sum = |field: &str| intervals.iter().map(|it| it[field].as_f64().unwrap()).sum::<f64>();
+        assert!(sum("seconds") <= report["seconds"].as_f64().unwrap() + 0.2, "{command:?}");
+        assert!(sum("messages_per_second") > 0.0, "{command:?}");
+        assert!(!intervals[0]["cpu_busy"].as_array().unwrap().is_empty());
+        let has_latency = intervals.iter().any(|it| it["p99_us"].as_f64().is_some());
+        assert_eq!(has_latency, command[0].contains("latency"), "{command:?}");
+        let table = fs::read_to_string(out.join("intervals.csv")).unwrap();
+        assert_eq!(table.lines().count(), intervals.len() + 1, "{command:?}");
+        let fields: Vec<usize> = table.lines().map(|line| line.split(',').count()).collect();
+        assert!(fields.iter().all(|count| *count == fields[0] && *count > 9), "{table}");
+    }
+}
+
+#[test]
+fn how_it_goes_is_told_once_a_second_and_only_the_result_when_quiet() {
+    let command = ["raw-latency", "--seconds", "2.2"];
+    let text = |flags: &[&str]| {
+        let output = bench(&[&command[..], flags].concat());
+        assert!(output.status.success(), "{output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (told, progress) = text(&[]);
+    let lines = progress.lines().filter(|line| line.contains("msg/s") && line.contains("p99"));
+    assert!((1..=2).contains(&lines.count()), "{progress}");
+    let (result, progress) = text(&["--quiet"]);
+    assert_eq!(progress, "");
+    assert!(result.starts_with("round trip"), "{result}");
+    assert!(result.lines().count() < told.lines().count());
+}
+
+#[test]
 fn single_files_are_named_by_format() {
     let folder = tempdir().unwrap();
     let [json_file, hgrm_file] = ["a.json", "a.hgrm"].map(|name| folder.path().join(name));
@@ -51,7 +97,9 @@ fn single_files_are_named_by_format() {
 }
 
 #[test]
-fn what_cannot_be_written_is_named() {
+fn what_cannot_be_done_is_named() {
+    let text = refused(&["raw-latency", "--interval", "99"]);
+    assert!(text.contains("--interval 99"), "{text}");
     let text = refused(&["raw-latency", "--seconds", "0.1", "--json", "/nowhere/a.json"]);
     assert!(text.contains("/nowhere/a.json"), "{text}");
     let folder = tempdir().unwrap();

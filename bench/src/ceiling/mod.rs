@@ -23,6 +23,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::{
     error::{BenchError, Result},
     machine::{self, Cores},
+    meter::Meter,
     process::PeerProcess,
     subject::{ThroughputSlice, ThroughputSubject},
 };
@@ -64,6 +65,7 @@ pub struct Ceiling {
     window: u64,
     slices: u32,
     random: SystemRandom,
+    meter: Option<Meter>,
 }
 
 impl Ceiling {
@@ -91,9 +93,15 @@ impl Ceiling {
             window: WINDOWS[0],
             slices: 0,
             random: SystemRandom::new(),
+            meter: None,
         };
         ceiling.calibrate()?;
         Ok(ceiling)
+    }
+
+    /// Tells `meter` of every slice from here on: of what was sent, since the receiver says what arrived only at the end.
+    pub fn watch(&mut self, meter: Meter) {
+        self.meter = Some(meter);
     }
 
     /// Datagrams in flight that the calibration chose.
@@ -143,9 +151,12 @@ impl Ceiling {
     /// Runs the sender on a pinned thread of its own, so that the caller's thread stays as it is.
     fn send(&mut self, seal: &Seal, order: SliceOrder, duration: Duration) -> Result<SendCounts> {
         let (socket, to, core) = (&mut self.socket, self.peer.address(), self.cores.sender);
+        let meter = self.meter.as_ref();
         let sender = move || {
             machine::pin(core)?;
+            let _open = meter.map(Meter::open);
             Sender::new(socket, to, seal, order)
+                .watched(meter)
                 .run(duration)
                 .map_err(BenchError::system("send to the ceiling's receiver"))
         };

@@ -14,6 +14,7 @@ use super::{
     frame::{HEADER_BYTES, Header, Packer},
     seal::{Seal, TAG_BYTES},
 };
+use crate::meter::Meter;
 
 /// Without progress for this long, what is in flight counts as lost.
 const STALL_NANOS: u64 = 50_000_000;
@@ -66,6 +67,7 @@ pub struct Sender<'a> {
     next: u64,
     acknowledged: u64,
     counts: SendCounts,
+    meter: Option<&'a Meter>,
     clock: Clock,
 }
 
@@ -84,8 +86,15 @@ impl<'a> Sender<'a> {
             next: 0,
             acknowledged: 0,
             counts: SendCounts::default(),
+            meter: None,
             clock: Clock::new(),
         }
+    }
+
+    /// The same sender, which tells `meter` of every message.
+    #[must_use]
+    pub fn watched(self, meter: Option<&'a Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// Sends for `duration`, then waits until all was received or nothing moves any more.
@@ -128,7 +137,11 @@ impl<'a> Sender<'a> {
         }
         self.next += self.run;
         self.counts.datagrams += self.run;
-        self.counts.messages = self.packer.completed();
+        let messages = self.packer.completed();
+        if let Some(meter) = self.meter {
+            meter.add_messages(messages - self.counts.messages);
+        }
+        self.counts.messages = messages;
         Ok(())
     }
 

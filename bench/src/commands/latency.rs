@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cubed::SpinPolicy;
 
-use super::{DATAGRAM_BYTES, client_settings, finish, has_baseline, plan, say, say_counters};
+use super::{
+    DATAGRAM_BYTES, client_settings, finish, has_baseline, plan, say_counters, tell, watch,
+};
 use crate::{
     cli::{LatencyArgs, RawLatencyArgs},
     error::{BenchError, Result},
@@ -25,14 +27,16 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     let with_baseline = !args.no_baseline && has_baseline(&args.connect);
     let plan = plan(args.seconds, with_baseline)?;
     let interval = args.rate.map(interval).transpose()?;
-    say(&machine::describe(Cores::choose()?));
+    tell(&machine::describe(Cores::choose()?));
     let spin = CubedEcho::spin(args.spin, interval)?;
     let spins = spin != SpinPolicy::Never;
     let settings = client_settings(&args.connect, args.machine, spin, DATAGRAM_BYTES);
     let mut subject = CubedEcho::start(args.size, interval, &settings)?;
     let mut raw =
         with_baseline.then(|| RawEcho::start(args.size, args.spin, interval)).transpose()?;
-    say(&format!("request and reply, {}", wait_mode(spins)));
+    tell(&format!("request and reply, {}", wait_mode(spins)));
+    let monitor = watch("latency", plan.length(), &args.output)?;
+    subject.watch(monitor.meter());
     let baseline = raw.as_mut().map(|raw| raw as &mut dyn LatencySubject);
     let run = measure_latency(plan, &mut subject, baseline, say_latency)?;
     if args.counters {
@@ -40,17 +44,22 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     }
     let goal = if spins { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
     let goal = args.rate.is_none().then_some(goal);
-    let report = Report::of_latency("latency", args.size, &run, goal);
+    let mut report = Report::of_latency("latency", args.size, &run, goal);
+    report.intervals = monitor.finish();
     finish(&report.on(subject.client().machine()), &args.output)
 }
 
 pub(super) fn run_raw(args: &RawLatencyArgs) -> Result<()> {
     let plan = Plan::alone(args.seconds)?;
-    say(&machine::describe(Cores::choose()?));
+    tell(&machine::describe(Cores::choose()?));
     let mut echo = RawEcho::start(args.size, args.spin, None)?;
-    say(&format!("plain UDP echo, {}", wait_mode(echo.spins())));
+    tell(&format!("plain UDP echo, {}", wait_mode(echo.spins())));
+    let monitor = watch("raw-latency", plan.length(), &args.output)?;
+    echo.watch(monitor.meter());
     let run = measure_latency(plan, &mut echo, None, say_latency)?;
-    finish(&Report::of_raw_latency(args.size, &run), &args.output)
+    let mut report = Report::of_raw_latency(args.size, &run);
+    report.intervals = monitor.finish();
+    finish(&report, &args.output)
 }
 
 fn interval(rate: f64) -> Result<Duration> {
@@ -69,9 +78,9 @@ pub fn say_latency(name: &str, slice: &LatencySlice) {
     let seconds = slice.seconds;
     let answers = slice.histogram.len();
     match LatencySummary::of(&slice.histogram) {
-        Some(LatencySummary { p50, p99, .. }) => say(&format!(
+        Some(LatencySummary { p50, p99, .. }) => tell(&format!(
             "{name:<8} {seconds:.2} s: p50 {p50:.1} us, p99 {p99:.1} us of {answers} round trips"
         )),
-        None => say(&format!("{name:<8} {seconds:.2} s: no answer to {} questions", slice.sent)),
+        None => tell(&format!("{name:<8} {seconds:.2} s: no answer to {} questions", slice.sent)),
     }
 }

@@ -11,9 +11,11 @@ use super::{
     ECHO_FLOW,
     client::{Client, ClientSettings},
     server::spin_policy,
+    watch::CounterWatch,
 };
 use crate::{
     error::{BenchError, Result},
+    meter::Meter,
     stats::record_latency,
     subject::{LatencySlice, LatencySubject},
     tag::{TAG_BYTES, write_tag},
@@ -40,6 +42,7 @@ pub struct CubedEcho {
     client: Client,
     size_bytes: usize,
     interval: Option<Duration>,
+    meter: Option<Meter>,
 }
 
 impl CubedEcho {
@@ -59,7 +62,12 @@ impl CubedEcho {
                 "--size {size_bytes}: between {SIZE_BYTES_MIN} and {SIZE_BYTES_MAX} for latency"
             )));
         }
-        Ok(Self { client: Client::start(settings)?, size_bytes, interval })
+        Ok(Self { client: Client::start(settings)?, size_bytes, interval, meter: None })
+    }
+
+    /// Tells `meter` of every slice from here on.
+    pub fn watch(&mut self, meter: Meter) {
+        self.meter = Some(meter);
     }
 
     /// The measuring node.
@@ -84,13 +92,17 @@ impl LatencySubject for CubedEcho {
 
     fn run_slice(&mut self, duration: Duration) -> Result<LatencySlice> {
         let (peer, size_bytes, interval) = (self.client.peer_key(), self.size_bytes, self.interval);
+        let meter = self.meter.clone();
         self.client.on_shard(0, async move |shard: Shard| {
             let to = shard.resolve(peer, ECHO_FLOW);
             let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
-            ask_in_turn(&shard, &to, size_bytes, WARM_UP).await?;
+            ask_in_turn(&shard, &to, size_bytes, WARM_UP, None).await?;
+            let _open = meter.as_ref().map(Meter::open);
             match interval {
-                None => ask_in_turn(&shard, &to, size_bytes, duration).await,
-                Some(interval) => ask_on_time(&shard, &to, size_bytes, interval, duration).await,
+                None => ask_in_turn(&shard, &to, size_bytes, duration, meter).await,
+                Some(interval) => {
+                    ask_on_time(&shard, &to, size_bytes, interval, duration, meter).await
+                }
             }
         })
     }
@@ -102,7 +114,9 @@ async fn ask_in_turn(
     to: &Destination,
     size_bytes: usize,
     duration: Duration,
+    meter: Option<Meter>,
 ) -> Result<LatencySlice> {
+    let mut watch = meter.clone().map(|meter| CounterWatch::new(shard, meter, None));
     let mut slice = LatencySlice::empty();
     let mut body = vec![0x5A; size_bytes];
     let start = shard.now();
@@ -113,7 +127,10 @@ async fn ask_in_turn(
         let answered = ask(to, &body).await?;
         let asked = now;
         now = shard.now();
-        slice.record(answered, asked, now);
+        slice.record(answered, asked, now, meter.as_ref());
+        if let Some(watch) = &mut watch {
+            watch.look(shard, now);
+        }
     }
     slice.seconds = now.saturating_duration_since(start).as_secs_f64();
     Ok(slice)
@@ -126,7 +143,9 @@ async fn ask_on_time(
     size_bytes: usize,
     interval: Duration,
     duration: Duration,
+    meter: Option<Meter>,
 ) -> Result<LatencySlice> {
+    let mut watch = meter.clone().map(|meter| CounterWatch::new(shard, meter, None));
     let count = (duration.as_secs_f64() / interval.as_secs_f64()).ceil() as u64;
     let start = shard.now();
     let slice = Rc::new(RefCell::new(LatencySlice::empty()));
@@ -136,13 +155,17 @@ async fn ask_on_time(
         if shard.now() < due {
             shard.sleep_until(due).await;
         }
+        if let Some(watch) = &mut watch {
+            watch.look(shard, shard.now());
+        }
+        let meter = meter.clone();
         let (shard_here, to, slice) = (shard.clone(), to.clone(), Rc::clone(&slice));
         let mut body = vec![0x5A; size_bytes];
         write_tag(&mut body, number);
         slice.borrow_mut().sent += 1;
         asking.push(shard.spawn_local(async move {
             let answered = ask(&to, &body).await?;
-            slice.borrow_mut().record(answered, due, shard_here.now());
+            slice.borrow_mut().record(answered, due, shard_here.now(), meter.as_ref());
             Ok::<(), BenchError>(())
         }));
     }
@@ -169,10 +192,13 @@ async fn ask(to: &Destination, body: &[u8]) -> Result<bool> {
 }
 
 impl LatencySlice {
-    fn record(&mut self, answered: bool, asked: Instant, now: Instant) {
+    fn record(&mut self, answered: bool, asked: Instant, now: Instant, meter: Option<&Meter>) {
         if answered {
             let nanos = now.saturating_duration_since(asked).as_nanos() as u64;
             record_latency(&mut self.histogram, nanos);
+            if let Some(meter) = meter {
+                meter.record(nanos);
+            }
         } else {
             self.lost += 1;
         }

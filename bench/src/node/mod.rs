@@ -7,6 +7,8 @@
 
 pub mod bodies;
 
+pub mod watch;
+
 pub mod sink;
 
 pub mod server;

@@ -11,9 +11,11 @@ use super::{
     bodies::{Bodies, Mode},
     client::{Client, ClientSettings},
     sink::{SinkCounts, SinkOrder},
+    watch::CounterWatch,
 };
 use crate::{
     error::{BenchError, Result},
+    meter::Meter,
     subject::{ThroughputSlice, ThroughputSubject},
 };
 
@@ -45,6 +47,7 @@ struct SliceOrder {
     size_bytes: usize,
     mode: Mode,
     duration: Duration,
+    meter: Option<Meter>,
 }
 
 /// What the sender counted in one slice.
@@ -61,6 +64,7 @@ pub struct CubedThroughput {
     client: Client,
     size_bytes: usize,
     mode: Mode,
+    meter: Option<Meter>,
 }
 
 impl CubedThroughput {
@@ -75,7 +79,12 @@ impl CubedThroughput {
                 "--size {size_bytes}: at most {SIZE_BYTES_MAX} bytes"
             )));
         }
-        Ok(Self { client: Client::start(settings)?, size_bytes, mode })
+        Ok(Self { client: Client::start(settings)?, size_bytes, mode, meter: None })
+    }
+
+    /// Tells `meter` of every slice from here on.
+    pub fn watch(&mut self, meter: Meter) {
+        self.meter = Some(meter);
     }
 
     /// The measuring node.
@@ -96,11 +105,14 @@ impl ThroughputSubject for CubedThroughput {
         let (size_bytes, mode) = (self.size_bytes, self.mode);
         self.client.begin(&SinkOrder { size_bytes })?;
         let client = &self.client;
+        let open = self.meter.as_ref().map(Meter::open);
         let sent = client.on_each_shard(|shard| {
             let (peer, sink) = (client.peer_key(), client.sink(shard).to_owned());
-            let order = SliceOrder { peer, sink, size_bytes, mode, duration };
+            let meter = self.meter.clone();
+            let order = SliceOrder { peer, sink, size_bytes, mode, duration, meter };
             async move |shard: Shard| order.run(&shard).await
         })?;
+        drop(open);
         let received = client.end()?;
         let slices = sent.iter().zip(&received);
         let slices = slices.map(|(sent, received)| checked_slice(size_bytes, mode, sent, received));
@@ -131,8 +143,16 @@ impl SliceOrder {
         let before = stats(shard)?;
         let mut bodies = Bodies::new(self.size_bytes, self.mode);
         let burst = (BURST_BYTES_MAX / self.size_bytes.max(1)).clamp(1, BURST_MESSAGES_MAX);
+        let mut watch = self.meter.map(|meter| CounterWatch::new(shard, meter, Some(self.mode)));
         let end = shard.now() + self.duration;
-        while shard.now() < end {
+        loop {
+            let now = shard.now();
+            if now >= end {
+                break;
+            }
+            if let Some(watch) = &mut watch {
+                watch.look(shard, now);
+            }
             if send_burst(&mut bodies, &to, burst)? {
                 shard.yield_now().await;
             } else {
@@ -143,6 +163,9 @@ impl SliceOrder {
         match self.mode {
             Mode::Acked => drain(shard).await?,
             Mode::BestEffort => settle(shard).await?,
+        }
+        if let Some(watch) = &mut watch {
+            watch.look_at_once(shard);
         }
         let after = stats(shard)?;
         Ok(SendCounts {

@@ -7,6 +7,8 @@ pub mod hgrm;
 
 pub mod table;
 
+pub mod csv;
+
 pub mod output;
 
 use cubed::Machine;
@@ -18,6 +20,7 @@ pub use self::table::table;
 use crate::{
     floor::is_disturbed,
     goal::{self, Goal},
+    monitor::Interval,
     pairs::{LatencyRun, ThroughputRun},
     stats::{LatencySummary, median, spread},
     subject::{LatencySlice, ThroughputSlice},
@@ -78,6 +81,8 @@ pub struct Report {
     pub slices: Vec<Slice>,
     /// Points of the distribution of `latency_us`, or of `raw_latency_us` where that alone was measured.
     pub latency_percentiles: Vec<hgrm::Point>,
+    /// How it went over the time measured, warm-up left out.
+    pub intervals: Vec<Interval>,
     /// Figures of this command alone, by name, with the unit as the name's end.
     pub details: Map<String, Value>,
     /// The whole distributions behind the latencies, the command's own first; not part of the object.
@@ -129,6 +134,7 @@ impl Report {
             ratio_to_raw_p50: None,
             slices: Vec::new(),
             latency_percentiles: Vec::new(),
+            intervals: Vec::new(),
             details: Map::new(),
             distributions: Vec::new(),
             goal: None,

@@ -7,13 +7,14 @@ use std::{
 
 use clap::Args;
 
-use super::Report;
+use super::{Report, csv};
 use crate::error::{BenchError, Result};
 
 /// Where results go besides the terminal.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OutputArgs {
-    /// Write everything to the folder DIR, which is made: report.json and a .hgrm for each distribution of latencies
+    /// Write everything to the folder DIR, which is made: report.json,
+    /// intervals.csv, and a .hgrm for each distribution of latencies
     #[arg(long, value_name = "DIR", help_heading = "Results")]
     pub out: Option<PathBuf>,
     /// Write the result to FILE as one JSON object; the tour's are an array
@@ -22,6 +23,12 @@ pub struct OutputArgs {
     /// Write the latencies to FILE in `HdrHistogram`'s percentile format; of several distributions each gets FILE with its name
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub hgrm: Option<PathBuf>,
+    /// Write what happened in each interval to FILE, one row per interval
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub csv: Option<PathBuf>,
+    /// Milliseconds of each interval, 100 to 1000; without it a hundredth of the run as far as that allows
+    #[arg(long, value_name = "MS", help_heading = "Results")]
+    pub interval: Option<u64>,
 }
 
 impl OutputArgs {
@@ -35,12 +42,16 @@ impl OutputArgs {
             fs::create_dir_all(folder)
                 .map_err(BenchError::system(format!("make the folder {}", folder.display())))?;
             write_json(&folder.join("report.json"), reports)?;
+            write_text(&folder.join("intervals.csv"), &csv::text(reports))?;
             for (name, text) in histograms(reports) {
                 write_text(&folder.join(format!("{name}.hgrm")), &text)?;
             }
         }
         if let Some(path) = &self.json {
             write_json(path, reports)?;
+        }
+        if let Some(path) = &self.csv {
+            write_text(path, &csv::text(reports))?;
         }
         self.hgrm.as_deref().map_or(Ok(()), |path| write_histograms(path, reports))
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 use crate::stats::record_latency;
 
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "schema",
     "command",
     "label",
@@ -29,6 +29,7 @@ const FIELDS: [&str; 25] = [
     "ratio_to_raw_p50",
     "slices",
     "latency_percentiles",
+    "intervals",
     "details",
 ];
 
