@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 pub use self::{
     latency::{LatencyArgs, RawLatencyArgs},
     serve::{PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
-    shared::{ConnectArgs, MachineArgs},
+    shared::{ConnectArgs, MachineArgs, SteeringArg},
     throughput::{CeilingArgs, ThroughputArgs},
 };
 pub use crate::report::output::OutputArgs;

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Args;
-use cubed::{Backend, Executor, NodeBuilder, PublicKey};
+use clap::{Args, ValueEnum};
+use cubed::{Backend, Executor, NodeBuilder, PublicKey, Steering};
 
 /// What nodes run on: the measuring one, and the one started beside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
@@ -17,12 +17,29 @@ pub struct MachineArgs {
     /// Shards of each node, one core each as far as there are cores
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
+    /// What brings a datagram to the shard that it names: the kernel, by a filter, or with off the shards themselves
+    #[arg(long, value_enum, default_value_t)]
+    pub steering: SteeringArg,
+}
+
+/// What brings a datagram to its shard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum SteeringArg {
+    /// The kernel, by a filter on the port.
+    #[default]
+    Filter,
+    /// The shards hand it over.
+    Off,
 }
 
 impl MachineArgs {
     /// Asks a node for it.
     pub fn apply(&self, node: NodeBuilder) -> NodeBuilder {
-        let node = node.backend(self.backend);
+        let steering = match self.steering {
+            SteeringArg::Filter => Steering::On,
+            SteeringArg::Off => Steering::Off,
+        };
+        let node = node.backend(self.backend).steering(steering);
         match self.executor {
             Some(executor) => node.executor(executor),
             None => node,
@@ -33,6 +50,9 @@ impl MachineArgs {
     pub fn flags(&self) -> Vec<String> {
         let mut flags = vec!["--backend".to_owned(), self.backend.to_string()];
         flags.extend(["--shards".to_owned(), self.shards.to_string()]);
+        if self.steering == SteeringArg::Off {
+            flags.extend(["--steering".to_owned(), "off".to_owned()]);
+        }
         if let Some(executor) = self.executor {
             flags.extend(["--executor".to_owned(), executor.to_string()]);
         }

@@ -71,8 +71,12 @@ fn without_a_command_there_is_the_tour() {
 fn peer_commands_are_hidden_and_parse_what_the_components_pass() {
     let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
     assert!(!help.contains("peer-"), "{help}");
-    let machine =
-        MachineArgs { backend: Backend::Uring, executor: Some(Executor::Portable), shards: 2 };
+    let machine = MachineArgs {
+        backend: Backend::Uring,
+        executor: Some(Executor::Portable),
+        shards: 2,
+        steering: SteeringArg::Off,
+    };
     let node = format!(
         "peer-node --core 1 --allow {} --datagram 1452 --spin-micros 0 {}",
         key(),

@@ -39,6 +39,10 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     }
     let mut report = Report::of_throughput("throughput", args.size, args.datagram.into(), &run);
     report.intervals = monitor.finish();
+    let strays = subject.client().strays()?;
+    report.detail("strays_handed", strays.handed);
+    report.detail("strays_dropped", strays.dropped);
+    report.detail("misdelivered", strays.misdelivered);
     finish(&report.on(subject.client().machine()), &args.output)
 }
 

@@ -12,8 +12,9 @@ use cubed::{Identity, Machine, Node, PublicKey, Remote, Shard, SpinPolicy, block
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, owned_name,
+    CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, STRAYS_FLOW, owned_name,
     server::{PEER_COMMAND, load_identity, new_identity},
+    strays::Strays,
 };
 use crate::{
     cli::MachineArgs,
@@ -180,6 +181,27 @@ impl Client {
             counters.push(("send_errors", shard.send_errors));
         }
         Ok(counters)
+    }
+
+    /// What the shards of both nodes that measure have counted of datagrams for others.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped, or the peer does not answer.
+    pub fn strays(&self) -> Result<Strays> {
+        let stats = block_on(self.node.stats());
+        let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
+        let ours = stats.shards.iter().map(Strays::of).fold(Strays::default(), Strays::plus);
+        (0..self.lanes.len()).try_fold(ours, |sum, shard| {
+            let flow = self.node.resolve(self.peer_key, &owned_name(STRAYS_FLOW, shard as u32));
+            let flow = flow.map_err(|error| BenchError::Peer(error.to_string()))?;
+            let answer = block_on(flow.request("", ANSWER_TIME_MAX));
+            let answer = answer.map_err(|error| BenchError::Peer(error.to_string()))?;
+            let theirs = serde_json::from_slice(&answer).map_err(|error| {
+                BenchError::Peer(format!("its counts of strays not understood: {error}"))
+            })?;
+            Ok(sum.plus(theirs))
+        })
     }
 
     /// Starts a slice in each shard of the peer's that is sent to.

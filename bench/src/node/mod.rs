@@ -1,15 +1,17 @@
 //! Cubed as a subject: two nodes, driven through the public API, with all counting at the receiver.
 //!
-//! The serving node has four kinds of flow: [`SINK_FLOW`] counts what it gets, [`ECHO_FLOW`] answers each
+//! The serving node has five kinds of flow: [`SINK_FLOW`] counts what it gets, [`ECHO_FLOW`] answers each
 //! request with its body, [`CONTROL_FLOW`] begins and ends the counting of a slice, [`SHARDS_FLOW`] says which names the
-//! shards have. So a peer process of our own and `cubed-bench serve` are the same thing, and slices need nothing but the
-//! sessions.
+//! shards have, [`STRAYS_FLOW`] what was delivered to the wrong one. So a peer process of our own and `cubed-bench serve` are the
+//! same thing, and slices need nothing but the sessions.
 
 pub mod bodies;
 
 pub mod watch;
 
 pub mod sink;
+
+pub mod strays;
 
 pub mod server;
 
@@ -30,6 +32,9 @@ pub const CONTROL_FLOW: &str = "bench.control";
 
 /// Flow that answers each request with the numbers of the owned names, one per shard: a JSON array.
 pub const SHARDS_FLOW: &str = "bench.shards";
+
+/// Flow that answers each request with what the shard counted of strays, as JSON; the number is the shard's.
+pub const STRAYS_FLOW: &str = "bench.strays";
 
 /// The name of a shard's own flow of a kind, for the number that the serving node chose: placement is random per start, so
 /// names are tried until one falls on the shard.

@@ -8,7 +8,7 @@ use std::{
 
 use cubed::{FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy, Verb};
 
-use super::{ECHO_FLOW, FLOWS, sink};
+use super::{ECHO_FLOW, FLOWS, sink, strays};
 use crate::{
     cli::MachineArgs,
     error::{BenchError, Result},
@@ -72,6 +72,7 @@ impl Server {
 
 fn register(shard: &Shard) -> Result<(), cubed::FlowError> {
     sink::register(shard)?;
+    strays::register(shard)?;
     shard.flow(ECHO_FLOW).handler(|message, context| {
         // Without room for the reply, the asker counts a loss.
         let _ = context.reply(message.body());
