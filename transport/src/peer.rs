@@ -3,6 +3,7 @@
 //!
 //! What always holds: a message offered is in exactly one of `waiting`, the session's logs, or the tally.
 
+mod backlog;
 mod end;
 mod flows;
 mod life;

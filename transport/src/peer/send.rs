@@ -55,7 +55,7 @@ impl Peer {
     ) -> Result<(), SendError> {
         let Self { waiting, .. } = &*self;
         let is_plain =
-            waiting.is_empty() || !(waiting.precedes(NORMAL_CLASS) || waiting.is_parked(alias));
+            waiting.is_empty() || waiting.lets_pass(NORMAL_CLASS, alias, body.as_slice().len());
         let Some(session) = self.session.as_mut().filter(|_| is_plain) else {
             let options = SendOptions::default();
             return self.send_with(common, now, alias, body, &options, None, waiter);
@@ -100,11 +100,15 @@ impl Peer {
         let Some(session) = self.session.as_mut().filter(|_| !self.waiting.precedes(class)) else {
             return self.queue(common, now, alias, body, options, Some(class), request, waiter);
         };
+        if self.waiting.claims_room(class, body.as_slice().len()) {
+            self.was_full = true;
+            return Err(SendError::Full);
+        }
         let is_parked = self.waiting.is_parked(alias);
         if options.service == Service::Ordered && (is_parked || is_behind(session, flow)) {
             return self.queue(common, now, alias, body, options, None, request, waiter);
         }
-        if is_parked && flow.wanted > 0 {
+        if self.waiting.is_starved(alias) {
             self.was_full = true;
             return Err(SendError::Full);
         }

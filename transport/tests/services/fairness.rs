@@ -79,3 +79,27 @@ fn a_flow_without_credit_holds_up_none_of_those_that_wait_for_a_session() {
     world.run(Duration::from_millis(100));
     assert_eq!(world.received("a").len(), 200);
 }
+
+/// Whoever waited for a session, for credit or for room gets the room that comes free, whatever a busy caller offers.
+#[test]
+fn what_waits_gets_room_before_a_caller_who_fills_the_log_all_the_time() {
+    // The caller takes the credit of the same flow, or fills the log by others.
+    for busy in [1, 20] {
+        let mut world = World::unconnected(16);
+        let flows = (0..busy).map(|n| world.flow(&format!("busy{n}"))).collect::<Vec<_>>();
+        let plain = SendOptions::default();
+        let mut waiting = 0;
+        while world.offer(flows[0], &body(waiting, 900), &plain, waiting).is_ok() {
+            waiting += 1;
+        }
+        world.busy = if busy == 1 { flows } else { flows[1..].to_vec() };
+        world.run(Duration::from_secs(2));
+        world.busy.clear();
+        let tokens = world.busy_tokens.clone();
+        let missing = (0..waiting).filter(|token| !world.outcomes.contains_key(token)).count();
+        assert_eq!(missing, 0, "of {waiting} offered first, beside {tokens:?}");
+        assert!(tokens.end - tokens.start > waiting, "the caller was busy: {tokens:?}");
+        world.finish();
+        world.check_outcomes();
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,6 +79,9 @@ pub(crate) struct World {
     pub(crate) outcomes: HashMap<u64, Outcome>,
     pub(crate) carried: u64,
     pub(crate) entropy: SeededEntropy,
+    /// Flows that a caller fills whenever it may, before anything else is done, and the tokens that it gave.
+    pub(crate) busy: Vec<FlowId>,
+    pub(crate) busy_tokens: Range<u64>,
 }
 
 pub(crate) fn endpoint(seed: u8) -> Endpoint {
@@ -129,6 +133,8 @@ impl World {
             outcomes: HashMap::new(),
             carried: 0,
             entropy: SeededEntropy::new(seed),
+            busy: Vec::new(),
+            busy_tokens: 1_000_000..1_000_000,
         }
     }
 
@@ -168,6 +174,13 @@ impl World {
     }
 
     pub(crate) fn drain(&mut self) {
+        for flow in self.busy.clone() {
+            let mut token = self.busy_tokens.end;
+            while self.offer(flow, &body(token, 900), &SendOptions::default(), token).is_ok() {
+                self.busy_tokens.end += 1;
+                token = self.busy_tokens.end;
+            }
+        }
         let mut out = Vec::new();
         for side in 0..2 {
             while let Some(transmit) = self.ends[side].0.poll_transmit(self.now, &mut out) {
