@@ -295,15 +295,15 @@ impl Peer {
         Some((address, segment))
     }
 
-    /// Dials for fresh keys: at once, or a second after the last ones if forgers wear them out or the peer does not answer.
+    /// Dials for fresh keys: from then on, or a second after the last ones if forgers wear them out or the peer does not answer.
     #[cold]
-    pub(crate) fn want_fresh_keys(&mut self, now: Instant) {
+    pub(crate) fn want_fresh_keys(&mut self, from: Instant) {
         let Some(session) = &mut self.session else { return };
         let current = &session.current;
         let forged = Some(current.since).filter(|_| current.is_attacked());
         let candidates = session.previous.iter().filter(|other| other.is_candidate);
         let waiting = candidates.chain(&self.greeting_pending).map(|other| other.since).max();
-        let at = forged.max(waiting).map_or(now, |since| now.max(since + REDIAL));
+        let at = forged.max(waiting).map_or(from, |since| from.max(since + REDIAL));
         session.fresh_keys_at.get_or_insert(at);
     }
 
@@ -386,6 +386,10 @@ impl Peer {
         });
         if let Some(session) = &mut self.session {
             session.handle_timeout(common, now);
+            let from = session.fresh_keys_from.take();
+            if let Some(from) = from.filter(|_| self.dialling.is_none()) {
+                self.want_fresh_keys(from.max(now));
+            }
         }
         self.expire_waiting(common, now);
         if self.session.as_ref().is_some_and(|session| session.has_ended()) {

@@ -47,6 +47,8 @@ pub(crate) struct Session {
     asked_at: Instant,
     /// When to dial for fresh keys, until there are some.
     pub(crate) fresh_keys_at: Option<Instant>,
+    /// Fresh keys are to be dialled for from then on, although nothing is sent.
+    pub(crate) fresh_keys_from: Option<Instant>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) path: Path,
     pub(crate) credit: OutCredit,
@@ -85,6 +87,7 @@ impl Session {
             changed_at: Instant::default(),
             asked_at: Instant::default(),
             fresh_keys_at: None,
+            fresh_keys_from: None,
             lanes: vec![lane],
             path,
             credit: OutCredit::default(),

@@ -125,8 +125,7 @@ impl Session {
     fn erased_at(&self, old: &Association, limits: &Limits) -> Option<Instant> {
         let quiet = QUIET_PROBE_TIMEOUTS * self.path.probe_timeout();
         if old.local_index() == self.peer_sends_on && self.asked_at > self.changed_at {
-            let at = self.asked_at + quiet;
-            return self.is_to_follow(old, at, limits).then_some(at);
+            return self.is_parted().then_some(self.asked_at + quiet);
         }
         if old.is_candidate {
             return Some(old.last_received.max(old.since) + limits.dial_timeout);
@@ -136,11 +135,30 @@ impl Session {
     }
 
     /// Whether the peer chose other keys than we did, and stays with them although it knows ours: it answered under those. The
-    /// smaller key's side stays with what it chose, so the other one follows.
-    fn is_to_follow(&self, old: &Association, at: Instant, limits: &Limits) -> bool {
+    /// smaller key's side stays with what it chose, so the other one does something about it, unless it waits for fresh keys.
+    fn is_parted(&self) -> bool {
         !self.ours_is_smaller
             && self.current.last_received > self.asked_at
-            && !old.is_worn(at, limits.packets_per_key)
+            && self.fresh_keys_at.is_none()
+    }
+
+    /// The peer stays with keys that we did not choose: follows it there. If they are worn, fresh keys are asked for instead, to be
+    /// dialled for so late that both sides take them for newer than all before; without traffic nobody else would.
+    fn agree(&mut self, common: &mut Common, now: Instant, index: usize) {
+        if self.previous[index].is_worn(now, common.limits.packets_per_key) {
+            let all = self.previous.iter().chain([&self.current]);
+            self.fresh_keys_from = all.map(|other| other.since + OVERLAP).max();
+            self.ask(now);
+        } else {
+            self.send_on(common, now, index);
+            self.changed_at = now;
+        }
+    }
+
+    /// Asks the peer for a word, which shows what it sends on.
+    fn ask(&mut self, now: Instant) {
+        self.asked_at = now;
+        self.ping();
     }
 
     /// When [`Session::close_old`] would do something.
@@ -172,16 +190,12 @@ impl Session {
             if self.erased_at(old, &common.limits).is_some_and(|at| at <= now) {
                 let is_left = old.local_index() != self.peer_sends_on;
                 if !is_left && self.asked_at > self.changed_at {
-                    self.send_on(common, now, index);
-                    self.changed_at = now;
-                    continue;
-                }
-                if is_left && (old.is_candidate || self.is_heard_since(old)) {
+                    self.agree(common, now, index);
+                } else if is_left && (old.is_candidate || self.is_heard_since(old)) {
                     self.erase(common, index);
                 } else {
-                    // Its last datagram may have come late, or the path is cut; its answer shows what it sends on.
-                    self.asked_at = now;
-                    self.ping();
+                    // Its last datagram may have come late, or the path is cut.
+                    self.ask(now);
                 }
             }
         }

@@ -237,6 +237,46 @@ fn a_rekey_costs_one_dial() {
     }
 }
 
+/// Within a second of the smaller key's handshake the other side wears out its keys and dials: it takes those for newer, and the
+/// smaller key's side for dialled at once. Then nobody speaks.
+#[test]
+fn sides_that_chose_differently_agree_although_nothing_is_sent() {
+    for packets_per_key_stop in [70, 100_000] {
+        let limits = Limits { packets_per_key: 64, packets_per_key_stop, ..Limits::default() };
+        let mut wire = Wire::new(2, limits);
+        let keys = [0, 1].map(|end: usize| wire.ends[end].endpoint.public_key());
+        let smaller = usize::from(keys[1] < keys[0]);
+        let (back, way) = ((smaller, 1 - smaller), (1 - smaller, smaller));
+        wire.send(back, 0, 8);
+        wire.run(ms(100));
+        let mut number = 0;
+        while wire.counters(way.0).rekeys == 0 {
+            for _ in 0..8 {
+                wire.send(way, number, 1_400);
+                number += 1;
+            }
+            wire.run(ms(5));
+        }
+        assert_eq!(wire.counters(smaller).rekeys, 0, "the other side stays");
+        wire.run(ms(3_000));
+        let counters = [0, 1].map(|end| wire.counters(end));
+        for counters in counters {
+            let left = counters.associations_established - counters.associations_erased;
+            assert_eq!(left, 1, "{counters:?}");
+        }
+        let dials = counters[0].dials_begun + counters[1].dials_begun;
+        assert_eq!(dials, 3, "the first, that of the worn keys, and one to agree");
+        wire.is_recording = true;
+        wire.run(ms(600_000));
+        assert_eq!(wire.recorded.len(), 0, "nothing more is to be said");
+        wire.send(way, number, 8);
+        wire.send(back, 1, 8);
+        wire.run(ms(100));
+        wire.assert_arrived(way, 0..number + 1);
+        wire.assert_arrived(back, 0..2);
+    }
+}
+
 /// Both dial at once. Of the smaller key's handshake nothing comes through that its dialler seals, so it hears its peer under
 /// other keys only, and its peer hears nothing that it says but acknowledgements.
 #[test]
