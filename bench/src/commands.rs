@@ -6,7 +6,7 @@ mod latency;
 
 mod serve;
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use cubed::SpinPolicy;
 
@@ -21,7 +21,9 @@ use crate::{
     progress::{self, Progress},
     raw_echo,
     report::{Report, table},
-    scale, tour,
+    scale,
+    surroundings::Surroundings,
+    tour,
 };
 
 /// Bytes of each datagram where no flag says otherwise.
@@ -37,6 +39,9 @@ impl Cli {
         if self.quiet {
             progress::be_quiet();
         }
+        if self.measures() {
+            tell(&surroundings().line());
+        }
         match &self.command {
             None => tour::run(self.machine, &self.output),
             Some(Command::Throughput(args)) => throughput::run(args),
@@ -50,6 +55,20 @@ impl Cli {
             Some(Command::PeerEcho(args)) => raw_echo::run_peer(args.core, args.spin),
         }
     }
+}
+
+impl Cli {
+    /// True when this process is to measure, and not to serve others.
+    fn measures(&self) -> bool {
+        use Command::{PeerCeiling, PeerEcho, PeerNode, Serve};
+        !matches!(&self.command, Some(Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_)))
+    }
+}
+
+/// The surroundings as they were when this was first asked for: before anything was started.
+fn surroundings() -> &'static Surroundings {
+    static BEFORE: OnceLock<Surroundings> = OnceLock::new();
+    BEFORE.get_or_init(Surroundings::gather)
 }
 
 /// Baselines run on this machine, so they say nothing about a path to another one.
@@ -94,8 +113,10 @@ fn say_counters(client: &Client) -> Result<()> {
 ///
 /// When a file cannot be written; the text names it.
 pub fn finish_all(reports: &[Report], output: &OutputArgs) -> Result<()> {
-    say(table(reports).trim_end());
-    output.write(reports)
+    let within = |report: &Report| report.clone().within(surroundings());
+    let reports: Vec<Report> = reports.iter().map(within).collect();
+    say(table(&reports).trim_end());
+    output.write(&reports)
 }
 
 /// As [`finish_all`], for one report.

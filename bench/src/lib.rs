@@ -43,6 +43,8 @@ pub mod raw_echo;
 
 pub mod node;
 
+pub mod surroundings;
+
 pub mod report;
 
 pub mod scale;

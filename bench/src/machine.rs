@@ -1,6 +1,4 @@
-//! The machine under test: which cores the two processes take, and what to print about it.
-
-use std::fs;
+//! The machine under test: which cores the two processes take.
 
 use cubed::runtime::affinity;
 
@@ -75,26 +73,6 @@ pub fn pin(core: usize) -> Result<()> {
     affinity::pin_current_thread(core).map_err(|error| BenchError::Machine(error.to_string()))
 }
 
-/// One line about the machine: CPU, kernel, cores used.
-pub fn describe(cores: Cores) -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = field(&cpu, "model name").unwrap_or("unknown CPU");
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let shared = if cores.are_shared() {
-        "; ONE CORE for both processes, so the figures mean little"
-    } else {
-        ""
-    };
-    let Cores { sender, receiver } = cores;
-    let kernel = kernel.trim();
-    format!("{cpu}, Linux {kernel}, sender on core {sender}, receiver on core {receiver}{shared}")
-}
-
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    line.split_once(':').map(|(_, value)| value.trim())
-}
-
 #[cfg(test)]
 mod tests {
     //! Goal: two cores where there are two, and honesty where there is one.
@@ -117,7 +95,6 @@ mod tests {
     fn says_so_when_there_is_one_core() {
         let cores = Cores::from_allowed(&[3]).unwrap();
         assert!(cores.are_shared());
-        assert!(describe(cores).contains("ONE CORE"));
         assert_eq!(Cores::from_allowed(&[]), None);
     }
 }

@@ -137,7 +137,7 @@ impl Progress {
 
 fn bar(name: &str, planned: Duration) -> ProgressBar {
     let bar = ProgressBar::new(planned.as_millis() as u64);
-    let style = ProgressStyle::with_template("{prefix} {bar:24} {percent:>3} %  {wide_msg}");
+    let style = ProgressStyle::with_template("{prefix} {bar:10} {percent:>3} %  {wide_msg}");
     let style = style.expect("a constant template is valid");
     bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     bar.set_prefix(name.to_owned());

@@ -8,7 +8,6 @@ use crate::{
     commands::{DATAGRAM_BYTES, finish_all, say_latency, say_throughput, tell, watch},
     error::Result,
     goal,
-    machine::{self, Cores},
     node::{bodies::Mode, client::ClientSettings, latency::CubedEcho, throughput::CubedThroughput},
     pairs::{Plan, measure_latency, measure_throughput},
     raw_echo::RawEcho,
@@ -30,7 +29,6 @@ const ECHO_BYTES: usize = 64;
 ///
 /// The first error of any part.
 pub fn run(machine: MachineArgs, output: &OutputArgs) -> Result<()> {
-    tell(&machine::describe(Cores::choose()?));
     tell(&format!(
         "two processes, one encrypted session; alternating with baselines: {} for throughput, {} for \
          round trips (short: use the commands for figures to keep)",
@@ -73,7 +71,7 @@ fn throughput(
         measure_throughput(THROUGHPUT_PLAN, &mut subject, Some(&mut ceiling), say_throughput)?;
     let mut report = Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run);
     report.intervals = monitor.finish();
-    Ok(report.on(subject.client().machine()).labelled(label))
+    Ok(report.by(subject.client())?.waiting(CubedThroughput::SPIN).labelled(label))
 }
 
 fn echo(machine: MachineArgs, output: &OutputArgs, label: &str, spin: bool) -> Result<Report> {
@@ -93,5 +91,5 @@ fn echo(machine: MachineArgs, output: &OutputArgs, label: &str, spin: bool) -> R
     let goal = if spin { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
     let mut report = Report::of_latency("latency", ECHO_BYTES, &run, Some(goal));
     report.intervals = monitor.finish();
-    Ok(report.on(subject.client().machine()).labelled(label))
+    Ok(report.by(subject.client())?.waiting(settings.spin).labelled(label))
 }

@@ -42,7 +42,10 @@ fn a_report_names_what_the_node_ran_on() {
         assert_exact(&report);
         assert_eq!((&report["backend"], &report["executor"]), (&backend.into(), &executor.into()));
     }
-    let report = measured(&["latency", "--seconds", "0.2", "--no-baseline", "--backend", "epoll"]);
+    let command = ["latency", "--seconds", "0.2", "--no-baseline", "--backend", "epoll"];
+    let report = measured(&[&command[..], &["--shards", "2"]].concat());
+    assert_eq!((&report["wait"], &report["shards"]), (&"park".into(), &2.into()));
+    assert!(report["gso_fallbacks"].as_u64().is_some());
     assert_eq!((&report["backend"], &report["executor"]), (&"epoll".into(), &"portable".into()));
 }
 

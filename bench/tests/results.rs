@@ -88,6 +88,30 @@ fn how_it_goes_is_told_once_a_second_and_only_the_result_when_quiet() {
 }
 
 #[test]
+fn a_report_says_where_it_was_measured_and_what_to_doubt() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.json");
+    let output = bench(&["raw-latency", "--seconds", "0.1", "--json", file.to_str().unwrap()]);
+    let report = json(&file);
+    let found = &report["surroundings"];
+    for field in ["kernel", "sender_core", "receiver_core", "busy_cores", "load_average"] {
+        assert!(!found[field].is_null(), "{field}");
+    }
+    assert!(found["socket"]["gso"].is_boolean() && found["socket"]["gro"].is_boolean());
+    assert!(found["socket"]["recv_buffer_bytes"].as_u64().unwrap() > 0);
+    let commit = found["build"]["commit"].as_str().unwrap();
+    assert!(commit == "unknown" || commit.chars().all(|digit| digit.is_ascii_hexdigit()));
+    // Tests run debug builds, which is a reason to doubt.
+    let table = String::from_utf8(output.stdout).unwrap();
+    let warnings = report["warnings"].as_array().unwrap();
+    let is_told =
+        |warning: &Value| table.contains(&format!("warning: {}", warning.as_str().unwrap()));
+    assert!(warnings.iter().all(is_told), "{table}");
+    let is_debug = warnings.iter().any(|warning| warning.as_str().unwrap().contains("debug build"));
+    assert_eq!(is_debug, cfg!(debug_assertions));
+}
+
+#[test]
 fn single_files_are_named_by_format() {
     let folder = tempdir().unwrap();
     let [json_file, hgrm_file] = ["a.json", "a.hgrm"].map(|name| folder.path().join(name));

@@ -11,7 +11,6 @@ use crate::{
     cli::{LatencyArgs, RawLatencyArgs},
     error::{BenchError, Result},
     goal,
-    machine::{self, Cores},
     node::latency::CubedEcho,
     pairs::{Plan, measure_latency},
     raw_echo::RawEcho,
@@ -27,7 +26,6 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     let with_baseline = !args.no_baseline && has_baseline(&args.connect);
     let plan = plan(args.seconds, with_baseline)?;
     let interval = args.rate.map(interval).transpose()?;
-    tell(&machine::describe(Cores::choose()?));
     let spin = CubedEcho::spin(args.spin, interval)?;
     let spins = spin != SpinPolicy::Never;
     let settings = client_settings(&args.connect, args.machine, spin, DATAGRAM_BYTES);
@@ -46,12 +44,11 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     let goal = args.rate.is_none().then_some(goal);
     let mut report = Report::of_latency("latency", args.size, &run, goal);
     report.intervals = monitor.finish();
-    finish(&report.on(subject.client().machine()), &args.output)
+    finish(&report.by(subject.client())?.waiting(spin), &args.output)
 }
 
 pub(super) fn run_raw(args: &RawLatencyArgs) -> Result<()> {
     let plan = Plan::alone(args.seconds)?;
-    tell(&machine::describe(Cores::choose()?));
     let mut echo = RawEcho::start(args.size, args.spin, None)?;
     tell(&format!("plain UDP echo, {}", wait_mode(echo.spins())));
     let monitor = watch("raw-latency", plan.length(), &args.output)?;
@@ -59,6 +56,7 @@ pub(super) fn run_raw(args: &RawLatencyArgs) -> Result<()> {
     let run = measure_latency(plan, &mut echo, None, say_latency)?;
     let mut report = Report::of_raw_latency(args.size, &run);
     report.intervals = monitor.finish();
+    report.wait = Some(if echo.spins() { "spin" } else { "park" });
     finish(&report, &args.output)
 }
 

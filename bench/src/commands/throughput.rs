@@ -7,7 +7,6 @@ use crate::{
     ceiling::Ceiling,
     cli::{CeilingArgs, ThroughputArgs},
     error::Result,
-    machine::{self, Cores},
     node::{bodies::Mode, throughput::CubedThroughput},
     pairs::{Plan, measure_throughput},
     report::Report,
@@ -20,7 +19,6 @@ const WARM_UP: Duration = Duration::from_millis(200);
 pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     let with_baseline = !args.no_baseline && has_baseline(&args.connect);
     let plan = plan(args.seconds, with_baseline)?;
-    tell(&machine::describe(Cores::choose()?));
     let settings =
         client_settings(&args.connect, args.machine, CubedThroughput::SPIN, args.datagram);
     let mut subject = CubedThroughput::start(args.size, args.mode, &settings)?;
@@ -43,12 +41,11 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     report.detail("strays_handed", strays.handed);
     report.detail("strays_dropped", strays.dropped);
     report.detail("misdelivered", strays.misdelivered);
-    finish(&report.on(subject.client().machine()), &args.output)
+    finish(&report.by(subject.client())?.waiting(CubedThroughput::SPIN), &args.output)
 }
 
 pub(super) fn run_ceiling(args: &CeilingArgs) -> Result<()> {
     let plan = Plan::alone(args.seconds)?;
-    tell(&machine::describe(Cores::choose()?));
     let mut ceiling = Ceiling::start(args.size, args.datagram)?;
     tell(&format!("window of {} datagrams is the fastest", ceiling.window()));
     let monitor = watch("ceiling", plan.length(), &args.output)?;

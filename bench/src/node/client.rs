@@ -204,6 +204,17 @@ impl Client {
         })
     }
 
+    /// Runs of datagrams that the kernel refused to segment, so that they left singly.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped.
+    pub fn gso_fallbacks(&self) -> Result<u64> {
+        let stats = block_on(self.node.stats());
+        let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
+        Ok(stats.shards.iter().map(|shard| shard.driver.gso_fallbacks).sum())
+    }
+
     /// Starts a slice in each shard of the peer's that is sent to.
     ///
     /// # Errors

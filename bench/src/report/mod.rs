@@ -11,23 +11,29 @@ pub mod csv;
 
 pub mod output;
 
-use cubed::Machine;
+use cubed::{Machine, SpinPolicy};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::hgrm::Distribution;
 pub use self::table::table;
 use crate::{
+    error::Result,
     floor::is_disturbed,
     goal::{self, Goal},
     monitor::Interval,
+    node::client::Client,
     pairs::{LatencyRun, ThroughputRun},
     stats::{LatencySummary, median, spread},
     subject::{LatencySlice, ThroughputSlice},
+    surroundings::{Surroundings, doubts},
 };
 
 /// Name of the fields' meaning; changes when a field is taken away or means something else.
 pub const SCHEMA: &str = "cubed-bench/3";
+
+/// Ratios of pairs that differ by more than this say that the machine was not the same to both.
+const RATIO_SPREAD_MAX: f64 = 0.2;
 
 /// Result of one command. Everything is counted at the receiver unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +48,12 @@ pub struct Report {
     pub backend: Option<String>,
     /// What ran its tasks: glommio or portable; null for baselines.
     pub executor: Option<String>,
+    /// Shards of each node; 1 for baselines.
+    pub shards: usize,
+    /// How both sides wait: spin, park or adaptive; null where no command chose.
+    pub wait: Option<&'static str>,
+    /// Runs of datagrams that the kernel refused to segment for the measuring node, and that left singly; null for baselines.
+    pub gso_fallbacks: Option<u64>,
     /// Body bytes of one message.
     pub size_bytes: u64,
     /// Seconds measured, all slices of the command's own subject together.
@@ -83,6 +95,10 @@ pub struct Report {
     pub latency_percentiles: Vec<hgrm::Point>,
     /// How it went over the time measured, warm-up left out.
     pub intervals: Vec<Interval>,
+    /// The machine and the build; null when nothing gathered them.
+    pub surroundings: Option<Surroundings>,
+    /// Reasons to doubt the figures.
+    pub warnings: Vec<String>,
     /// Figures of this command alone, by name, with the unit as the name's end.
     pub details: Map<String, Value>,
     /// The whole distributions behind the latencies, the command's own first; not part of the object.
@@ -115,6 +131,9 @@ impl Report {
             label: command.into(),
             backend: None,
             executor: None,
+            shards: 1,
+            wait: None,
+            gso_fallbacks: None,
             size_bytes: size_bytes as u64,
             seconds: 0.0,
             messages_per_second: None,
@@ -135,6 +154,8 @@ impl Report {
             slices: Vec::new(),
             latency_percentiles: Vec::new(),
             intervals: Vec::new(),
+            surroundings: None,
+            warnings: Vec::new(),
             details: Map::new(),
             distributions: Vec::new(),
             goal: None,
@@ -239,6 +260,51 @@ impl Report {
     /// Adds a figure that only this command has; the unit is the end of its name, as in `first_message_us`.
     pub fn detail(&mut self, name: &str, value: impl Into<Value>) {
         self.details.insert(name.into(), value.into());
+    }
+
+    /// Tells where this was measured, and every reason to doubt it.
+    #[must_use]
+    pub fn within(mut self, surroundings: &Surroundings) -> Self {
+        self.warnings.extend(doubts(surroundings, self.shards, self.stolen()));
+        if let Some(spread) = self.ratio_spread.filter(|spread| *spread > RATIO_SPREAD_MAX) {
+            self.warnings
+                .push(format!("uneven: the ratios of the pairs spread by {spread:.2}; repeat it"));
+        }
+        if let Some(count) = self.gso_fallbacks.filter(|count| *count > 0) {
+            self.warnings.push(format!(
+                "GSO refused: {count} runs of datagrams left singly; see `cubed doctor`"
+            ));
+        }
+        self.surroundings = Some(surroundings.clone());
+        self
+    }
+
+    /// Part of the cores' time that the hypervisor gave to others, mean of the intervals.
+    fn stolen(&self) -> f64 {
+        let stolen = self.intervals.iter().map(|interval| interval.cpu_stolen).sum::<f64>();
+        stolen / self.intervals.len().max(1) as f64
+    }
+
+    /// The same report of nodes that wait by `spin`.
+    #[must_use]
+    pub fn waiting(mut self, spin: SpinPolicy) -> Self {
+        self.wait = Some(match spin {
+            SpinPolicy::Never => "park",
+            SpinPolicy::For(_) => "spin",
+            SpinPolicy::Adaptive => "adaptive",
+        });
+        self
+    }
+
+    /// The same report as measured by the node of `client`.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped.
+    pub fn by(mut self, client: &Client) -> Result<Self> {
+        self.shards = client.shards();
+        self.gso_fallbacks = Some(client.gso_fallbacks()?);
+        Ok(self.on(client.machine()))
     }
 
     /// The same report of nodes that run on `machine`.

@@ -25,6 +25,13 @@ pub fn table(reports: &[Report]) -> String {
     for report in reports {
         detail_lines(&mut text, report);
     }
+    let mut told: Vec<&String> = Vec::new();
+    for warning in reports.iter().flat_map(|report| &report.warnings) {
+        if !told.contains(&warning) {
+            writeln!(text, "warning: {warning}").expect("writing to a string does not fail");
+            told.push(warning);
+        }
+    }
     if reports.iter().any(|report| report.disturbed) {
         text.push_str("machine disturbed: the ceiling is under its floor, so no ratio is given\n");
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 use crate::stats::record_latency;
 
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 31] = [
     "schema",
     "command",
     "label",
@@ -30,6 +30,11 @@ const FIELDS: [&str; 26] = [
     "slices",
     "latency_percentiles",
     "intervals",
+    "shards",
+    "wait",
+    "gso_fallbacks",
+    "surroundings",
+    "warnings",
     "details",
 ];
 
@@ -102,7 +107,8 @@ fn what_was_not_measured_is_null() {
         let value = &value[field];
         let is_empty = value.as_array().is_some_and(Vec::is_empty)
             || value.as_object().is_some_and(Map::is_empty);
-        assert!(value.is_null() || is_empty || *field == "disturbed", "{field}");
+        let is_set = ["disturbed", "shards"].contains(field);
+        assert!(value.is_null() || is_empty || is_set, "{field}");
     }
 }
 
@@ -158,6 +164,20 @@ fn slices_stand_beside_their_baselines() {
     let p50 = |field: &str| value["slices"][0][field]["p50"].as_f64().unwrap();
     assert!(p50("latency_us") > 8.9 && p50("baseline_latency_us") < 6.1);
     assert_eq!(value["latency_percentiles"].as_array().unwrap().last().unwrap()["count"], 1);
+}
+
+#[test]
+fn doubts_are_told_once_in_the_table_and_in_each_object() {
+    let machine = Surroundings { cores: vec![0], ..Surroundings::default() };
+    let report = Report::unmeasured("throughput", 64).within(&machine);
+    assert!(json(&report)["warnings"][0].as_str().unwrap().starts_with("few cores"));
+    let text = table(&[report.clone(), report]);
+    assert_eq!(text.matches("warning: few cores").count(), 1, "{text}");
+    let mut uneven = Report::unmeasured("throughput", 64);
+    uneven.ratio_spread = Some(0.21);
+    uneven.gso_fallbacks = Some(2);
+    let warnings = uneven.within(&Surroundings { cores: vec![0, 1], ..machine }).warnings;
+    assert!(warnings[0].starts_with("uneven") && warnings[1].contains("2 runs"), "{warnings:?}");
 }
 
 #[test]
