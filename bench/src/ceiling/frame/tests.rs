@@ -45,6 +45,8 @@ proptest! {
         payload_bytes in 5_usize..1500,
         lost in 1_usize..38,
     ) {
+        // Found with seed a149c9f4: 639 bytes hold 128 messages of one byte, more than tags of one byte can tell from none.
+        prop_assume!(size != 1 || payload_bytes / (FRAME_BYTES + size) + 2 < 128);
         let (payloads, completed) = packed(size, payload_bytes, 40);
         let mut unpacker = Unpacker::new(size);
         let mut checker = TagChecker::new();
