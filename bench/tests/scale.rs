@@ -13,12 +13,67 @@ fn rows(arguments: &[&str]) -> Vec<Value> {
     report["rows"].as_array().expect("rows").clone()
 }
 
+/// A count of a row.
+fn count(row: &Value, name: &str) -> u64 {
+    row[name].as_u64().unwrap_or_else(|| panic!("{name} in {row}"))
+}
+
 #[test]
 fn idle_peers_have_sessions_and_take_memory() {
-    let rows = rows(&["idle", "--peers", "20,60"]);
-    let counts: Vec<_> = rows.iter().map(|row| row["peers"].as_u64().unwrap()).collect();
-    assert_eq!(counts, [20, 60]);
-    assert!(rows[1]["resident_bytes"].as_u64().unwrap() > 0, "{rows:?}");
+    let rows = rows(&["idle", "--peers", "20,60", "--sockets", "20,60"]);
+    let found: Vec<_> =
+        rows.iter().map(|row| (row["host"].as_str().unwrap(), count(row, "peers"))).collect();
+    let (node, endpoint) = ("node on sockets", "endpoint in memory");
+    assert_eq!(found, [(node, 20), (node, 60), (endpoint, 20), (endpoint, 60)]);
+    assert!(count(&rows[3], "resident_bytes") > 0, "{rows:?}");
+}
+
+#[test]
+fn every_flow_that_is_asked_gets_its_message() {
+    let rows = rows(&["flows", "--flows", "5000"]);
+    assert_eq!((count(&rows[0], "flows"), count(&rows[0], "delivered")), (5_000, 100));
+}
+
+#[test]
+fn handshakes_and_their_arithmetic_are_counted_on_both_sides() {
+    let rows = rows(&["handshakes", "--handshakes", "5", "--pairs", "2"]);
+    let names: Vec<_> = rows.iter().map(|row| row["what"].as_str().unwrap()).collect();
+    assert_eq!(names, ["dialler", "responder", "both sides", "arithmetic of one side"]);
+    assert!(rows.iter().all(|row| count(row, "handshakes") == 10), "{rows:?}");
+}
+
+#[test]
+fn peers_that_start_at_once_are_all_connected_and_no_datagram_is_lost_uncounted() {
+    let rows = rows(&["start", "--peers", "150"]);
+    assert_eq!((count(&rows[0], "peers"), count(&rows[0], "connected")), (150, 150));
+    assert_eq!(rows[0]["uncounted"].as_i64(), Some(0), "{rows:?}");
+    assert!(count(&rows[0], "sent_to_node") >= 2 * 150, "a hello and a finish each at least");
+}
+
+#[test]
+fn watched_peers_are_asked_and_every_shard_is_looked_at() {
+    let rows = rows(&["watch", "--peers", "10", "--seconds", "1.5", "--shards", "2"]);
+    let found: Vec<_> =
+        rows.iter().map(|row| (count(row, "watched_by_node"), count(row, "shard"))).collect();
+    assert_eq!(found, [(0, 0), (0, 1), (10, 0), (10, 1)]);
+    assert_eq!(count(&rows[0], "heartbeats_of_node"), 0);
+    assert!(count(&rows[2], "heartbeats_of_node") > 0, "{rows:?}");
+}
+
+#[test]
+fn round_trips_go_on_while_peers_come_and_go() {
+    let rows = rows(&["churn", "--seconds", "0.5", "--rate", "100"]);
+    assert_eq!((count(&rows[0], "lost"), count(&rows[1], "lost")), (0, 0));
+    assert!(
+        count(&rows[1], "round_trips") > 0 && rows[1]["changes_per_second"].as_f64() > Some(0.0)
+    );
+}
+
+#[test]
+fn work_is_delivered_whole() {
+    let work = ["work", "--messages", "3000", "--shards", "2", "--backend", "epoll"];
+    let rows = rows(&work);
+    assert_eq!((count(&rows[0], "messages"), count(&rows[0], "delivered")), (6_000, 6_000));
 }
 
 #[test]

@@ -81,6 +81,15 @@ impl Client {
     /// Those of the key file and of the node; `Peer` when the session does not come about.
     pub fn start(settings: &ClientSettings<'_>) -> Result<Self> {
         let identity = settings.key_file.map_or_else(new_identity, load_identity)?;
+        Self::start_as(identity, settings)
+    }
+
+    /// As [`Client::start`], with this identity, whatever the settings say of its file.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_as(identity: Identity, settings: &ClientSettings<'_>) -> Result<Self> {
         let cores = Cores::choose_for(settings.machine.shards)?;
         let (peer, served) = match settings.served {
             Some(served) => (None, served),
@@ -122,6 +131,11 @@ impl Client {
     /// The peer's key.
     pub fn peer_key(&self) -> PublicKey {
         self.peer_key
+    }
+
+    /// The measuring node.
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// What the measuring node runs on.

@@ -1,30 +1,66 @@
-//! Resident memory per idle association: of an endpoint alone, and of a node with real sockets.
+//! Resident memory per idle association: of a node with real sockets, and of the protocol engine alone.
 
 use serde_json::json;
 
-use super::{args::IdleArgs, memory_network::MemoryNetwork, sheet::Sheet, usage::resident_bytes};
-use crate::{commands::say, error::Result};
+use super::{
+    args::IdleArgs,
+    host::{Guests, Host},
+    memory_network::MemoryNetwork,
+    sheet::Sheet,
+    usage::resident_bytes,
+};
+use crate::error::Result;
 
 /// Bytes per idle peer that are aimed at.
 const GOAL_BYTES: f64 = 2_048.0;
 
-/// Guests that come before memory is first read, so that what the host allocates once is there already.
+/// Guests that come before memory is first read, so that what a host allocates once is there already.
 const WARM_UP: usize = 10;
 
-/// Runs the command.
+/// Runs the command. The node stays until the end: what it freed would hide what the endpoint takes.
 ///
 /// # Errors
 ///
-/// Those of the host and its guests.
+/// Those of the hosts and their guests.
 pub fn run(args: &IdleArgs) -> Result<Sheet> {
     let mut sheet = Sheet::new("scale idle");
-    let mut counts = args.peers.clone();
-    counts.sort_unstable();
-    in_memory(args, &counts, &mut sheet)?;
+    let sorted = |counts: &[usize]| {
+        let mut counts = counts.to_vec();
+        counts.sort_unstable();
+        counts
+    };
+    let most = args.sockets.iter().max().copied().unwrap_or_default();
+    let host = Host::start(&args.machine, most + WARM_UP)?;
+    on_sockets(args, &host, &sorted(&args.sockets), &mut sheet)?;
+    in_memory(args, &sorted(&args.peers), &mut sheet)?;
     Ok(sheet)
 }
 
-/// One host in memory, looked at each time that it has so many sessions.
+/// One node, looked at each time that it has so many sessions more than at the start.
+fn on_sockets(args: &IdleArgs, host: &Host, counts: &[usize], sheet: &mut Sheet) -> Result<()> {
+    let mut crowds = Vec::new();
+    let mut come = |from: usize, until: usize| -> Result<()> {
+        let mut guests = Guests::start(host, from, until - from, 1)?;
+        guests.come(args.messages)?;
+        let until = until as u64;
+        host.await_guests(until, until * args.messages)?;
+        crowds.push(guests);
+        Ok(())
+    };
+    come(0, WARM_UP)?;
+    let before = resident_bytes()?;
+    let mut here = 0;
+    for &count in counts {
+        if count > here {
+            come(WARM_UP + here, WARM_UP + count)?;
+            here = count;
+        }
+        add(sheet, "node on sockets", count, resident_bytes()?.saturating_sub(before));
+    }
+    crowds.iter_mut().try_for_each(|guests| guests.rest().map(|_| ()))
+}
+
+/// One endpoint in memory, looked at in the same way.
 fn in_memory(args: &IdleArgs, counts: &[usize], sheet: &mut Sheet) -> Result<()> {
     let most = counts.last().copied().unwrap_or_default();
     let mut network = MemoryNetwork::new(most + WARM_UP)?;
@@ -32,16 +68,12 @@ fn in_memory(args: &IdleArgs, counts: &[usize], sheet: &mut Sheet) -> Result<()>
         network.welcome(args.messages)?;
     }
     let before = resident_bytes()?;
-    let mut here = 0;
     for &count in counts {
-        while here < count {
+        while network.sessions() < (WARM_UP + count) as u64 {
             network.welcome(args.messages)?;
-            here += 1;
         }
-        let bytes = resident_bytes()?.saturating_sub(before);
-        add(sheet, "endpoint in memory", count, bytes);
+        add(sheet, "endpoint in memory", count, resident_bytes()?.saturating_sub(before));
     }
-    say(&format!("the endpoint in memory has {} sessions", network.sessions()));
     Ok(())
 }
 

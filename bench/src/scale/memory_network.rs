@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use cubed::runtime::Clock;
 use cubed_transport::{Endpoint, FlowId, Limits, PeerId, Service, Tally, time::Instant};
 
 use super::guest::{self, Counting, FLOW};
@@ -30,6 +31,16 @@ pub struct MemoryNetwork {
     now: Instant,
     run: Vec<u8>,
     guests: u64,
+    spent: Spent,
+}
+
+/// Time of this machine that both sides took so far, without making guests and throwing them away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The host.
+    pub host: Duration,
+    /// Its guests.
+    pub guests: Duration,
 }
 
 /// One guest during its visit.
@@ -55,6 +66,7 @@ impl MemoryNetwork {
             now: Instant::from_nanos(1_000_000_000),
             run: Vec::new(),
             guests: 0,
+            spent: Spent::default(),
         })
     }
 
@@ -62,6 +74,11 @@ impl MemoryNetwork {
     pub fn sessions(&self) -> u64 {
         let counters = self.host.counters();
         counters.sessions_begun - counters.sessions_ended
+    }
+
+    /// What both sides took.
+    pub fn spent(&self) -> Spent {
+        self.spent
     }
 
     /// The next guest comes, sends so many messages of 64 B, and goes without a word.
@@ -94,7 +111,9 @@ impl MemoryNetwork {
         let mut endpoint = guest::endpoint(&guest::identity(number), limits())?;
         let peer = endpoint.add_peer(self.host.public_key(), Some(HOST)).map_err(wrong)?;
         let flow = endpoint.open_flow(peer, FLOW).map_err(wrong)?;
+        let begun = Clock::new().now_nanos();
         endpoint.connect(self.now, peer).map_err(wrong)?;
+        self.spent.guests += since(begun);
         let [.., a, b, c, d] = number.to_be_bytes();
         let port = 1_024 + u16::from_be_bytes([a, b]);
         let address = SocketAddr::from(([10, c, d, 2], port));
@@ -125,23 +144,39 @@ impl MemoryNetwork {
 
     /// Whether anything was under way.
     fn carry(&mut self, visit: &mut Visit) -> bool {
-        let Self { host, application, now, run, .. } = self;
+        let Self { host, application, now, run, spent, .. } = self;
         let mut moved = false;
-        while let Some(transmit) = visit.endpoint.poll_transmit(*now, run) {
+        loop {
+            let begun = Clock::new().now_nanos();
+            let transmit = visit.endpoint.poll_transmit(*now, run);
+            spent.guests += since(begun);
+            let Some(transmit) = transmit else { break };
             moved = true;
+            let begun = Clock::new().now_nanos();
             for datagram in run.chunks_mut(transmit.segment_bytes) {
                 host.handle_datagram(*now, visit.address, datagram, application);
             }
+            spent.host += since(begun);
         }
-        while let Some(transmit) = host.poll_transmit(*now, run) {
+        loop {
+            let begun = Clock::new().now_nanos();
+            let transmit = host.poll_transmit(*now, run);
+            spent.host += since(begun);
+            let Some(transmit) = transmit else { return moved };
             moved = true;
+            let begun = Clock::new().now_nanos();
             for datagram in run.chunks_mut(transmit.segment_bytes) {
                 let guest = &mut visit.application;
                 visit.endpoint.handle_datagram(*now, HOST, datagram, guest);
             }
+            spent.guests += since(begun);
         }
-        moved
     }
+}
+
+/// Time since a reading of the clock.
+fn since(begun: u64) -> Duration {
+    Duration::from_nanos(Clock::new().now_nanos() - begun)
 }
 
 /// The defaults, but that nobody is asked for a cookie: guests come faster than a hundred a second of virtual time.

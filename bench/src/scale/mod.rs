@@ -1,7 +1,7 @@
 //! How cost grows with peers, flows and cores: `cubed-bench scale ...`.
 //!
 //! Every command prints one table and writes the same as JSON ([`sheet`]). Nodes under test are real; their many peers are
-//! light ones ([`guest`]), each with keys and, where sockets are measured, a socket of its own.
+//! light ones ([`guest`]), each with keys and, where sockets are measured, a socket of its own ([`crowd`]).
 //! Modules are listed leaf first; each imports only from those above it.
 
 pub mod sheet;
@@ -14,9 +14,23 @@ pub mod memory_network;
 
 pub mod args;
 
+pub mod crowd;
+
+pub mod host;
+
 pub mod idle;
 
-use std::path::PathBuf;
+pub mod flows;
+
+pub mod handshakes;
+
+pub mod start;
+
+pub mod watch;
+
+pub mod churn;
+
+pub mod work;
 
 use crate::error::Result;
 use args::ScaleCommand;
@@ -29,6 +43,13 @@ use args::ScaleCommand;
 pub fn run(command: &ScaleCommand) -> Result<()> {
     let sheet = match command {
         ScaleCommand::Idle(args) => idle::run(args)?,
+        ScaleCommand::Flows(args) => flows::run(args)?,
+        ScaleCommand::Handshakes(args) => handshakes::run(args)?,
+        ScaleCommand::Start(args) => start::run(args)?,
+        ScaleCommand::Watch(args) => watch::run(args)?,
+        ScaleCommand::Churn(args) => churn::run(args)?,
+        ScaleCommand::Work(args) => work::run(args)?,
+        ScaleCommand::PeerCrowd(args) => return crowd::run(args),
     };
-    sheet.finish(command.json().map(PathBuf::as_path))
+    sheet.finish(command.json())
 }

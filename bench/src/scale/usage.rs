@@ -1,6 +1,6 @@
 //! What this process uses, by the kernel's own books: resident memory, and the CPU time of its threads.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use crate::error::{BenchError, Result};
 
@@ -23,24 +23,26 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// CPU time that each thread of this process has used that runs a shard, by the shard's number. Nodes call them `cubed-N`.
+/// CPU time that the threads of each shard have used, by its number. Nodes call them `cubed-N`, and helpers that such a thread
+/// starts have its name.
 ///
 /// # Errors
 ///
 /// `System` when the kernel tells nothing of it.
-pub fn shard_times() -> Result<Vec<(usize, Duration)>> {
+pub fn shard_times() -> Result<BTreeMap<usize, Duration>> {
     let folder = "/proc/self/task";
     let threads = fs::read_dir(folder).map_err(BenchError::system(format!("read {folder}")))?;
-    let mut times = Vec::new();
+    let mut times = BTreeMap::new();
     for thread in threads.flatten() {
         // A thread that just ended has nothing to read.
         let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
         let (name, used) = (read("comm"), read("schedstat"));
         let shard = name.trim().strip_prefix("cubed-").and_then(|number| number.parse().ok());
         let nanos = used.split(' ').next().and_then(|first| first.parse().ok());
-        times.extend(shard.zip(nanos.map(Duration::from_nanos)));
+        if let Some((shard, nanos)) = shard.zip(nanos) {
+            *times.entry(shard).or_default() += Duration::from_nanos(nanos);
+        }
     }
-    times.sort_unstable();
     Ok(times)
 }
 
@@ -72,7 +74,6 @@ mod tests {
         };
         let worker = std::thread::Builder::new().name("cubed-77".into()).spawn(work).unwrap();
         let times = worker.join().unwrap();
-        let own = times.iter().find(|(shard, _)| *shard == 77);
-        assert!(own.is_some_and(|(_, used)| *used >= Duration::from_millis(1)), "{times:?}");
+        assert!(times[&77] >= Duration::from_millis(1), "{times:?}");
     }
 }
