@@ -96,6 +96,7 @@ fn client_settings(
         key_file: connect.key.as_deref(),
         spin,
         datagram_bytes,
+        flows: 1,
         machine,
     }
 }

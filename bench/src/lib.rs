@@ -13,6 +13,8 @@ pub mod tag;
 
 pub mod stats;
 
+pub mod workload;
+
 pub mod subject;
 
 pub mod floor;

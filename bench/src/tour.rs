@@ -1,6 +1,6 @@
 //! The tour: what Cubed does on this machine, in less than half a minute, in one table.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use crate::{
     ceiling::Ceiling,
@@ -8,7 +8,10 @@ use crate::{
     commands::{DATAGRAM_BYTES, finish_all, say_latency, say_throughput, tell, watch},
     error::Result,
     goal,
-    node::{bodies::Mode, client::ClientSettings, latency::CubedEcho, throughput::CubedThroughput},
+    node::{
+        bodies::Mode, client::ClientSettings, latency::CubedEcho, load::Load, loader::Loader,
+        throughput::CubedThroughput,
+    },
     pairs::{Plan, measure_latency, measure_throughput},
     raw_echo::RawEcho,
     report::{Report, output::OutputArgs},
@@ -61,9 +64,11 @@ fn throughput(
         key_file: None,
         spin: CubedThroughput::SPIN,
         datagram_bytes: DATAGRAM_BYTES,
+        flows: 1,
         machine,
     };
-    let mut subject = CubedThroughput::start(size, Mode::Acked, &settings)?;
+    let loader = Rc::new(Loader::start(&settings)?);
+    let mut subject = CubedThroughput::new("cubed", &loader, Load::fixed(size, Mode::Acked));
     let mut ceiling = Ceiling::start(size, DATAGRAM_BYTES.into())?;
     let monitor = watch(label, THROUGHPUT_PLAN.length(), output)?;
     subject.watch(monitor.meter());
@@ -71,7 +76,7 @@ fn throughput(
         measure_throughput(THROUGHPUT_PLAN, &mut subject, Some(&mut ceiling), say_throughput)?;
     let mut report = Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run);
     report.intervals = monitor.finish();
-    Ok(report.by(subject.client())?.waiting(CubedThroughput::SPIN).labelled(label))
+    Ok(report.by(loader.client())?.waiting(CubedThroughput::SPIN).labelled(label))
 }
 
 fn echo(machine: MachineArgs, output: &OutputArgs, label: &str, spin: bool) -> Result<Report> {
@@ -81,6 +86,7 @@ fn echo(machine: MachineArgs, output: &OutputArgs, label: &str, spin: bool) -> R
         key_file: None,
         spin: CubedEcho::spin(spin, None)?,
         datagram_bytes: DATAGRAM_BYTES,
+        flows: 1,
         machine,
     };
     let mut subject = CubedEcho::start(ECHO_BYTES, None, &settings)?;

@@ -25,6 +25,9 @@ pub struct ServeArgs {
     /// Bytes of each UDP datagram sent
     #[arg(long, value_name = "BYTES", default_value_t = 1452)]
     pub datagram: u16,
+    /// Flows of each shard that count messages: as many as `--flows` of those that measure
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub flows: usize,
     /// Poll for up to 10 ms before parking
     #[arg(long)]
     pub spin: bool,
@@ -45,6 +48,9 @@ pub struct PeerNodeArgs {
     /// Bytes of each UDP datagram sent
     #[arg(long)]
     pub datagram: u16,
+    /// Flows of each shard that count messages
+    #[arg(long, default_value_t = 1)]
+    pub flows: usize,
     /// How long to poll before parking; adaptive without it
     #[arg(long)]
     pub spin_micros: Option<u64>,

@@ -3,7 +3,10 @@
 use clap::Args;
 
 use super::{ConnectArgs, MachineArgs, OutputArgs};
-use crate::node::bodies::Mode;
+use crate::{
+    node::bodies::Mode,
+    workload::{Choice, Sizes},
+};
 
 /// Flags of `throughput`.
 #[derive(Debug, Clone, Args)]
@@ -11,7 +14,20 @@ pub struct ThroughputArgs {
     /// Body bytes of each message
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub size: usize,
-    /// Seconds to measure Cubed for; the ceiling takes as long again
+    /// Body bytes from a distribution: fixed:64, uniform:1..2048, log-uniform:1..2048 or mix:64*9,64K*1; the ceiling then has
+    /// their mean
+    #[arg(long, value_name = "SIZES", conflicts_with = "size")]
+    pub sizes: Option<Sizes>,
+    /// Flows that messages go to; with more than one, the baseline is one flow between the same nodes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub flows: usize,
+    /// Which flow is next: round-robin, uniform, zipf or zipf:POWER
+    #[arg(long, value_name = "CHOICE", default_value_t = Choice::RoundRobin)]
+    pub choice: Choice,
+    /// What sizes and choices are drawn from; the same seed gives the same
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Seconds to measure Cubed for; the baseline takes as long again
     #[arg(long, value_name = "N", default_value_t = 3.0)]
     pub seconds: f64,
     /// How messages are sent
@@ -20,7 +36,7 @@ pub struct ThroughputArgs {
     /// Bytes of each UDP datagram
     #[arg(long, value_name = "BYTES", default_value_t = 1452)]
     pub datagram: u16,
-    /// Do not measure the ceiling
+    /// Do not measure the baseline
     #[arg(long)]
     pub no_baseline: bool,
     /// Print what the measuring node counted: losses, retransmissions, drops

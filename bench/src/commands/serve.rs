@@ -22,6 +22,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         spin,
         datagram_bytes: args.datagram,
         machine: args.machine,
+        flows: args.flows,
         allowed: args.allow.clone(),
     };
     server::serve(&server, &args.key, say)
@@ -39,6 +40,7 @@ pub(super) fn run_peer_node(args: &PeerNodeArgs) -> Result<()> {
         spin,
         datagram_bytes: args.datagram,
         machine: args.machine,
+        flows: args.flows,
         allowed: vec![args.allow],
     })
 }

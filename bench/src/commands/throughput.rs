@@ -1,47 +1,97 @@
 //! Runs what measures messages per second.
 
-use std::time::Duration;
+use std::rc::Rc;
 
 use super::{client_settings, finish, has_baseline, plan, say_counters, tell, watch};
 use crate::{
     ceiling::Ceiling,
     cli::{CeilingArgs, ThroughputArgs},
     error::Result,
-    node::{bodies::Mode, throughput::CubedThroughput},
-    pairs::{Plan, measure_throughput},
+    node::{
+        bodies::Mode, client::ClientSettings, load::Load, loader::Loader,
+        throughput::CubedThroughput,
+    },
+    pairs::{Plan, ThroughputRun, measure_throughput},
     report::Report,
     subject::{ThroughputSlice, ThroughputSubject},
+    workload::Sizes,
 };
-
-/// Time in which windows grow and caches fill, not measured.
-const WARM_UP: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     let with_baseline = !args.no_baseline && has_baseline(&args.connect);
     let plan = plan(args.seconds, with_baseline)?;
+    let load = load(args);
+    // Only the mean of a distribution can be compared with the ceiling, whose cost is linear in messages and bytes.
+    let size = load.sizes.mean(load.seed).round() as usize;
     let settings =
         client_settings(&args.connect, args.machine, CubedThroughput::SPIN, args.datagram);
-    let mut subject = CubedThroughput::start(args.size, args.mode, &settings)?;
-    let mut ceiling =
-        with_baseline.then(|| Ceiling::start(args.size, args.datagram.into())).transpose()?;
-    subject.run_slice(WARM_UP)?;
+    let loader = Rc::new(Loader::start(&ClientSettings { flows: args.flows, ..settings })?);
+    let beside_flow = args.flows > 1;
+    let mut subject = CubedThroughput::new("cubed", &loader, load.clone());
+    let mut one_flow = CubedThroughput::new(ONE_FLOW, &loader, Load { flows: 1, ..load.clone() });
+    let mut ceiling = (with_baseline && !beside_flow)
+        .then(|| Ceiling::start(size, args.datagram.into()))
+        .transpose()?;
+    let baseline: Option<&mut dyn ThroughputSubject> = match (&mut ceiling, with_baseline) {
+        (Some(ceiling), _) => Some(ceiling),
+        (None, true) => Some(&mut one_flow),
+        (None, false) => None,
+    };
     let monitor = watch("throughput", plan.length(), &args.output)?;
     subject.watch(monitor.meter());
-    let baseline = ceiling.as_mut().map(|ceiling| ceiling as &mut dyn ThroughputSubject);
     let run = measure_throughput(plan, &mut subject, baseline, say_throughput)?;
     if args.counters {
-        say_counters(subject.client())?;
+        say_counters(loader.client())?;
     }
     if args.mode == Mode::Acked {
         tell("by the tags: every message delivered once, 0 lost, 0 duplicated");
     }
-    let mut report = Report::of_throughput("throughput", args.size, args.datagram.into(), &run);
+    let mut report = if beside_flow {
+        say_ratio(ONE_FLOW, &run);
+        Report::of_throughput_beside("throughput", size, ONE_FLOW, &run)
+    } else {
+        Report::of_throughput("throughput", size, args.datagram.into(), &run)
+    };
     report.intervals = monitor.finish();
-    let strays = subject.client().strays()?;
+    let strays = loader.client().strays()?;
     report.detail("strays_handed", strays.handed);
     report.detail("strays_dropped", strays.dropped);
     report.detail("misdelivered", strays.misdelivered);
-    finish(&report.by(subject.client())?.waiting(CubedThroughput::SPIN), &args.output)
+    let report = describe(report, &load).by(loader.client())?.waiting(CubedThroughput::SPIN);
+    finish(&report, &args.output)
+}
+
+/// What the messages of many flows are compared with.
+const ONE_FLOW: &str = "one flow";
+
+fn load(args: &ThroughputArgs) -> Load {
+    Load {
+        sizes: args.sizes.clone().unwrap_or(Sizes::Fixed(args.size)),
+        flows: args.flows,
+        choice: args.choice,
+        seed: args.seed,
+        ..Load::fixed(args.size, args.mode)
+    }
+}
+
+/// The report with what was sent and to whom.
+pub(super) fn describe(report: Report, load: &Load) -> Report {
+    report
+        .with("sizes", load.sizes.to_string())
+        .with("flows", load.flows)
+        .with("choice", load.choice.to_string())
+        .with("seed", load.seed)
+}
+
+/// Prints how the subject stands beside a baseline that is not the ceiling.
+pub(super) fn say_ratio(baseline: &str, run: &ThroughputRun) {
+    let (Some(rate), Some(ratio), Some(spread)) =
+        (run.baseline_rate(), run.ratio(), run.ratio_spread())
+    else {
+        return;
+    };
+    let rate = rate / 1e6;
+    tell(&format!("{ratio:.3} of {baseline} (spread {spread:.3}), which had {rate:.3} M msg/s"));
 }
 
 pub(super) fn run_ceiling(args: &CeilingArgs) -> Result<()> {

@@ -50,6 +50,8 @@ pub struct ClientSettings<'a> {
     pub spin: SpinPolicy,
     /// Bytes of each UDP datagram.
     pub datagram_bytes: u16,
+    /// Flows of each shard of the peer's that count messages (a peer that is there already must have them).
+    pub flows: usize,
     /// What both nodes run on (only ours, when the peer is there already).
     pub machine: MachineArgs,
 }
@@ -70,7 +72,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Lane {
     control: Remote,
-    sink: String,
+    sinks: Vec<String>,
 }
 
 impl Client {
@@ -99,7 +101,7 @@ impl Client {
         let stats = block_on(node.stats());
         let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
         let machine = stats.shards[0].machine;
-        let lanes = lanes(&node, served.key)?;
+        let lanes = lanes(&node, served.key, settings.flows)?;
         let client = Self { node, machine, peer_key: served.key, lanes, _peer: peer };
         client.connect_all()?;
         Ok(client)
@@ -108,7 +110,7 @@ impl Client {
     /// Has each shard meet the peer's shard that it sends to, so that no slice begins with a handshake.
     fn connect_all(&self) -> Result<()> {
         for (shard, lane) in self.lanes.iter().enumerate() {
-            let (key, sink) = (self.peer_key, lane.sink.clone());
+            let (key, sink) = (self.peer_key, lane.sinks[0].clone());
             self.on_shard(shard, async move |shard: Shard| {
                 let to = shard.resolve(key, &sink).map_err(|error| error.to_string());
                 let to = to.map_err(BenchError::Peer)?;
@@ -123,9 +125,9 @@ impl Client {
         self.lanes.len()
     }
 
-    /// The flow that our shard `shard` sends to.
-    pub fn sink(&self, shard: usize) -> &str {
-        &self.lanes[shard].sink
+    /// The flows that our shard `shard` sends to.
+    pub fn sinks(&self, shard: usize) -> &[String] {
+        &self.lanes[shard].sinks
     }
 
     /// The peer's key.
@@ -302,6 +304,7 @@ fn start_peer(
     flag("--core", cores.receiver.to_string());
     flag("--allow", client.to_string());
     flag("--datagram", settings.datagram_bytes.to_string());
+    flag("--flows", settings.flows.to_string());
     match settings.spin {
         SpinPolicy::Adaptive => {}
         SpinPolicy::Never => flag("--spin-micros", "0".into()),
@@ -315,8 +318,8 @@ fn start_peer(
     Ok((Some(peer), served))
 }
 
-/// Asks the peer for the flows of its shards, and takes one for each of ours.
-fn lanes(node: &Node, key: PublicKey) -> Result<Vec<Lane>> {
+/// Asks the peer for the flows of its shards, and takes those of one for each of ours.
+fn lanes(node: &Node, key: PublicKey, flows: usize) -> Result<Vec<Lane>> {
     let resolve = |name: &str| {
         let flow = node.resolve(key, name);
         flow.map_err(|error| BenchError::Peer(error.to_string()))
@@ -325,7 +328,7 @@ fn lanes(node: &Node, key: PublicKey) -> Result<Vec<Lane>> {
     block_on(asked.connect()).map_err(|error| BenchError::Peer(error.to_string()))?;
     let numbers = block_on(asked.request("", ANSWER_TIME_MAX));
     let numbers = numbers.map_err(|error| BenchError::Peer(error.to_string()))?;
-    let numbers: Vec<u32> = serde_json::from_slice(&numbers).map_err(|error| {
+    let numbers: Vec<Vec<u32>> = serde_json::from_slice(&numbers).map_err(|error| {
         BenchError::Peer(format!("flows of its shards not understood: {error}"))
     })?;
     let (ours, theirs) = (node.shards(), numbers.len());
@@ -334,9 +337,16 @@ fn lanes(node: &Node, key: PublicKey) -> Result<Vec<Lane>> {
             "--shards {ours}: the peer has {theirs}, and each of ours needs one of its own there"
         )));
     }
-    let lane = |number: &u32| {
-        let control = resolve(&owned_name(CONTROL_FLOW, *number))?;
-        Ok(Lane { control, sink: owned_name(SINK_FLOW, *number) })
+    let lane = |numbers: &Vec<u32>| {
+        let (Some(first), true) = (numbers.first(), numbers.len() >= flows) else {
+            return Err(BenchError::Argument(format!(
+                "--flows {flows}: the peer has {}; start it with --flows {flows}",
+                numbers.len()
+            )));
+        };
+        let control = resolve(&owned_name(CONTROL_FLOW, *first))?;
+        let sinks = numbers.iter().take(flows).map(|number| owned_name(SINK_FLOW, *number));
+        Ok(Lane { control, sinks: sinks.collect() })
     };
     numbers.iter().take(ours).map(lane).collect()
 }

@@ -17,11 +17,15 @@ pub mod server;
 
 pub mod client;
 
+pub mod load;
+
+pub mod loader;
+
 pub mod throughput;
 
 pub mod latency;
 
-/// Flow whose messages are counted; each shard of the serving node has one that it owns, see [`owned_name`].
+/// Flow whose messages are counted; each shard of the serving node has some that it owns, see [`owned_name`].
 pub const SINK_FLOW: &str = "bench.sink";
 
 /// Flow that answers each request with its body.
@@ -30,7 +34,8 @@ pub const ECHO_FLOW: &str = "bench.echo";
 /// Flow whose requests begin and end slices of one shard: JSON texts of [`crate::control`]. Each shard has one that it owns.
 pub const CONTROL_FLOW: &str = "bench.control";
 
-/// Flow that answers each request with the numbers of the owned names, one per shard: a JSON array.
+/// Flow that answers each request with the numbers of the owned sinks: a JSON array per shard. The first number of each is that of
+/// its control flow too.
 pub const SHARDS_FLOW: &str = "bench.shards";
 
 /// Flow that answers each request with what the shard counted of strays, as JSON; the number is the shard's.
@@ -41,6 +46,9 @@ pub const STRAYS_FLOW: &str = "bench.strays";
 pub fn owned_name(kind: &str, number: u32) -> String {
     format!("{kind}.{number}")
 }
+
+/// Most flows beside each other: what one lane may bind, less those that steer the measurement.
+pub const FLOWS_MAX: usize = 4_000;
 
 /// What a client must be allowed to use.
 pub const FLOWS: &str = "bench.*";

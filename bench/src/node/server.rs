@@ -8,7 +8,7 @@ use std::{
 
 use cubed::{FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy, Verb};
 
-use super::{ECHO_FLOW, FLOWS, sink, strays};
+use super::{ECHO_FLOW, FLOWS, FLOWS_MAX, sink, strays};
 use crate::{
     cli::MachineArgs,
     error::{BenchError, Result},
@@ -35,6 +35,8 @@ pub struct Server {
     pub datagram_bytes: u16,
     /// What the node runs on.
     pub machine: MachineArgs,
+    /// Flows of each shard that messages are counted on.
+    pub flows: usize,
     /// The keys that may measure against it.
     pub allowed: Vec<PublicKey>,
 }
@@ -58,7 +60,8 @@ impl Server {
             (None, 1) => {}
             (None, count) => builder = builder.shards(count),
         }
-        let node = builder.start(async |shard: Shard| register(&shard));
+        let flows = checked_flows(self.flows)?;
+        let node = builder.start(move |shard: Shard| async move { register(&shard, flows) });
         node.map_err(|error| BenchError::Machine(error.to_string()))
     }
 
@@ -70,8 +73,20 @@ impl Server {
     }
 }
 
-fn register(shard: &Shard) -> Result<(), cubed::FlowError> {
-    sink::register(shard)?;
+/// `flows`, if it is in range.
+///
+/// # Errors
+///
+/// `Argument` outside 1 to [`FLOWS_MAX`].
+pub fn checked_flows(flows: usize) -> Result<usize> {
+    if (1..=FLOWS_MAX).contains(&flows) {
+        return Ok(flows);
+    }
+    Err(BenchError::Argument(format!("--flows {flows}: between 1 and {FLOWS_MAX}")))
+}
+
+fn register(shard: &Shard, flows: usize) -> Result<(), cubed::FlowError> {
+    sink::register(shard, flows)?;
     strays::register(shard)?;
     shard.flow(ECHO_FLOW).handler(|message, context| {
         // Without room for the reply, the asker counts a loss.

@@ -5,24 +5,28 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use cubed::{Context, FlowError, Instant, Message, Shard};
+use cubed::{Context, FlowError, Instant, Message, Shard, runtime::clock::Clock};
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, owned_name};
+use super::{CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, bodies::read_stamp, owned_name};
 use crate::{
     control::{Answer, Order},
+    stats::{HistogramCounts, latency_histogram, record_latency},
     tag::TagChecker,
 };
 
 /// What the sink must know of a slice.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct SinkOrder {
-    /// Body bytes of each message.
-    pub size_bytes: usize,
+    /// Body bytes of each message; `None` when they differ.
+    pub size_bytes: Option<usize>,
+    /// Bodies may carry stamps.
+    pub stamped: bool,
 }
 
 /// What the sink counted in a slice.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SinkCounts {
     /// From the turn of the first message to that of the last one.
     pub seconds: f64,
@@ -36,37 +40,74 @@ pub struct SinkCounts {
     pub missized: u64,
     /// One more than the highest message number met.
     pub next_message: u64,
+    /// Bytes of all messages.
+    pub bytes: u64,
+    /// Messages to each flow, up to the last that had one.
+    pub flows: Vec<u64>,
+    /// Times of the stamped messages from when they were due to their handler, in ns.
+    pub latencies: HistogramCounts,
 }
 
 /// The state of the slice that runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sink {
-    size_bytes: usize,
+    order: SinkOrder,
     checker: TagChecker,
     missized: u64,
+    bytes: u64,
+    flows: Vec<u64>,
+    latencies: Histogram<u64>,
     times: Option<(Instant, Instant)>,
+    clock: Clock,
 }
 
 impl Sink {
+    fn new(flows: usize) -> Self {
+        Self {
+            order: SinkOrder { size_bytes: None, stamped: false },
+            checker: TagChecker::new(),
+            missized: 0,
+            bytes: 0,
+            flows: vec![0; flows],
+            latencies: latency_histogram(),
+            times: None,
+            clock: Clock::new(),
+        }
+    }
+
     fn begin(&mut self, order: SinkOrder) {
-        *self = Self { size_bytes: order.size_bytes, ..Self::default() };
+        *self = Self { order, ..Self::new(self.flows.len()) };
     }
 
     #[inline]
-    fn handle(&mut self, body: &[u8], now: Instant) {
-        if body.len() == self.size_bytes {
+    fn handle(&mut self, flow: usize, body: &[u8], now: Instant) {
+        if self.order.size_bytes.is_none_or(|size| size == body.len()) {
             self.checker.check(body);
         } else {
             self.missized += 1;
         }
+        self.flows[flow] += 1;
+        self.bytes += body.len() as u64;
+        if self.order.stamped {
+            self.record(body);
+        }
         let (_, last) = self.times.get_or_insert((now, now));
         *last = now;
+    }
+
+    /// The time of the turn would leave out what came before this message in it, so the clock is read.
+    fn record(&mut self, body: &[u8]) {
+        if let Some(due_nanos) = read_stamp(body) {
+            let nanos = self.clock.now_nanos().saturating_sub(due_nanos);
+            record_latency(&mut self.latencies, nanos);
+        }
     }
 
     fn counts(&self) -> SinkCounts {
         let seconds = self
             .times
             .map_or(0.0, |(first, last)| last.saturating_duration_since(first).as_secs_f64());
+        let used = self.flows.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
         SinkCounts {
             seconds,
             delivered: self.checker.delivered(),
@@ -74,44 +115,51 @@ impl Sink {
             disordered: self.checker.late(),
             missized: self.missized,
             next_message: self.checker.next(),
+            bytes: self.bytes,
+            flows: self.flows[..used].to_vec(),
+            latencies: HistogramCounts::of(&self.latencies),
         }
     }
 }
 
-/// The number of the names that `shard` owns, both of them: see [`owned_name`].
-fn owned_number(shard: &Shard, index: u8) -> Option<u32> {
+/// Numbers of the `flows` sinks that shard `index` owns by their names; it owns the control flow of the first number as well.
+fn owned_numbers(shard: &Shard, index: u8, flows: usize) -> Vec<u32> {
     let owns = |kind, number| shard.owner(&owned_name(kind, number)) == index;
-    // A number is right with a chance of 1 in shards squared.
-    (0..NUMBERS_MAX).find(|number| owns(SINK_FLOW, *number) && owns(CONTROL_FLOW, *number))
+    let sinks = (0..NUMBERS_MAX).filter(|number| owns(SINK_FLOW, *number));
+    sinks.skip_while(|number| !owns(CONTROL_FLOW, *number)).take(flows).collect()
 }
 
-/// Numbers tried: enough for 64 shards with a chance of failure below 10^-10 each.
-const NUMBERS_MAX: u32 = 100_000;
+/// Numbers tried: with 64 shards one in 64 is right, and the first one of 4,096.
+const NUMBERS_MAX: u32 = 1_000_000;
 
-/// Registers sink and control flow on `shard`, and the flow that tells of them.
+/// Registers the sinks and the control flow of `shard`, and the flow that tells of those of all shards: so each name is at the shard
+/// that owns it, and nothing is handed from shard to shard.
 ///
 /// # Errors
 ///
 /// Those of the flows, when one of their names is taken.
-pub fn register(shard: &Shard) -> Result<(), FlowError> {
-    let sink = Rc::new(RefCell::new(Sink::default()));
+pub fn register(shard: &Shard, flows: usize) -> Result<(), FlowError> {
+    let sink = Rc::new(RefCell::new(Sink::new(flows)));
     let counted = Rc::clone(&sink);
     let numbers: Vec<_> =
-        (0..shard.count()).filter_map(|index| owned_number(shard, index)).collect();
-    let number = numbers.get(usize::from(shard.index())).copied().unwrap_or_default();
+        (0..shard.count()).map(|index| owned_numbers(shard, index, flows)).collect();
+    let own = numbers.get(usize::from(shard.index())).cloned().unwrap_or_default();
     let told = serde_json::to_vec(&numbers).unwrap_or_default();
     shard.flow(SHARDS_FLOW).handler(move |_, context| {
         // Without room for the reply, the asker's deadline tells.
         let _ = context.reply(&told);
     })?;
     shard
-        .flow(&owned_name(CONTROL_FLOW, number))
+        .flow(&owned_name(CONTROL_FLOW, own.first().copied().unwrap_or_default()))
         .handler(move |message, context| control(&counted, message, context))?;
-    shard.flow(&owned_name(SINK_FLOW, number)).takes_requests(false).handler(
-        move |message, context| {
-            sink.borrow_mut().handle(message.body(), context.now());
-        },
-    )
+    own.iter().enumerate().try_for_each(|(flow, number)| {
+        let sink = Rc::clone(&sink);
+        shard.flow(&owned_name(SINK_FLOW, *number)).takes_requests(false).handler(
+            move |message, context| {
+                sink.borrow_mut().handle(flow, message.body(), context.now());
+            },
+        )
+    })
 }
 
 /// Answers one request to begin or end a slice.
@@ -135,21 +183,42 @@ mod tests {
     use super::*;
     use crate::tag::write_tag;
 
+    fn order() -> SinkOrder {
+        SinkOrder { size_bytes: Some(16), stamped: false }
+    }
+
     #[test]
     fn a_new_slice_forgets_the_last_one() {
-        let mut sink = Sink::default();
+        let mut sink = Sink::new(3);
         let mut body = [0; 16];
-        sink.begin(SinkOrder { size_bytes: 16 });
+        sink.begin(order());
         for (number, nanos) in [(0, 100), (1, 100), (3, 2_000), (2, 3_100), (2, 3_100)] {
             write_tag(&mut body, number);
-            sink.handle(&body, Instant::from_nanos(nanos));
+            sink.handle(1, &body, Instant::from_nanos(nanos));
         }
-        sink.handle(&body[..9], Instant::from_nanos(3_100));
+        sink.handle(0, &body[..9], Instant::from_nanos(3_100));
         let counts = sink.counts();
         assert!((counts.seconds - 3e-6).abs() < 1e-12);
         assert_eq!((counts.delivered, counts.duplicated, counts.next_message), (4, 1, 4));
-        assert_eq!((counts.disordered, counts.missized), (1, 1));
-        sink.begin(SinkOrder { size_bytes: 16 });
+        assert_eq!((counts.disordered, counts.missized, counts.bytes), (1, 1, 89));
+        assert_eq!(counts.flows, [1, 5]);
+        sink.begin(order());
         assert_eq!(sink.counts(), SinkCounts::default());
+        sink.handle(2, &body, Instant::from_nanos(4_000));
+        assert_eq!(sink.counts().flows, [0, 0, 1]);
+    }
+
+    #[test]
+    fn stamped_messages_alone_are_timed_and_only_when_asked_for() {
+        let mut sink = Sink::new(1);
+        let mut body = [0; 16];
+        for (stamped, wanted) in [(true, 1), (false, 0)] {
+            sink.begin(SinkOrder { stamped, ..order() });
+            for stamp in [0, 1_u64] {
+                body[8..].copy_from_slice(&stamp.to_le_bytes());
+                sink.handle(0, &body, Instant::from_nanos(5));
+            }
+            assert_eq!(sink.counts().latencies.histogram().len(), wanted);
+        }
     }
 }

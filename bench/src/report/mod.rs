@@ -185,6 +185,33 @@ impl Report {
         report
     }
 
+    /// Report of a subject's throughput beside another baseline than the ceiling: the details name it, with its rate and the
+    /// ratio to it.
+    pub fn of_throughput_beside(
+        command: &'static str,
+        size_bytes: usize,
+        baseline: &str,
+        run: &ThroughputRun,
+    ) -> Self {
+        let mut report = Self::unmeasured(command, size_bytes);
+        report.set_throughput(&run.subject_total(), run.subject_rate());
+        report.slices = throughput_slices(run);
+        if !run.baseline.is_empty() {
+            report.ratio_spread = run.ratio_spread();
+            report.detail("baseline", baseline);
+            report.detail("baseline_messages_per_second", run.baseline_rate());
+            report.detail("ratio_to_baseline", run.ratio());
+        }
+        report
+    }
+
+    /// The same report with a figure of its command alone.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.detail(name, value);
+        self
+    }
+
     /// Report of the ceiling alone: its rate stands in both fields, and there is no ratio.
     pub fn of_ceiling(size_bytes: usize, datagram_bytes: usize, run: &ThroughputRun) -> Self {
         let mut report = Self::of_throughput("ceiling", size_bytes, datagram_bytes, run);

@@ -47,6 +47,7 @@ pub fn run(args: &ChurnArgs) -> Result<Sheet> {
         key_file: connect.key.as_deref(),
         spin: CubedEcho::spin(args.spin, None)?,
         datagram_bytes: DATAGRAM_BYTES,
+        flows: 1,
         machine: args.machine,
     };
     let mut echo = CubedEcho::start(SIZE_BYTES, None, &settings)?;

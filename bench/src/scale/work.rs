@@ -18,6 +18,7 @@ use crate::{
         server::{self, Server, new_identity},
         sink::{SinkCounts, SinkOrder},
     },
+    workload::Sizes,
 };
 
 /// Body bytes.
@@ -41,6 +42,7 @@ pub fn run(args: &WorkArgs) -> Result<Sheet> {
         core: None,
         spin: SpinPolicy::Never,
         datagram_bytes: DATAGRAM_BYTES,
+        flows: 1,
         machine: args.machine,
         allowed: vec![identity.public_key()],
     };
@@ -51,13 +53,14 @@ pub fn run(args: &WorkArgs) -> Result<Sheet> {
         key_file: None,
         spin: SpinPolicy::Never,
         datagram_bytes: DATAGRAM_BYTES,
+        flows: 1,
         machine: args.machine,
     };
     let client = Client::start_as(identity, &settings)?;
-    client.begin(&SinkOrder { size_bytes: SIZE_BYTES })?;
+    client.begin(&SinkOrder { size_bytes: Some(SIZE_BYTES), stamped: false })?;
     let messages = args.messages;
     client.on_each_shard(|shard| {
-        let (key, sink) = (client.peer_key(), client.sink(shard).to_owned());
+        let (key, sink) = (client.peer_key(), client.sinks(shard)[0].clone());
         async move |shard: Shard| send(&shard, key, &sink, messages).await
     })?;
     let counts: Vec<SinkCounts> = client.end()?;
@@ -84,9 +87,9 @@ pub fn run(args: &WorkArgs) -> Result<Sheet> {
 async fn send(shard: &Shard, key: cubed::PublicKey, sink: &str, messages: u64) -> Result<()> {
     let wrong = |text: String| BenchError::Peer(text);
     let to = shard.resolve(key, sink).map_err(|error| wrong(error.to_string()))?;
-    let mut bodies = Bodies::new(SIZE_BYTES, Mode::Acked);
+    let mut bodies = Bodies::new(&Sizes::Fixed(SIZE_BYTES), 0, Mode::Acked, false);
     while bodies.sent() < messages {
-        match bodies.send_next(&to) {
+        match bodies.send_next(&to, 0) {
             Ok(()) if bodies.sent().is_multiple_of(BURST) => shard.yield_now().await,
             Ok(()) => {}
             Err(SendError::Full) => to.ready().await.map_err(|error| wrong(error.to_string()))?,
