@@ -77,7 +77,7 @@ pub use driver::epoll::EpollDriver;
 pub use driver::memory::{MemoryDriver, MemoryNetwork};
 pub use driver::system::{DriverError, DriverKind, SystemDriver};
 pub use driver::uring::{UringDriver, UringOptions};
-pub use driver::{Driver, DriverStats, DriverWaker, Received};
+pub use driver::{Driver, DriverStats, DriverWaker, Port, Received};
 pub use executor::{
     Executor, ExecutorError, ExecutorOptions, ExecutorThread, JoinHandle, TaskError, panic_message,
     polls, spawn_local, yield_now,
@@ -87,7 +87,7 @@ pub use handoff::{
 };
 pub use ring_error::RingError;
 pub use socket::{
-    BindError, GROUP_MEMBERS_MAX, GroupHold, GroupMember, GroupOptions, RecvMeta,
+    BindError, GROUP_MEMBERS_MAX, GroupHold, GroupMember, GroupOptions, OwnSocket, RecvMeta,
     SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, SideOptions, SocketBuffers, SocketGroup,
     SocketOptions, SocketStats, UdpSocket, is_too_long,
 };

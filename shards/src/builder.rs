@@ -48,6 +48,7 @@ pub struct NodeBuilder {
     pub(crate) policy: Policy,
     pub(crate) shards: Shards,
     pub(crate) steering: Steering,
+    pub(crate) source_ports: SourcePorts,
     pub(crate) spin: SpinPolicy,
     pub(crate) backend: Backend,
     pub(crate) executor: Option<Executor>,
@@ -70,6 +71,7 @@ impl Default for NodeBuilder {
             policy: Policy::deny(),
             shards: Shards::Unpinned(1),
             steering: Steering::On,
+            source_ports: SourcePorts::Node,
             spin: SpinPolicy::default(),
             backend: Backend::default(),
             executor: None,
@@ -173,6 +175,12 @@ impl NodeBuilder {
     /// Whether the kernel brings each datagram to the shard that it names. Default: [`Steering::On`].
     pub fn steering(mut self, steering: Steering) -> Self {
         self.steering = steering;
+        self
+    }
+
+    /// Which ports the shards send from. Default: [`SourcePorts::Node`].
+    pub fn source_ports(mut self, ports: SourcePorts) -> Self {
+        self.source_ports = ports;
         self
     }
 
@@ -337,6 +345,34 @@ pub enum Steering {
     On,
     /// By a hash of both addresses, and the shards hand datagrams over. For tests, and to measure what steering saves.
     Off,
+}
+
+/// Which ports a node's shards send from.
+///
+/// Network cards spread what they receive over their queues, and so over cores, by a hash of both addresses and ports. All lanes
+/// between two nodes that send from their own ports have one hash. A node always listens on its own port: there it is dialled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourcePorts {
+    /// All from the node's port: one hole in a firewall, and a peer behind a NAT is reached as it came.
+    #[default]
+    Node,
+    /// What a shard dials it dials, and talks to, from a port of its own that the system chooses; what dials the node is
+    /// answered from the node's. For nodes that list each other's addresses, with nothing between them that forbids ports.
+    PerShard,
+    /// As `PerShard`, but shard *i* has this port + *i*: for firewalls, and so that a restarted node has the ports it had. If
+    /// one is taken the node does not start.
+    PerShardFrom(u16),
+}
+
+impl SourcePorts {
+    /// The first port of the shards' own, 0 for any.
+    pub(crate) fn first(self) -> Option<u16> {
+        match self {
+            Self::Node => None,
+            Self::PerShard => Some(0),
+            Self::PerShardFrom(first) => Some(first),
+        }
+    }
 }
 
 /// What a start function may end with: nothing, or a result whose error stops the node.

@@ -9,6 +9,7 @@ use cubed_transport::{ChannelId, DialFailure, Endpoint, PeerId};
 
 use crate::changes::Change;
 use crate::limits::CHANGES_PER_TURN_MAX;
+use crate::ports::plain;
 use crate::shared::{Shared, State};
 use crate::trust::ShardTrust;
 
@@ -83,7 +84,7 @@ fn known_address(
     channel: ChannelId,
     key: &PublicKey,
 ) -> Option<SocketAddr> {
-    let configured = trust.channel.addresses(key);
+    let configured = trust.addresses(key);
     let configured = configured.and_then(|addresses| addresses.first().copied());
     let peer = endpoint.find_peer_on(channel, key);
     configured.or_else(|| endpoint.peer_address(peer?))
@@ -106,7 +107,7 @@ fn look_up(
     peer: PeerId,
     key: PublicKey,
 ) {
-    match trust.channel.addresses(&key) {
+    match trust.addresses(&key) {
         Some(addresses) => {
             if let Some(address) = addresses.first() {
                 // It is known here, so there is room for it.
@@ -139,12 +140,29 @@ pub(crate) fn try_next_address(state: &mut State, peer: PeerId, failure: &DialFa
         return;
     }
     let trust = &receiver.channels[usize::from(channel.0)];
-    let addresses = trust.channel.addresses(&key).unwrap_or_default();
+    let addresses = trust.addresses(&key).unwrap_or_default();
     let tried = endpoint.peer_address(peer);
     let tried = addresses.iter().position(|address| Some(*address) == tried);
     // One that the peer was met at, and that nobody gave, makes room for the first of those given.
     let next = tried.map_or(0, |tried| (tried + 1) % addresses.len());
     if let Some(address) = addresses.get(next) {
+        // It is known here, so there is room for it.
+        let _ = endpoint.add_peer_on(channel, key, Some(*address));
+    }
+}
+
+/// A peer that dialled from a port of a shard's own is dialled at the port of its node from here on, if that is known: there its
+/// datagrams reach the shard that they name without a detour.
+pub(crate) fn prefer_listed(state: &mut State, peer: PeerId) {
+    let State { endpoint, receiver, .. } = state;
+    let (Some(channel), Some(key)) = (endpoint.peer_channel(peer), endpoint.peer_key(peer)) else {
+        return;
+    };
+    let Some(met) = endpoint.peer_address(peer).map(plain) else { return };
+    let addresses = receiver.channels[usize::from(channel.0)].addresses(&key).unwrap_or_default();
+    let mut listed = addresses.iter().map(|address| (address, plain(*address)));
+    // Not one of another host: the peer was met elsewhere, and that may be news.
+    if let Some((address, _)) = listed.find(|(_, at)| at.ip() == met.ip() && *at != met) {
         // It is known here, so there is room for it.
         let _ = endpoint.add_peer_on(channel, key, Some(*address));
     }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use cubed_runtime::{Driver, Received};
+use cubed_runtime::{Driver, Port, Received};
 use cubed_transport::handshake::Kind;
 use cubed_transport::time::Instant;
 
@@ -93,7 +93,8 @@ impl Hellos {
         while let Some((from, mut bytes)) = self.queued.pop_front() {
             count += 1;
             let segment_bytes = bytes.len().max(1);
-            sink(Received { bytes: &mut bytes, segment_bytes, from });
+            // What port it came to is in the address already.
+            sink(Received { bytes: &mut bytes, segment_bytes, from, port: Port::Shared });
             self.spare.push(bytes);
         }
         Ok(count + driver.recv_side(HELLOS_PER_TURN_MAX - count, sink)?)

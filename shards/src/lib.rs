@@ -16,6 +16,8 @@
 
 mod limits;
 
+mod ports;
+
 mod keep_file;
 
 mod error;
@@ -104,7 +106,7 @@ mod seed;
 mod start;
 
 pub use block_on::block_on;
-pub use builder::{NodeBuilder, StartOutput, Steering};
+pub use builder::{NodeBuilder, SourcePorts, StartOutput, Steering};
 pub use channel::{Channel, KeepSettings};
 pub use cores::Shards;
 pub use destination::{

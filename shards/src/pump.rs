@@ -11,14 +11,14 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use cubed_runtime::{
-    Driver, DriverWaker, HandOff, Inbound, Received, SendStatus, SpinDecision, Spinner,
+    Driver, DriverWaker, HandOff, Inbound, Port, Received, SendStatus, SpinDecision, Spinner,
     panic_message, polls, yield_now,
 };
 use cubed_transport::time::Instant;
 use cubed_transport::{Event, PeerId, PeerState, Transmit};
 
 use crate::application::Receiver;
-use crate::follow::{follow, try_next_address};
+use crate::follow::{follow, prefer_listed, try_next_address};
 use crate::handed::{HERE, Handed};
 use crate::hellos::Hellos;
 use crate::lane_counts::count_lanes;
@@ -27,6 +27,7 @@ use crate::limits::{
     HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
 };
 use crate::outside::Calls;
+use crate::ports::{plain_event, reached_from, split};
 use crate::shard::Shard;
 use crate::shared::{PumpCounters, Shared, State};
 use crate::strays::{Stray, Strays};
@@ -272,13 +273,18 @@ impl<D: Driver> Pump<D> {
             let next = held.take();
             let next = next.or_else(|| Some((state.endpoint.poll_transmit(now, bytes)?, 0)));
             let Some((transmit, gone)) = next else { break };
-            match self.driver.send(transmit.to, &bytes[gone..], transmit.segment_bytes) {
+            let (port, to) = if self.shared.facts.source == Port::Shared {
+                (Port::Shared, transmit.to)
+            } else {
+                split(transmit.to)
+            };
+            match self.driver.send_from(port, to, &bytes[gone..], transmit.segment_bytes) {
                 Ok(SendStatus::Sent) => {}
                 Ok(SendStatus::WouldBlock { sent_bytes }) => {
                     *held = Some((transmit, gone + sent_bytes));
                     return worked || sent_bytes > 0;
                 }
-                Err(error) => self.counters.count_send_error(&transmit, &error),
+                Err(error) => self.counters.count_send_error(to, &error),
             }
             worked = true;
         }
@@ -289,7 +295,7 @@ impl<D: Driver> Pump<D> {
     fn dispatch_events(&mut self) -> bool {
         let mut state = self.shared.state.borrow_mut();
         let mut worked = false;
-        while let Some(event) = state.endpoint.poll_event() {
+        while let Some(event) = state.endpoint.poll_event().map(plain_event) {
             worked = true;
             Watch::tell(&state.endpoint, &event);
             let waits = &mut state.receiver.waits;
@@ -299,7 +305,10 @@ impl<D: Driver> Pump<D> {
                     waits.room(peer);
                     self.retry_outbox(&mut state, peer);
                 }
-                Event::Connected { peer } => waits.dialled(peer, &Ok(())),
+                Event::Connected { peer } => {
+                    waits.dialled(peer, &Ok(()));
+                    prefer_listed(&mut state, peer);
+                }
                 Event::DialFailed { peer, error } => {
                     try_next_address(&mut state, peer, &error);
                     state.receiver.waits.dialled(peer, &Err(error));
@@ -376,15 +385,16 @@ fn receive(
     let mut state = shared.state.borrow_mut();
     let State { endpoint, receiver, .. } = &mut *state;
     receiver.now = now;
+    let from = reached_from(batch.port, batch.from);
     for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
         if let Some(other) = strays.destination(datagram) {
-            strays.hand_over(other, batch.from, datagram);
+            strays.hand_over(other, from, datagram);
             continue;
         }
-        if set_aside(batch.from, datagram) {
+        if set_aside(from, datagram) {
             continue;
         }
-        endpoint.handle_datagram(now, batch.from, datagram, receiver);
+        endpoint.handle_datagram(now, from, datagram, receiver);
     }
     flush(shared, &mut state);
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::Sender;
 use std::thread::{self, ThreadId};
 
 use cubed_runtime::{
-    Clock, DriverWaker, GroupHold, GroupMember, HandOff, Machine, SpinPolicy, Spinner,
+    Clock, DriverWaker, GroupHold, GroupMember, HandOff, Machine, Port, SpinPolicy, Spinner,
     SystemDriver, TaskError, spawn_local, yield_now,
 };
 use cubed_transport::identity::Identity;
@@ -128,7 +128,10 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
     let Seed { config, sockets, node, .. } = seed;
     let socket_buffers = sockets.main.buffers();
     let local_addr: SocketAddr = sockets.main.local_addr();
-    let driver = SystemDriver::open(seed.machine.driver, sockets.main, sockets.side);
+    let own = sockets.own.as_ref();
+    let source = own.map_or(Port::Shared, |own| Port::Member(own.member));
+    let source_addr = own.map(|own| own.socket.local_addr());
+    let driver = SystemDriver::of_member(seed.machine.driver, sockets, &seed.hold);
     let driver = driver.map_err(StartError::Driver)?;
     let local = LocalFacts {
         index: config.shard,
@@ -140,6 +143,8 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
     };
     let facts = Facts {
         local_addr,
+        source,
+        source_addr,
         public_key: seed.identity.public_key(),
         index: config.shard,
         shards: config.shards,
@@ -158,7 +163,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
         arrivals: Vec::new(),
         replies_lost: 0,
         waits: Waits::default(),
-        channels: node.channels.iter().map(ShardTrust::new).collect(),
+        channels: node.channels.iter().map(|trust| ShardTrust::new(trust, source)).collect(),
         trust_changes: 0,
         node,
         outbox: Rc::new(Outbox::default().into()),

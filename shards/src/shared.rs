@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cubed_router::placement::owner_shard;
-use cubed_runtime::{Clock, DriverStats, Machine, SocketBuffers, Timers, is_too_long};
+use cubed_runtime::{Clock, DriverStats, Machine, Port, SocketBuffers, Timers, is_too_long};
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    ChannelId, Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token, Transmit,
+    ChannelId, Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token,
 };
 
 use crate::application::Receiver;
@@ -40,6 +40,9 @@ use crate::waits::End;
 /// What never changes while a shard runs.
 pub(crate) struct Facts {
     pub(crate) local_addr: SocketAddr,
+    /// The port that the shard dials from, and where that is if it is not the node's.
+    pub(crate) source: Port,
+    pub(crate) source_addr: Option<SocketAddr>,
     pub(crate) public_key: PublicKey,
     pub(crate) index: u8,
     pub(crate) shards: u8,
@@ -69,7 +72,7 @@ impl State {
         channel: ChannelId,
         key: PublicKey,
     ) -> Result<PeerId, ResolveError> {
-        let known = self.receiver.channels[usize::from(channel.0)].channel.resolve(&key);
+        let known = self.receiver.channels[usize::from(channel.0)].resolve(&key);
         let address = known.map_err(ResolveError::Peer)?;
         // Once met, it is dialled where it was seen last.
         let is_new = self.endpoint.find_peer_on(channel, &key).is_none();
@@ -94,7 +97,7 @@ pub(crate) struct PumpCounters {
 impl PumpCounters {
     /// A run that the system refused is lost, like one lost on its way: the protocol sends it again.
     #[cold]
-    pub(crate) fn count_send_error(&mut self, transmit: &Transmit, error: &io::Error) {
+    pub(crate) fn count_send_error(&mut self, to: SocketAddr, error: &io::Error) {
         if is_too_long(error) {
             // No error: this is how an interface answers a probe that is too long for it.
             self.sends_too_long += 1;
@@ -102,7 +105,7 @@ impl PumpCounters {
         }
         self.send_errors += 1;
         if self.send_errors == 1 {
-            tracing::warn!(to = %transmit.to, %error, "first datagram that the system did not send");
+            tracing::warn!(%to, %error, "first datagram that the system did not send");
         }
     }
 }

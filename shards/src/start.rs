@@ -17,7 +17,7 @@ use cubed_transport::handshake::Kind;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::{ChannelConfig, ChannelId, Config, CongestionProfile, Limits};
 
-use crate::builder::{Lookup, NodeBuilder, StartOutput, Steering};
+use crate::builder::{Lookup, NodeBuilder, SourcePorts, StartOutput, Steering};
 use crate::channel::{Channel, Directory, KeepSettings};
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
@@ -147,7 +147,8 @@ fn prepare(builder: NodeBuilder, shards: usize) -> Result<(Directory, Vec<Prepar
     let default = (String::new(), builder.policy, builder.keep);
     let (channels, rules) = split(builder.channels, default);
     let mut entropy = SystemEntropy::new().map_err(|_| StartError::Randomness)?;
-    let group = bind(address, builder.socket, shards, builder.steering)?;
+    let ports = (builder.steering, builder.source_ports);
+    let group = bind(address, builder.socket, shards, ports)?;
     tell(&rules[0].1, &builder.limits, &group.members[0].main);
     let trust = rules.into_iter().map(|(name, policy, keep)| channel_trust(&name, policy, keep));
     let trust = trust.collect::<Result<Vec<_>, _>>()?;
@@ -197,7 +198,7 @@ fn bind(
     address: SocketAddr,
     socket: SocketOptions,
     shards: usize,
-    steering: Steering,
+    (steering, source_ports): (Steering, SourcePorts),
 ) -> Result<SocketGroup, StartError> {
     let side =
         SideOptions { first_byte: Kind::Hello as u8, recv_buffer_bytes: HELLOS_BUFFER_BYTES };
@@ -207,6 +208,7 @@ fn bind(
             members: shards,
             socket,
             side: Some(side),
+            own_ports: source_ports.first(),
             is_steered: steering == Steering::On,
             bind_patience: BIND_PATIENCE,
         },

@@ -1,5 +1,7 @@
 //! What a node has counted: protocol, machine, flows and the joint between them.
 
+use std::net::SocketAddr;
+
 use cubed_runtime::{DriverStats, Machine, SocketBuffers};
 use cubed_transport::{Counters, Tally};
 
@@ -22,6 +24,8 @@ pub struct ShardStats {
     pub machine: Machine,
     /// What the socket and its ring counted.
     pub driver: DriverStats,
+    /// The port that the shard sends from, if it is not the node's: see [`crate::SourcePorts`].
+    pub source_addr: Option<SocketAddr>,
     /// The socket's buffers, as asked for and as granted.
     pub socket_buffers: SocketBuffers,
     /// The flows that others may send to.
@@ -184,6 +188,7 @@ impl ShardStats {
             local: state.receiver.local.stats(),
             machine: shared.facts.machine,
             driver: pump.driver,
+            source_addr: shared.facts.source_addr,
             socket_buffers: shared.facts.socket_buffers,
             flows: state.receiver.flows.stats(),
             turns: pump.turns,

@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use cubed_router::keep::{Arrival, Change, Keep, KeepError, KeyState, Portrait, Ruling};
 use cubed_router::policy::{Policy, Verb};
 use cubed_router::table::{Table, TableError};
+use cubed_runtime::Port;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::{Newcomer, Verdict};
 
 use crate::keep_writer::{KeepWriter, Stored};
+use crate::ports::{plain, reached_from};
 
 /// The trust of one channel, for all shards.
 pub(crate) struct ChannelTrust {
@@ -117,11 +119,29 @@ impl ChannelTrust {
 pub(crate) struct ShardTrust {
     pub(crate) policy: Arc<Policy>,
     pub(crate) channel: Arc<ChannelTrust>,
+    /// The port that this shard dials from.
+    source: Port,
 }
 
 impl ShardTrust {
-    pub(crate) fn new(channel: &Arc<ChannelTrust>) -> Self {
-        Self { policy: channel.policy(), channel: Arc::clone(channel) }
+    pub(crate) fn new(channel: &Arc<ChannelTrust>, source: Port) -> Self {
+        Self { policy: channel.policy(), channel: Arc::clone(channel), source }
+    }
+
+    /// Where this shard may dial a peer, best first; `None` if it is not known.
+    pub(crate) fn addresses(&self, key: &PublicKey) -> Option<Vec<SocketAddr>> {
+        let addresses = self.channel.addresses(key)?.into_iter();
+        Some(addresses.map(|address| reached_from(self.source, address)).collect())
+    }
+
+    /// As [`ChannelTrust::resolve`], for this shard to dial.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn resolve(&self, key: &PublicKey) -> Result<Option<SocketAddr>, TableError> {
+        let address = self.channel.resolve(key)?;
+        Ok(address.map(|address| reached_from(self.source, address)))
     }
 
     /// Whether this key may say who it is.
@@ -169,6 +189,7 @@ impl ShardTrust {
 impl Kept {
     fn judge(&mut self, newcomer: &Newcomer<'_>, is_vouched: bool) -> (Verdict, Vec<PublicKey>) {
         let Newcomer { key, name, role, mode, kind, address, .. } = *newcomer;
+        let address = plain(address);
         let (name, role, mode) = (name.to_owned(), role.to_owned(), mode.bits());
         let portrait = Portrait { name, role, mode, kind };
         let arrival = Arrival { key: *key, portrait, address, is_vouched };
@@ -250,7 +271,8 @@ mod tests {
         let file = KeepFile::open(folder.path().join("keep.toml"), "").unwrap();
         let keep = file.keep().clone().with_rules(trust, true);
         let kept = Kept { keep, writer: KeepWriter::start(file).unwrap() };
-        ShardTrust::new(&Arc::new(ChannelTrust::new(Policy::deny(), Some(kept))))
+        let channel = Arc::new(ChannelTrust::new(Policy::deny(), Some(kept)));
+        ShardTrust::new(&channel, Port::Shared)
     }
 
     fn judge(trust: &ShardTrust, key: &PublicKey, role: &str) -> (Verdict, Vec<PublicKey>) {

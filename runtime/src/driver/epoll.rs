@@ -1,6 +1,6 @@
 //! The driver for machines that refuse `io_uring`: plain calls while hot, an epoll instance to sleep in.
 //!
-//! Hot it does what [`super::uring`] does, by the same code. To sleep, it waits on both sockets and on the waker's
+//! Hot it does what [`super::uring`] does, by the same code. To sleep, it waits on all its sockets and on the waker's
 //! eventfd at once; what arrived meanwhile is read by plain calls.
 //!
 //! Always holds: *no datagram is lost or overlooked*: the sockets wake by level, so a wait ends while anything is
@@ -13,14 +13,15 @@ use std::net::SocketAddr;
 use super::poller::{Poller, Trigger};
 use super::sockets::{MEMORY_PAUSE, Sockets, TURN_BATCHES_MAX};
 use super::waker::{DriverWaker, WakeState};
-use super::{Driver, DriverStats, Received};
+use super::{Driver, DriverStats, Port, Received};
 use crate::clock::Clock;
 use crate::faults::{self, Call};
-use crate::socket::{SendStatus, SocketBuffers, UdpSocket};
+use crate::socket::{GroupHold, GroupMember, SendStatus, SocketBuffers, UdpSocket};
 
 const MAIN_TAG: u64 = 1;
 const WAKE_TAG: u64 = 2;
 const SIDE_TAG: u64 = 3;
+const OWN_TAG: u64 = 4;
 
 /// A UDP socket with an epoll instance to sleep in.
 pub struct EpollDriver {
@@ -47,7 +48,18 @@ impl EpollDriver {
     /// # Errors
     /// As there.
     pub fn with_side(socket: UdpSocket, side: Option<UdpSocket>) -> io::Result<Self> {
-        let sockets = Sockets::new(socket, side);
+        Self::of(Sockets::new(socket, side))
+    }
+
+    /// A driver for the sockets of a member of a group, which `hold` keeps in their places.
+    ///
+    /// # Errors
+    /// As [`EpollDriver::new`].
+    pub fn of_member(member: GroupMember, hold: &GroupHold) -> io::Result<Self> {
+        Self::of(Sockets::of_member(member, hold))
+    }
+
+    fn of(sockets: Sockets) -> io::Result<Self> {
         let (wake, poller) = (WakeState::with_event()?, Poller::new()?);
         poller.add(sockets.main_fd(), MAIN_TAG, Trigger::Level)?;
         if let Some(event) = wake.event_fd() {
@@ -55,6 +67,9 @@ impl EpollDriver {
         }
         if let Some(side) = sockets.side_fd() {
             poller.add(side, SIDE_TAG, Trigger::Level)?;
+        }
+        if let Some(own) = sockets.own_fd() {
+            poller.add(own, OWN_TAG, Trigger::Level)?;
         }
         Ok(Self {
             poller,
@@ -72,8 +87,8 @@ impl EpollDriver {
         &self.sockets.main
     }
 
-    /// Sleeps until something is there or the deadline; whether the main socket has something, or may. An interrupted
-    /// sleep just ends.
+    /// Sleeps until something is there or the deadline; whether a socket but the side one has something, or may. An
+    /// interrupted sleep just ends.
     fn sleep(&mut self, deadline_nanos: Option<u64>) -> io::Result<bool> {
         let now = || self.clock.now_nanos();
         let left = deadline_nanos.map(|deadline| deadline.saturating_sub(now()));
@@ -88,16 +103,20 @@ impl EpollDriver {
             }
             Err((_, error)) => return Err(error),
         };
-        let mut is_main = false;
+        let mut is_there = false;
         for tag in ready.tags() {
             match tag {
-                MAIN_TAG => is_main = true,
+                MAIN_TAG => is_there = true,
+                OWN_TAG => {
+                    is_there = true;
+                    self.sockets.on_own();
+                }
                 SIDE_TAG => self.sockets.on_side(),
                 // Whoever wrote to the eventfd has changed the state before, and that is what counts.
                 _ => {}
             }
         }
-        Ok(is_main)
+        Ok(is_there)
     }
 }
 
@@ -142,6 +161,17 @@ impl Driver for EpollDriver {
         self.sockets.main.send(to, bytes, segment_bytes)
     }
 
+    #[inline]
+    fn send_from(
+        &mut self,
+        port: Port,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<SendStatus> {
+        self.sockets.send(port, to, bytes, segment_bytes)
+    }
+
     fn wait(
         &mut self,
         deadline_nanos: Option<u64>,
@@ -149,7 +179,7 @@ impl Driver for EpollDriver {
     ) -> io::Result<usize> {
         self.waits += 1;
         let is_due = deadline_nanos.is_some_and(|deadline| deadline <= self.clock.now_nanos());
-        if is_due || self.is_side_pending() {
+        if is_due || self.sockets.is_pending() {
             self.wakes += u64::from(self.wake.unpark());
             return self.recv(TURN_BATCHES_MAX, sink);
         }

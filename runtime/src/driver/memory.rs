@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::waker::{DriverWaker, WakeState};
-use super::{Driver, DriverStats, Received};
+use super::{Driver, DriverStats, Port, Received};
 use crate::socket::{
     BindError, SEND_RUN_BYTES_MAX, SEND_RUN_SEGMENTS_MAX, SendStatus, SocketBuffers,
 };
@@ -151,7 +151,8 @@ impl Driver for MemoryDriver {
             self.stats.recv_datagrams += batch.datagrams() as u64;
             self.stats.recv_bytes += batch.bytes.len() as u64;
             let Batch { bytes, segment_bytes, from } = &mut batch;
-            sink(Received { bytes, segment_bytes: *segment_bytes, from: *from });
+            let port = Port::Shared;
+            sink(Received { bytes, segment_bytes: *segment_bytes, from: *from, port });
             self.switch.borrow_mut().spare.push(batch.bytes);
         }
         Ok(batches)

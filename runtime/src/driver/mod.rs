@@ -10,6 +10,8 @@ pub mod memory;
 
 mod side;
 
+mod own;
+
 mod sockets;
 
 mod pool;
@@ -36,6 +38,16 @@ use crate::socket::{SendStatus, SocketBuffers, SocketStats};
 
 pub use waker::DriverWaker;
 
+/// A port that a driver receives by and sends from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Port {
+    /// The one that the members of a group share, or a socket's only one.
+    #[default]
+    Shared,
+    /// Of this member of the group alone.
+    Member(u8),
+}
+
 /// One batch of datagrams from one sender, lent to a sink.
 #[derive(Debug)]
 pub struct Received<'a> {
@@ -46,6 +58,8 @@ pub struct Received<'a> {
     pub segment_bytes: usize,
     /// Who sent them.
     pub from: SocketAddr,
+    /// Where they arrived.
+    pub port: Port,
 }
 
 /// What one driver has done since it was made.
@@ -65,6 +79,8 @@ pub struct DriverStats {
     pub memory_refusals: u64,
     /// Datagrams that the kernel dropped for want of socket buffer, as last told.
     pub kernel_drops: u64,
+    /// Of the datagrams received, those that came to the member's own port.
+    pub own_datagrams: u64,
     /// Datagrams received from the side socket, not counted above.
     pub side_datagrams: u64,
     /// Batches and datagrams of it that did not fit their buffer and were cut; their whole datagrams are counted above.
@@ -97,24 +113,22 @@ pub struct DriverStats {
     pub buffers_returned: u64,
 }
 
-impl From<SocketStats> for DriverStats {
-    fn from(socket: SocketStats) -> Self {
-        Self {
-            recv_calls: socket.recv_calls,
-            recv_batches: socket.recv_batches,
-            recv_datagrams: socket.recv_datagrams,
-            recv_bytes: socket.recv_bytes,
-            recv_truncated: socket.recv_truncated,
-            memory_refusals: socket.recv_refused,
-            kernel_drops: socket.kernel_drops,
-            send_calls: socket.send_calls,
-            send_datagrams: socket.send_datagrams,
-            send_bytes: socket.send_bytes,
-            send_would_block: socket.send_would_block,
-            gso_fallbacks: socket.gso_fallbacks,
-            icmp_errors: socket.icmp_errors,
-            ..Self::default()
-        }
+impl DriverStats {
+    /// Adds what a socket for anything but hellos has counted.
+    fn add(&mut self, socket: SocketStats) {
+        self.recv_calls += socket.recv_calls;
+        self.recv_batches += socket.recv_batches;
+        self.recv_datagrams += socket.recv_datagrams;
+        self.recv_bytes += socket.recv_bytes;
+        self.recv_truncated += socket.recv_truncated;
+        self.memory_refusals += socket.recv_refused;
+        self.kernel_drops += socket.kernel_drops;
+        self.send_calls += socket.send_calls;
+        self.send_datagrams += socket.send_datagrams;
+        self.send_bytes += socket.send_bytes;
+        self.send_would_block += socket.send_would_block;
+        self.gso_fallbacks += socket.gso_fallbacks;
+        self.icmp_errors += socket.icmp_errors;
     }
 }
 
@@ -166,6 +180,21 @@ pub trait Driver {
         bytes: &[u8],
         segment_bytes: usize,
     ) -> io::Result<SendStatus>;
+
+    /// As [`Driver::send`], from a given port. A driver with one port sends from that.
+    ///
+    /// # Errors
+    /// As there, and `EBADF` when there is no such port or no descriptor left to use it with.
+    fn send_from(
+        &mut self,
+        port: Port,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<SendStatus> {
+        let _ = port;
+        self.send(to, bytes, segment_bytes)
+    }
 
     /// Parks the thread until a datagram arrives, a wake, or `deadline_nanos` on
     /// [`crate::clock::Clock`] (`None`: no limit), and hands over what arrived; returns how many

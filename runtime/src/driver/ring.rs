@@ -15,7 +15,7 @@ use super::waker::WakeState;
 use crate::buffers::RECV_BUFFER_BYTES;
 use crate::ring_error::RingError;
 
-/// Submissions in flight between two entries: the receive and two polls.
+/// Submissions in flight between two entries: the receive and three polls.
 const RING_ENTRIES: u32 = 8;
 const BUFFER_GROUP: u16 = 0;
 
@@ -23,6 +23,7 @@ const BUFFER_GROUP: u16 = 0;
 pub(super) const SOCKET_FILE: Fixed = Fixed(0);
 pub(super) const EVENT_FILE: Fixed = Fixed(1);
 pub(super) const SIDE_FILE: Fixed = Fixed(2);
+pub(super) const OWN_FILE: Fixed = Fixed(3);
 
 /// No file in this place; nothing may name it.
 pub(super) const NO_FILE: RawFd = -1;
@@ -66,7 +67,7 @@ pub(super) struct Ring {
 impl Ring {
     /// Sets up a ring on the calling thread, which alone may use it from then on, for these files ([`NO_FILE`] leaves a
     /// place empty).
-    pub(super) fn new(files: [RawFd; 3], options: UringOptions) -> Result<Self, RingError> {
+    pub(super) fn new(files: [RawFd; 4], options: UringOptions) -> Result<Self, RingError> {
         let capacity = options.ring_buffers.clamp(1, POOL_BUFFERS_MAX).next_power_of_two();
         let uring = build(options.completions).map_err(RingError::at("io_uring_setup"))?;
         if !uring.params().is_feature_ext_arg() {
@@ -122,7 +123,7 @@ impl Ring {
         // SAFETY: the entry names registered files, a buffer group whose memory this struct keeps until
         // it has unregistered it, and `header`, which lives in a box as long as the ring.
         let pushed = unsafe { self.uring.submission().push(entry) };
-        assert!(pushed.is_ok(), "three requests fit a submission queue of {RING_ENTRIES}");
+        assert!(pushed.is_ok(), "four requests fit a submission queue of {RING_ENTRIES}");
     }
 }
 
@@ -144,7 +145,7 @@ impl Drop for Ring {
 pub(crate) fn probe() -> Result<(), RingError> {
     let wake = WakeState::with_event().map_err(RingError::at("eventfd"))?;
     let event = wake.event_fd().unwrap_or(NO_FILE);
-    Ring::new([NO_FILE, event, NO_FILE], UringOptions::default()).map(drop)
+    Ring::new([NO_FILE, event, NO_FILE, NO_FILE], UringOptions::default()).map(drop)
 }
 
 /// The most capable ring this kernel has: flags of Linux 6.1, then of 6.0 and 5.19, then none.

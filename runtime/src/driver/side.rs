@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::{DriverStats, Received};
+use super::{DriverStats, Port, Received};
 use crate::socket::{RECV_MANY_MAX, RecvMeta, UdpSocket};
 
 /// A second socket, read a little at a time.
@@ -76,7 +76,12 @@ impl Side {
             count += datagrams.max(1);
             self.datagrams += datagrams as u64;
             if datagrams > 0 {
-                sink(Received { bytes, segment_bytes: *segment_bytes, from: meta.from });
+                sink(Received {
+                    bytes,
+                    segment_bytes: *segment_bytes,
+                    from: meta.from,
+                    port: Port::Shared,
+                });
             }
         }
         Ok(count)

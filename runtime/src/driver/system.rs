@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use super::epoll::EpollDriver;
 use super::uring::{UringDriver, UringOptions};
 use super::waker::DriverWaker;
-use super::{Driver, DriverStats, Received};
+use super::{Driver, DriverStats, Port, Received};
 use crate::ring_error::RingError;
-use crate::socket::{SendStatus, SocketBuffers, UdpSocket};
+use crate::socket::{GroupHold, GroupMember, SendStatus, SocketBuffers, UdpSocket};
 
 /// The drivers for real sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,27 @@ impl SystemDriver {
     }
 }
 
+impl SystemDriver {
+    /// As [`SystemDriver::open`], for the sockets of a member of a group, which `hold` keeps in their places.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_member(
+        kind: DriverKind,
+        member: GroupMember,
+        hold: &GroupHold,
+    ) -> Result<Self, DriverError> {
+        match kind {
+            DriverKind::Uring => UringDriver::of_member(member, hold, UringOptions::default())
+                .map(|driver| Self::Uring(Box::new(driver)))
+                .map_err(DriverError::Ring),
+            DriverKind::Epoll => EpollDriver::of_member(member, hold)
+                .map(|driver| Self::Epoll(Box::new(driver)))
+                .map_err(DriverError::Epoll),
+        }
+    }
+}
+
 /// Does the same with whichever driver it is.
 macro_rules! either {
     ($driver:expr, $it:ident => $call:expr) => {
@@ -139,6 +160,17 @@ impl Driver for SystemDriver {
         segment_bytes: usize,
     ) -> io::Result<SendStatus> {
         either!(self, driver => driver.send(to, bytes, segment_bytes))
+    }
+
+    #[inline]
+    fn send_from(
+        &mut self,
+        port: Port,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<SendStatus> {
+        either!(self, driver => driver.send_from(port, to, bytes, segment_bytes))
     }
 
     fn wait(

@@ -2,7 +2,7 @@
 
 use super::system::{DriverKind, SystemDriver};
 use super::uring::{UringDriver, UringOptions};
-use super::{Driver, Received};
+use super::{Driver, Port, Received};
 use crate::clock::Clock;
 use crate::socket::{
     GroupMember, GroupOptions, SendStatus, SideOptions, SocketGroup, SocketOptions, UdpSocket,
@@ -29,7 +29,7 @@ pub(super) fn driver_with_side(kind: DriverKind) -> SystemDriver {
     let options = GroupOptions { side: Some(side), ..GroupOptions::default() };
     let mut group =
         SocketGroup::bind("127.0.0.1:0".parse().expect("an address"), &options).expect("a group");
-    let GroupMember { main, side } = group.members.remove(0);
+    let GroupMember { main, side, .. } = group.members.remove(0);
     SystemDriver::open(kind, main, side).expect("a driver")
 }
 
@@ -54,6 +54,8 @@ on_both!(
     no_wake_is_lost_over_many_rounds,
     a_dropped_driver_frees_its_port_at_once,
     a_datagram_for_the_side_ends_the_wait_and_is_read_there_only,
+    a_member_hears_both_its_ports_and_speaks_from_any,
+    a_flood_of_one_port_leaves_the_other_its_turn,
 );
 
 pub(super) fn send(from: &UdpSocket, to: SocketAddr, bytes: &[u8], segment_bytes: usize) {
@@ -247,4 +249,77 @@ fn a_datagram_for_the_side_ends_the_wait_and_is_read_there_only(kind: DriverKind
         assert_eq!(seen, [vec![1, round]]);
     }
     assert_eq!(driver.stats().side_datagrams, 50);
+}
+
+/// Two members with a port of their own each, and where these are.
+fn members(kind: DriverKind) -> (Vec<SystemDriver>, Vec<SocketAddr>) {
+    let options = GroupOptions { members: 2, own_ports: Some(0), ..GroupOptions::default() };
+    let group =
+        SocketGroup::bind("127.0.0.1:0".parse().expect("an address"), &options).expect("a group");
+    let own = |member: &GroupMember| member.own.as_ref().expect("an own port").socket.local_addr();
+    let own = group.members.iter().map(own).collect();
+    let open = |member| SystemDriver::of_member(kind, member, &group.hold).expect("a driver");
+    (group.members.into_iter().map(open).collect(), own)
+}
+
+fn a_member_hears_both_its_ports_and_speaks_from_any(kind: DriverKind) {
+    let (mut drivers, own) = members(kind);
+    let sender = socket("127.0.0.1:0");
+    let shared = drivers[0].local_addr();
+    for round in 0..100u8 {
+        // Each ends a sleep, and each is found by a plain look.
+        let (to, port) =
+            if round % 2 == 0 { (own[1], Port::Member(1)) } else { (shared, Port::Shared) };
+        send(&sender, to, &[0x40, 1, round], 0);
+        let mut seen = Vec::new();
+        let deadline = Clock::new().now_nanos() + 10 * SECOND;
+        while seen.is_empty() && Clock::new().now_nanos() < deadline {
+            let mut sink = |it: Received<'_>| seen.push((it.bytes[2], it.port, it.from));
+            if round % 4 < 2 {
+                drivers[1].wait(Some(deadline), &mut sink).expect("wait");
+            } else {
+                drivers[1].recv(1, &mut sink).expect("recv");
+            }
+        }
+        assert_eq!(seen, [(round, port, sender.local_addr())]);
+    }
+    assert_eq!(drivers[1].stats().recv_datagrams, 100);
+    let from = |port: Port, driver: &mut SystemDriver| {
+        let sent = driver.send_from(port, sender.local_addr(), b"hello", 0).expect("send");
+        assert_eq!(sent, SendStatus::Sent);
+        let mut buffer = [0; 100];
+        let deadline = Clock::new().now_nanos() + 10 * SECOND;
+        loop {
+            if let Some(meta) = sender.recv(&mut buffer).expect("recv") {
+                return meta.from;
+            }
+            assert!(Clock::new().now_nanos() < deadline, "it comes");
+        }
+    };
+    assert_eq!(from(Port::Shared, &mut drivers[1]), shared);
+    assert_eq!(from(Port::Member(1), &mut drivers[1]), own[1]);
+    assert_eq!(from(Port::Member(0), &mut drivers[1]), own[0], "another member's");
+    assert_eq!(drivers[1].stats().send_datagrams, 3);
+    let unknown = drivers[1].send_from(Port::Member(7), sender.local_addr(), b"hello", 0);
+    assert_eq!(unknown.expect_err("no such port").raw_os_error(), Some(libc::EBADF));
+}
+
+fn a_flood_of_one_port_leaves_the_other_its_turn(kind: DriverKind) {
+    let (mut drivers, own) = members(kind);
+    let (sender, shared) = (socket("127.0.0.1:0"), drivers[0].local_addr());
+    for (full, other) in [(shared, own[0]), (own[0], shared)] {
+        for _ in 0..20 {
+            send(&sender, full, &[0x40, 0], 0);
+        }
+        send(&sender, other, &[0x40, 0, 7], 0);
+        let mut looks = 0;
+        let mut is_found = false;
+        while !is_found {
+            looks += 1;
+            assert!(looks <= 3, "one batch a look, the ports in turn");
+            let mut sink = |it: Received<'_>| is_found |= it.bytes.len() == 3;
+            drivers[0].recv(1, &mut sink).expect("recv");
+        }
+        while drivers[0].recv(64, &mut |_| {}).expect("recv") > 0 {}
+    }
 }

@@ -21,30 +21,35 @@ use std::os::fd::RawFd;
 use io_uring::cqueue;
 use io_uring::types::{CancelBuilder, RecvMsgOut, SubmitArgs, Timespec};
 
-use super::ring::{EVENT_FILE, NO_FILE, PAYLOAD_OFFSET, Ring, SIDE_FILE, SOCKET_FILE};
+use super::ring::{EVENT_FILE, NO_FILE, OWN_FILE, PAYLOAD_OFFSET, Ring, SIDE_FILE, SOCKET_FILE};
 use super::sockets::{MEMORY_PAUSE, Sockets, TURN_BATCHES_MAX};
 use super::waker::{DriverWaker, WakeState};
-use super::{Driver, DriverStats, Received};
+use super::{Driver, DriverStats, Port, Received};
 use crate::clock::Clock;
 use crate::faults::{self, Call};
 use crate::ring_error::RingError;
-use crate::socket::{RecvMeta, SendStatus, SocketBuffers, UdpSocket, parse_batch};
+use crate::socket::{
+    GroupHold, GroupMember, RecvMeta, SendStatus, SocketBuffers, UdpSocket, parse_batch,
+};
 
 pub use super::ring::UringOptions;
 
 const RECV_TAG: u64 = 1;
 const WAKE_TAG: u64 = 2;
 const SIDE_TAG: u64 = 3;
+const OWN_TAG: u64 = 4;
 
 /// How long a driver that is dropped waits for each of its requests to end.
 const RELEASE_PATIENCE: Timespec = Timespec::new().nsec(100_000_000);
 
 /// Which requests the ring works on, until a completion says that one has ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one per request, each with a life of its own")]
 struct Armed {
     recv: bool,
     wake: bool,
     side: bool,
+    own: bool,
 }
 
 /// What a ring counts beside the sockets.
@@ -97,7 +102,22 @@ impl UringDriver {
         side: Option<UdpSocket>,
         options: UringOptions,
     ) -> Result<Self, RingError> {
-        let sockets = Sockets::new(socket, side);
+        Self::of(Sockets::new(socket, side), options)
+    }
+
+    /// A driver for the sockets of a member of a group, which `hold` keeps in their places.
+    ///
+    /// # Errors
+    /// As [`UringDriver::new`].
+    pub fn of_member(
+        member: GroupMember,
+        hold: &GroupHold,
+        options: UringOptions,
+    ) -> Result<Self, RingError> {
+        Self::of(Sockets::of_member(member, hold), options)
+    }
+
+    fn of(sockets: Sockets, options: UringOptions) -> Result<Self, RingError> {
         let wake = WakeState::with_event().map_err(RingError::at("eventfd"))?;
         Ok(Self {
             ring: Ring::new(files(&sockets, &wake), options)?,
@@ -132,6 +152,9 @@ impl UringDriver {
         }
         if self.sockets.side.is_some() && !mem::replace(&mut self.armed.side, true) {
             self.ring.push_poll(SIDE_FILE, SIDE_TAG);
+        }
+        if self.sockets.own.is_some() && !mem::replace(&mut self.armed.own, true) {
+            self.ring.push_poll(OWN_FILE, OWN_TAG);
         }
     }
 
@@ -188,6 +211,7 @@ impl UringDriver {
             Ring::new(files(&self.sockets, &self.wake), self.options).map_err(io::Error::other)?;
         // Whatever the old one was about to tell of.
         self.sockets.on_side();
+        self.sockets.on_own();
         Ok(())
     }
 
@@ -202,6 +226,7 @@ impl UringDriver {
             let outcome = match entry.user_data() {
                 RECV_TAG => self.on_recv(&entry, sink),
                 SIDE_TAG => self.on_side(&entry),
+                OWN_TAG => self.on_own(&entry),
                 _ => self.on_wake(&entry),
             };
             match outcome {
@@ -275,6 +300,13 @@ impl UringDriver {
         self.pass(-entry.result()).map(|()| 0)
     }
 
+    /// Something arrived at the own port; it is read before the wait ends.
+    fn on_own(&mut self, entry: &cqueue::Entry) -> io::Result<usize> {
+        self.sockets.on_own();
+        self.armed.own = cqueue::more(entry.flags());
+        self.pass(-entry.result()).map(|()| 0)
+    }
+
     /// Lets go of the files at once, rather than when the kernel gets round to it: a request holds its file until its
     /// last completion was made, which takes an entry to the ring.
     fn release(&mut self) -> io::Result<()> {
@@ -292,6 +324,7 @@ impl UringDriver {
                 match entry.user_data() {
                     RECV_TAG => self.armed.recv = armed,
                     SIDE_TAG => self.armed.side = armed,
+                    OWN_TAG => self.armed.own = armed,
                     _ => self.armed.wake = armed,
                 }
             }
@@ -347,6 +380,17 @@ impl Driver for UringDriver {
         self.sockets.main.send(to, bytes, segment_bytes)
     }
 
+    #[inline]
+    fn send_from(
+        &mut self,
+        port: Port,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+    ) -> io::Result<SendStatus> {
+        self.sockets.send(port, to, bytes, segment_bytes)
+    }
+
     fn wait(
         &mut self,
         deadline_nanos: Option<u64>,
@@ -354,7 +398,7 @@ impl Driver for UringDriver {
     ) -> io::Result<usize> {
         self.waits += 1;
         let is_due = deadline_nanos.is_some_and(|deadline| deadline <= self.clock.now_nanos());
-        if is_due || self.is_side_pending() {
+        if is_due || self.sockets.is_pending() {
             self.wakes += u64::from(self.wake.unpark());
             return self.recv(TURN_BATCHES_MAX, sink);
         }
@@ -365,9 +409,12 @@ impl Driver for UringDriver {
         let slept = self.sleep(deadline_nanos);
         self.wakes += u64::from(self.wake.unpark());
         slept?;
-        let batches = self.drain(sink)?;
+        let mut batches = self.drain(sink)?;
         if self.is_lost {
             self.renew()?;
+        }
+        if self.sockets.is_own_pending() {
+            batches += self.sockets.recv(TURN_BATCHES_MAX.saturating_sub(batches), sink)?;
         }
         Ok(batches)
     }
@@ -407,9 +454,10 @@ impl Drop for UringDriver {
 }
 
 /// The files of a ring, each in its place.
-fn files(sockets: &Sockets, wake: &WakeState) -> [RawFd; 3] {
+fn files(sockets: &Sockets, wake: &WakeState) -> [RawFd; 4] {
     let event = wake.event_fd().unwrap_or(NO_FILE);
-    [sockets.main_fd(), event, sockets.side_fd().unwrap_or(NO_FILE)]
+    let side = sockets.side_fd().unwrap_or(NO_FILE);
+    [sockets.main_fd(), event, side, sockets.own_fd().unwrap_or(NO_FILE)]
 }
 
 /// What became of a filled buffer.
@@ -441,6 +489,6 @@ fn hand_over(
         return HandOver::Counted;
     }
     let bytes = &mut buffer[PAYLOAD_OFFSET..PAYLOAD_OFFSET + len];
-    sink(Received { bytes, segment_bytes, from });
+    sink(Received { bytes, segment_bytes, from, port: Port::Shared });
     HandOver::Done
 }

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::error::BindError;
-use super::{SocketOptions, UdpSocket};
+use super::{SharedSocket, SocketOptions, UdpSocket};
 use crate::clock::Clock;
 
 /// Most members of a group: a datagram names one by a byte, and a protocol may keep one value for itself.
@@ -45,6 +45,9 @@ pub struct GroupOptions {
     pub socket: SocketOptions,
     /// Sockets beside the main ones. There are none without a filter, since the kernel would put anything into them.
     pub side: Option<SideOptions>,
+    /// A port for each member alone, beside the one that they share: member *i* gets this one + *i*, or any that is free for
+    /// each when this is 0. It joins no group and no filter.
+    pub own_ports: Option<u16>,
     /// Whether the filter steers. Without it the kernel chooses by a hash of both addresses.
     pub is_steered: bool,
     /// How long to go on trying while a port that was named is in use: a process that was killed gives it back when the kernel
@@ -53,12 +56,13 @@ pub struct GroupOptions {
 }
 
 impl Default for GroupOptions {
-    /// One member, steered, no side socket, no patience.
+    /// One member, steered, no side socket, no own ports, no patience.
     fn default() -> Self {
         Self {
             members: 1,
             socket: SocketOptions::default(),
             side: None,
+            own_ports: None,
             is_steered: true,
             bind_patience: Duration::ZERO,
         }
@@ -72,6 +76,17 @@ pub struct GroupMember {
     pub main: UdpSocket,
     /// Gets what begins with theirs; absent when none were asked for or nothing steers.
     pub side: Option<UdpSocket>,
+    /// On a port of this member's own, if that was asked for.
+    pub own: Option<OwnSocket>,
+}
+
+/// A member's socket on a port of its own.
+#[derive(Debug)]
+pub struct OwnSocket {
+    /// The number of the member.
+    pub member: u8,
+    /// The socket.
+    pub socket: UdpSocket,
 }
 
 /// Sockets that share a port.
@@ -89,6 +104,8 @@ pub struct SocketGroup {
 #[derive(Debug, Clone)]
 pub struct GroupHold {
     _files: Arc<Vec<OwnedFd>>,
+    /// Of the members' own ports, by number.
+    own: Arc<Vec<SharedSocket>>,
 }
 
 impl SocketGroup {
@@ -136,19 +153,48 @@ impl SocketGroup {
         if unsteered.is_some() {
             sides.clear();
         }
-        let hold = GroupHold::new(mains.iter().chain(&sides))
+        let own = bind_own(address, options)?;
+        let hold = GroupHold::new(mains.iter().chain(&sides), &own)
             .map_err(|source| BindError::new(address, source))?;
-        let mut sides = sides.into_iter();
-        let members = mains.into_iter().map(|main| GroupMember { main, side: sides.next() });
+        let (mut sides, mut own) = (sides.into_iter(), own.into_iter());
+        let members = mains.into_iter().zip(0..).map(|(main, member)| {
+            let own = own.next().map(|socket| OwnSocket { member, socket });
+            GroupMember { main, side: sides.next(), own }
+        });
         Ok(Self { members: members.collect(), hold, unsteered })
     }
 }
 
 impl GroupHold {
-    fn new<'a>(sockets: impl Iterator<Item = &'a UdpSocket>) -> io::Result<Self> {
+    fn new<'a>(
+        sockets: impl Iterator<Item = &'a UdpSocket>,
+        own: &[UdpSocket],
+    ) -> io::Result<Self> {
         let files = sockets.map(|socket| Ok(socket.socket.try_clone()?.into()));
-        Ok(Self { _files: Arc::new(files.collect::<io::Result<_>>()?) })
+        let own = own.iter().map(UdpSocket::share);
+        let own = Arc::new(own.collect::<io::Result<_>>()?);
+        Ok(Self { _files: Arc::new(files.collect::<io::Result<_>>()?), own })
     }
+
+    /// Another handle of a member's own port, to send from; `None` if it has none, or there is no descriptor left.
+    pub(crate) fn own_port(&self, member: u8) -> Option<UdpSocket> {
+        self.own.get(usize::from(member))?.open().ok()
+    }
+}
+
+/// Binds the members' own ports, if they are to have any.
+fn bind_own(address: SocketAddr, options: &GroupOptions) -> Result<Vec<UdpSocket>, BindError> {
+    let Some(first) = options.own_ports else { return Ok(Vec::new()) };
+    let ports = (0..options.members).map(|member| match first {
+        0 => Some(0),
+        first => first.checked_add(member as u16),
+    });
+    let sockets = ports.map(|port| {
+        let none = || io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
+        let port = port.ok_or_else(|| BindError::new(address, none()))?;
+        bind_patiently(SocketAddr::new(address.ip(), port), options)
+    });
+    sockets.collect()
 }
 
 /// Binds the first socket, alone, and waits a little for a port that is still in use.

@@ -31,7 +31,7 @@ use control::{ControlFacts, ControlSpace, RECV_CONTROL_BYTES};
 
 pub use error::BindError;
 pub use group::{
-    GROUP_MEMBERS_MAX, GroupHold, GroupMember, GroupOptions, SideOptions, SocketGroup,
+    GROUP_MEMBERS_MAX, GroupHold, GroupMember, GroupOptions, OwnSocket, SideOptions, SocketGroup,
 };
 pub(crate) use many::RECV_MANY_MAX;
 pub use options::{SocketBuffers, SocketOptions, SocketStats};
@@ -67,6 +67,33 @@ pub struct UdpSocket {
     gso: Cell<bool>,
     drops: Cell<u32>,
     stats: Cell<SocketStats>,
+}
+
+/// A bound socket of which several threads may open handles: each counts for itself.
+#[derive(Debug)]
+pub(crate) struct SharedSocket {
+    socket: Socket,
+    family: Family,
+    local: SocketAddr,
+    buffers: SocketBuffers,
+    gro: bool,
+    gso: bool,
+}
+
+impl SharedSocket {
+    /// A handle of the same socket.
+    pub(crate) fn open(&self) -> io::Result<UdpSocket> {
+        Ok(UdpSocket {
+            socket: self.socket.try_clone()?,
+            family: self.family,
+            local: self.local,
+            buffers: self.buffers,
+            gro: self.gro,
+            gso: Cell::new(self.gso),
+            drops: Cell::new(0),
+            stats: Cell::new(SocketStats::default()),
+        })
+    }
 }
 
 impl UdpSocket {
@@ -213,6 +240,13 @@ impl UdpSocket {
     /// Whether runs leave in one call; false for good once the kernel has refused one.
     pub fn gso_enabled(&self) -> bool {
         self.gso.get()
+    }
+
+    /// What another thread needs for a handle of its own.
+    pub(crate) fn share(&self) -> io::Result<SharedSocket> {
+        let &Self { family, local, buffers, gro, ref gso, .. } = self;
+        let socket = self.socket.try_clone()?;
+        Ok(SharedSocket { socket, family, local, buffers, gro, gso: gso.get() })
     }
 
     /// What this socket has done so far.

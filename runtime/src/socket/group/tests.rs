@@ -204,3 +204,19 @@ fn a_member_that_closes_leaves_the_others_in_their_places() {
     drop(hold);
     SocketGroup::bind(to, &options(1)).expect("free");
 }
+
+#[test]
+fn own_ports_are_those_asked_for_or_the_start_fails() {
+    let taken = sender();
+    let busy = taken.local_addr().expect("an address").port();
+    let options = GroupOptions { own_ports: Some(busy), ..options(2) };
+    let error = SocketGroup::bind("127.0.0.1:0".parse().expect("an address"), &options);
+    assert!(matches!(error.expect_err("busy"), BindError::AddressInUse { .. }));
+    drop(taken);
+    let group = bind("127.0.0.1:0", &GroupOptions { members: 1, ..options });
+    let own = group.members[0].own.as_ref().expect("an own port");
+    assert_eq!((own.socket.local_addr().port(), own.member), (busy, 0));
+    let beyond = GroupOptions { own_ports: Some(u16::MAX), ..options };
+    SocketGroup::bind("127.0.0.1:0".parse().expect("an address"), &beyond)
+        .expect_err("there is no port 65536");
+}
