@@ -9,6 +9,14 @@ pub mod table;
 
 pub mod csv;
 
+pub mod scale;
+
+pub mod plot;
+
+pub mod charts;
+
+pub mod html;
+
 pub mod output;
 
 use cubed::{Machine, SpinPolicy};

@@ -7,14 +7,14 @@ use std::{
 
 use clap::Args;
 
-use super::{Report, csv};
+use super::{Report, csv, html};
 use crate::error::{BenchError, Result};
 
 /// Where results go besides the terminal.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OutputArgs {
     /// Write everything to the folder DIR, which is made: report.json,
-    /// intervals.csv, and a .hgrm for each distribution of latencies
+    /// report.html, intervals.csv, and a .hgrm for each distribution of latencies
     #[arg(long, value_name = "DIR", help_heading = "Results")]
     pub out: Option<PathBuf>,
     /// Write the result to FILE as one JSON object; the tour's are an array
@@ -23,6 +23,9 @@ pub struct OutputArgs {
     /// Write the latencies to FILE in `HdrHistogram`'s percentile format; of several distributions each gets FILE with its name
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub hgrm: Option<PathBuf>,
+    /// Write a page with plots to FILE, which needs no other file and no network
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    pub html: Option<PathBuf>,
     /// Write what happened in each interval to FILE, one row per interval
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub csv: Option<PathBuf>,
@@ -42,6 +45,7 @@ impl OutputArgs {
             fs::create_dir_all(folder)
                 .map_err(BenchError::system(format!("make the folder {}", folder.display())))?;
             write_json(&folder.join("report.json"), reports)?;
+            write_html(&folder.join("report.html"), reports)?;
             write_text(&folder.join("intervals.csv"), &csv::text(reports))?;
             for (name, text) in histograms(reports) {
                 write_text(&folder.join(format!("{name}.hgrm")), &text)?;
@@ -50,6 +54,9 @@ impl OutputArgs {
         if let Some(path) = &self.json {
             write_json(path, reports)?;
         }
+        if let Some(path) = &self.html {
+            write_html(path, reports)?;
+        }
         if let Some(path) = &self.csv {
             write_text(path, &csv::text(reports))?;
         }
@@ -57,15 +64,23 @@ impl OutputArgs {
     }
 }
 
-/// One report is an object, several are an array.
 fn write_json(path: &Path, reports: &[Report]) -> Result<()> {
+    write_text(path, &json(reports)?)
+}
+
+fn write_html(path: &Path, reports: &[Report]) -> Result<()> {
+    write_text(path, &html::page(reports, &json(reports)?))
+}
+
+/// One report is an object, several are an array.
+fn json(reports: &[Report]) -> Result<String> {
     let text = match reports {
         [report] => serde_json::to_string_pretty(report),
         reports => serde_json::to_string_pretty(reports),
     };
     let text =
         text.map_err(|error| BenchError::Argument(format!("report not encodable: {error}")))?;
-    write_text(path, &(text + "\n"))
+    Ok(text + "\n")
 }
 
 /// The first distribution goes to `path` itself, the others beside it.
