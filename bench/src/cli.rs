@@ -6,12 +6,18 @@ mod throughput;
 
 mod latency;
 
+mod request;
+
+mod saturate;
+
 mod serve;
 
 use clap::{Parser, Subcommand};
 
 pub use self::{
     latency::{LatencyArgs, RawLatencyArgs},
+    request::RequestArgs,
+    saturate::SaturateArgs,
     serve::{PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
     shared::{ConnectArgs, MachineArgs, SteeringArg},
     throughput::{CeilingArgs, ThroughputArgs},
@@ -49,6 +55,10 @@ pub enum Command {
     /// How cost grows with peers, flows and cores
     #[command(subcommand)]
     Scale(ScaleCommand),
+    /// Replies per second with many requests outstanding, beside plain UDP
+    Request(RequestArgs),
+    /// The highest rate without loss at which times stay under a limit
+    Saturate(SaturateArgs),
     /// The peer for `--connect`: counts what it gets and answers requests, until it is killed
     Serve(ServeArgs),
     /// The most that framing, sealing and UDP offload reach here without any reliability

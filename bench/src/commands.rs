@@ -4,6 +4,12 @@ mod throughput;
 
 mod latency;
 
+mod one_way;
+
+mod request;
+
+mod saturate;
+
 mod serve;
 
 use std::{sync::OnceLock, time::Duration};
@@ -46,6 +52,8 @@ impl Cli {
             None => tour::run(self.machine, &self.output),
             Some(Command::Throughput(args)) => throughput::run(args),
             Some(Command::Latency(args)) => latency::run(args),
+            Some(Command::Request(args)) => request::run(args),
+            Some(Command::Saturate(args)) => saturate::run(args),
             Some(Command::Serve(args)) => serve::run(args),
             Some(Command::Ceiling(args)) => throughput::run_ceiling(args),
             Some(Command::RawLatency(args)) => latency::run_raw(args),

@@ -15,6 +15,10 @@ pub mod stats;
 
 pub mod workload;
 
+pub mod search;
+
+pub mod units;
+
 pub mod subject;
 
 pub mod floor;

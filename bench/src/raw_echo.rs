@@ -5,6 +5,8 @@
 //! with no offload, since one datagram travels at a time. With an interval, each question is timed from
 //! when it was due, as an open loop does; one that is due before the last answer came waits for it.
 
+pub mod requests;
+
 use std::{
     hint, io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},

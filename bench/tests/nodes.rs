@@ -90,7 +90,7 @@ fn a_run_with_its_ceiling_fills_every_field_of_throughput() {
 
 #[test]
 fn every_question_is_answered() {
-    for mode in [&["--spin"][..], &[], &["--rate", "500"]] {
+    for mode in [&["--spin"][..], &[], &["--closed"], &["--closed", "--spin"], &["--rate", "500"]] {
         let command = ["latency", "--seconds", "0.3", "--no-baseline"];
         let report = measured(&[&command[..], mode].concat());
         assert_counts(&report);

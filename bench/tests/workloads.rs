@@ -55,12 +55,86 @@ fn sizes_are_mixed_and_repeat_with_their_seed() {
 }
 
 #[test]
+fn requests_stand_beside_plain_udp_with_as_many_outstanding() {
+    for outstanding in ["1", "64", "1000"] {
+        let report = measured(&["request", "--outstanding", outstanding, "--seconds", "0.2"]);
+        assert_counts(&report);
+        assert_eq!((&report["lost"], &report["command"]), (&0.into(), &"request".into()));
+        assert_eq!(detail(&report, "outstanding").to_string(), outstanding);
+        assert!(detail(&report, "ratio_to_baseline").as_f64().unwrap() > 0.0);
+        assert!(report["latency_us"]["p99"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn times_one_way_are_taken_with_and_without_load() {
+    for flags in [&["--load", "0.3"][..], &["--rate", "20000", "--spin"]] {
+        let command = ["latency", "--one-way", "--seconds", "0.2"];
+        let report = measured(&[&command[..], flags].concat());
+        assert_counts(&report);
+        assert_eq!((&report["lost"], &report["label"]), (&0.into(), &"one-way".into()));
+        for name in ["planned_messages_per_second", "ratio_p99_to_unloaded_p50"] {
+            assert!(detail(&report, name).as_f64().unwrap() > 0.0, "{name}");
+        }
+        assert!(detail(&report, "unloaded_us")["p50"].as_f64().unwrap() > 0.0);
+        let has_saturation = detail(&report, "saturation_messages_per_second").is_number();
+        assert_eq!(has_saturation, flags[0] == "--load");
+    }
+}
+
+#[test]
+fn a_search_ends_below_a_rate_that_failed() {
+    // A limit that anything meets is failed only by what cannot be sent; one that nothing meets by all.
+    for (limit, passes) in [("50s", true), ("1ns", false)] {
+        let command = ["saturate", "--p99-below", limit, "--seconds", "0.1", "--precision", "0.5"];
+        let from = ["--from", if passes { "50k" } else { "4" }, "--no-baseline"];
+        let report = measured(&[&command[..], &from].concat());
+        let found = detail(&report, "highest_messages_per_second").as_f64();
+        assert_eq!(found.is_some(), passes);
+        let steps = detail(&report, "steps").as_array().unwrap();
+        let failed = steps.iter().filter(|step| step["failure"].is_string());
+        let rate = |step: &Value| step["planned_messages_per_second"].as_f64().unwrap();
+        assert!(failed.map(rate).all(|failed| found.is_none_or(|found| failed > found * 0.4)));
+    }
+}
+
+#[test]
+fn profiles_hold_every_rate_that_was_asked_for() {
+    for (profile, wanted) in [
+        (&["--ramp", "1000..3000/3"][..], &[1e3, 2e3, 3e3][..]),
+        (&["--step", "5k,1k"], &[5e3, 1e3]),
+    ] {
+        let command = ["saturate", "--seconds", "0.1", "--p99-below", "50s"];
+        let report = measured(&[&command[..], profile].concat());
+        assert_counts(&report);
+        let steps = detail(&report, "steps").as_array().unwrap();
+        let rates = steps.iter().map(|step| step["planned_messages_per_second"].as_f64().unwrap());
+        assert_eq!(rates.collect::<Vec<_>>(), wanted);
+        for step in steps {
+            let planned = step["planned_messages_per_second"].as_f64().unwrap() / 10.0;
+            assert!(step["sent"].as_f64().unwrap() <= planned + 1.0, "{step}");
+        }
+        assert!(detail(&report, "ratio_to_baseline").as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
 fn workloads_out_of_range_are_named() {
     for (arguments, wanted) in [
         (&["throughput", "--flows", "0"][..], "--flows 0"),
         (&["throughput", "--flows", "4001"], "--flows 4001"),
         (&["throughput", "--sizes", "normal:1..2"], "log-uniform"),
         (&["throughput", "--choice", "last"], "round-robin"),
+        (&["request", "--outstanding", "0"], "--outstanding 0"),
+        (&["request", "--size", "4"], "--size 4"),
+        (&["latency", "--one-way", "--load", "0"], "--load 0"),
+        (&["latency", "--load", "0.5"], "--one-way"),
+        (&["latency", "--closed", "--rate", "5"], "--closed"),
+        (&["latency", "--one-way", "--size", "9"], "16"),
+        (&["saturate", "--sizes", "uniform:8..64"], "16"),
+        (&["saturate", "--p99-below", "5"], "200us"),
+        (&["saturate", "--ramp", "5..6"], "/STEPS"),
+        (&["saturate", "--precision", "0"], "--precision 0"),
         (&["throughput", "--sizes", "64", "--size", "64"], "--size"),
     ] {
         let text = refused(arguments);

@@ -6,6 +6,7 @@ use super::{ConnectArgs, MachineArgs, OutputArgs};
 
 /// Flags of `latency`.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 pub struct LatencyArgs {
     /// Body bytes of each question and answer
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
@@ -13,10 +14,19 @@ pub struct LatencyArgs {
     /// Seconds to measure Cubed for; plain UDP takes as long again
     #[arg(long, value_name = "N", default_value_t = 3.0)]
     pub seconds: f64,
-    /// Questions per second, each timed from when it was due; without it the next question follows
-    /// the answer
+    /// Questions per second, each sent when it is due and timed from then, however late the ones before are answered; 2,000
+    /// without it. With --one-way, messages per second of the loaded slices
     #[arg(long, value_name = "PER_S")]
     pub rate: Option<f64>,
+    /// The next question follows the answer: a late answer then delays the questions that would have met the same delay
+    #[arg(long, conflicts_with = "rate")]
+    pub closed: bool,
+    /// Time messages from when they are due to their handler, while as many are sent as --load says, beside an unloaded path
+    #[arg(long, conflicts_with = "closed")]
+    pub one_way: bool,
+    /// Part of the rate that a sender reaches which never waits; with --one-way
+    #[arg(long, value_name = "PART", default_value_t = 0.5, requires = "one_way")]
+    pub load: f64,
     /// Poll on both sides instead of parking
     #[arg(long)]
     pub spin: bool,

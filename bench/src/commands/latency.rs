@@ -5,7 +5,7 @@ use std::time::Duration;
 use cubed::SpinPolicy;
 
 use super::{
-    DATAGRAM_BYTES, client_settings, finish, has_baseline, plan, say_counters, tell, watch,
+    DATAGRAM_BYTES, client_settings, finish, has_baseline, one_way, plan, say_counters, tell, watch,
 };
 use crate::{
     cli::{LatencyArgs, RawLatencyArgs},
@@ -19,20 +19,30 @@ use crate::{
     subject::{LatencySlice, LatencySubject},
 };
 
+/// Rate of an open loop without `--rate`, per second: a pause of 500 us lets both sides fall asleep that are to.
+const RATE_DEFAULT: f64 = 2_000.0;
+
 /// Highest rate of an open loop, per second.
 const RATE_MAX: f64 = 1e6;
 
 pub(super) fn run(args: &LatencyArgs) -> Result<()> {
+    if args.one_way {
+        return one_way::run(args);
+    }
     let with_baseline = !args.no_baseline && has_baseline(&args.connect);
     let plan = plan(args.seconds, with_baseline)?;
-    let interval = args.rate.map(interval).transpose()?;
+    let rate = (!args.closed).then(|| args.rate.unwrap_or(RATE_DEFAULT));
+    let interval = rate.map(interval).transpose()?;
     let spin = CubedEcho::spin(args.spin, interval)?;
     let spins = spin != SpinPolicy::Never;
     let settings = client_settings(&args.connect, args.machine, spin, DATAGRAM_BYTES);
     let mut subject = CubedEcho::start(args.size, interval, &settings)?;
     let mut raw =
         with_baseline.then(|| RawEcho::start(args.size, args.spin, interval)).transpose()?;
-    tell(&format!("request and reply, {}", wait_mode(spins)));
+    tell(&match rate {
+        None => format!("request and reply in turn, {}", wait_mode(spins)),
+        Some(rate) => format!("{rate} requests per second, {}", wait_mode(spins)),
+    });
     let monitor = watch("latency", plan.length(), &args.output)?;
     subject.watch(monitor.meter());
     let baseline = raw.as_mut().map(|raw| raw as &mut dyn LatencySubject);
@@ -41,9 +51,10 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
         say_counters(subject.client())?;
     }
     let goal = if spins { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
-    let goal = args.rate.is_none().then_some(goal);
+    let goal = args.closed.then_some(goal);
     let mut report = Report::of_latency("latency", args.size, &run, goal);
     report.intervals = monitor.finish();
+    report.detail("rate_per_second", rate);
     finish(&report.by(subject.client())?.waiting(spin), &args.output)
 }
 

@@ -231,6 +231,21 @@ impl Client {
         Ok(stats.shards.iter().map(|shard| shard.driver.gso_fallbacks).sum())
     }
 
+    /// Datagrams that the node's shards have handed to the kernel, and the send calls that carried them.
+    ///
+    /// # Errors
+    ///
+    /// When the node has stopped.
+    pub fn sent(&self) -> Result<(u64, u64)> {
+        let stats = block_on(self.node.stats());
+        let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
+        let counters = stats.shards.iter().map(|shard| &shard.counters);
+        let sent = |sum: (u64, u64), one: &cubed::Counters| {
+            (sum.0 + one.datagrams_sent, sum.1 + one.runs_sent)
+        };
+        Ok(counters.fold((0, 0), sent))
+    }
+
     /// Starts a slice in each shard of the peer's that is sent to.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use cubed::{Destination, Instant, RequestError, Shard, SpinPolicy};
 use super::{
     ECHO_FLOW,
     client::{Client, ClientSettings},
+    load::wait_until,
     server::spin_policy,
     watch::CounterWatch,
 };
@@ -152,9 +153,7 @@ async fn ask_on_time(
     let mut asking = Vec::with_capacity(count as usize);
     for number in 0..count {
         let due = start + interval.mul_f64(number as f64);
-        if shard.now() < due {
-            shard.sleep_until(due).await;
-        }
+        wait_until(shard, due).await;
         if let Some(watch) = &mut watch {
             watch.look(shard, shard.now());
         }
@@ -178,7 +177,7 @@ async fn ask_on_time(
 }
 
 /// Asks one question; false without an answer in time.
-async fn ask(to: &Destination, body: &[u8]) -> Result<bool> {
+pub(super) async fn ask(to: &Destination, body: &[u8]) -> Result<bool> {
     match to.request(body, ANSWER_TIME_MAX).await {
         Ok(answer) if answer == body => Ok(true),
         Ok(answer) => Err(BenchError::Corrupt(format!(
@@ -192,7 +191,13 @@ async fn ask(to: &Destination, body: &[u8]) -> Result<bool> {
 }
 
 impl LatencySlice {
-    fn record(&mut self, answered: bool, asked: Instant, now: Instant, meter: Option<&Meter>) {
+    pub(super) fn record(
+        &mut self,
+        answered: bool,
+        asked: Instant,
+        now: Instant,
+        meter: Option<&Meter>,
+    ) {
         if answered {
             let nanos = now.saturating_duration_since(asked).as_nanos() as u64;
             record_latency(&mut self.histogram, nanos);

@@ -25,6 +25,8 @@ pub mod throughput;
 
 pub mod latency;
 
+pub mod requests;
+
 /// Flow whose messages are counted; each shard of the serving node has some that it owns, see [`owned_name`].
 pub const SINK_FLOW: &str = "bench.sink";
 

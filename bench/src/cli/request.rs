@@ -1,0 +1,37 @@
+//! Flags of `request`.
+
+use clap::Args;
+
+use super::{ConnectArgs, MachineArgs, OutputArgs};
+
+/// Flags of `request`.
+#[derive(Debug, Clone, Args)]
+pub struct RequestArgs {
+    /// Body bytes of each request and reply
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub size: usize,
+    /// Requests that wait for their reply at any time; the next one follows a reply
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub outstanding: usize,
+    /// Seconds to measure Cubed for; plain UDP takes as long again
+    #[arg(long, value_name = "N", default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Bytes of each UDP datagram
+    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    pub datagram: u16,
+    /// Do not measure plain UDP
+    #[arg(long)]
+    pub no_baseline: bool,
+    /// Print what the measuring node counted: losses, retransmissions, drops
+    #[arg(long)]
+    pub counters: bool,
+    /// Whom to measure against.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// What the nodes run on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

@@ -1,0 +1,103 @@
+//! Numbers with a unit in flags: times such as `200us`, rates such as `1.5M`.
+
+use std::time::Duration;
+
+use crate::search::RATE_MAX;
+
+/// A time: a number and ns, us, ms or s.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?}: give a time such as 200us, 1.5ms or 2s");
+    let unit = text.find(|letter: char| letter.is_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let time = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+    if time.is_zero() { Err(wrong()) } else { Ok(time) }
+}
+
+/// A rate per second, with k or M for 10^3 or 10^6.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    let wrong = || {
+        format!("{text:?}: give a rate above 0 and up to {RATE_MAX}, such as 500000, 500k or 1.5M")
+    };
+    let (number, unit) = match text.strip_suffix('k') {
+        Some(number) => (number, 1e3),
+        None => text.strip_suffix('M').map_or((text, 1.0), |number| (number, 1e6)),
+    };
+    let rate = number.parse::<f64>().map_err(|_| wrong())? * unit;
+    if rate > 0.0 && rate <= RATE_MAX { Ok(rate) } else { Err(wrong()) }
+}
+
+/// Rates from one to another, both included, in equal steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ramp {
+    /// The first rate.
+    pub from: f64,
+    /// The last one.
+    pub to: f64,
+    /// How many there are.
+    pub steps: u32,
+}
+
+impl Ramp {
+    /// The rates.
+    pub fn rates(&self) -> Vec<f64> {
+        let last = f64::from(self.steps - 1);
+        let step = |index| self.from + (self.to - self.from) * f64::from(index) / last;
+        (0..self.steps).map(step).collect()
+    }
+}
+
+/// A ramp: `FROM..TO/STEPS`, from 2 to 1,000 steps.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_ramp(text: &str) -> Result<Ramp, String> {
+    let wrong = || format!("{text:?}: give FROM..TO/STEPS such as 100k..2M/20");
+    let (range, steps) = text.split_once('/').ok_or_else(wrong)?;
+    let (from, to) = range.split_once("..").ok_or_else(wrong)?;
+    let steps = steps.parse().ok().filter(|steps| (2..=1_000).contains(steps)).ok_or_else(wrong)?;
+    Ok(Ramp { from: parse_rate(from)?, to: parse_rate(to)?, steps })
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: units are read as they are meant, and nonsense is refused.
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_time("200us"), Ok(Duration::from_micros(200)));
+        assert_eq!(parse_time("1.5ms"), Ok(Duration::from_micros(1_500)));
+        for wrong in ["200", "us", "-1s", "0s", "5m", ""] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_and_ramps_are_read() {
+        assert_eq!(parse_rate("1.5M"), Ok(1.5e6));
+        assert_eq!((parse_rate("500k"), parse_rate("7")), (Ok(5e5), Ok(7.0)));
+        assert!(
+            parse_rate("0").is_err() && parse_rate("2000M").is_err() && parse_rate("x").is_err()
+        );
+        let ramp = parse_ramp("100..200/3").unwrap();
+        assert_eq!(ramp.rates(), [100.0, 150.0, 200.0]);
+        assert!(parse_ramp("100..200").is_err() && parse_ramp("100..200/1").is_err());
+    }
+}
