@@ -45,7 +45,7 @@ impl Cli {
         if self.quiet {
             progress::be_quiet();
         }
-        if self.measures() {
+        if self.reports() {
             tell(&surroundings().line());
         }
         match &self.command {
@@ -66,10 +66,14 @@ impl Cli {
 }
 
 impl Cli {
-    /// True when this process is to measure, and not to serve others.
-    fn measures(&self) -> bool {
-        use Command::{PeerCeiling, PeerEcho, PeerNode, Serve};
-        !matches!(&self.command, Some(Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_)))
+    /// True when what this process ends with is a report. Others say only what is asked of them: who serves answers orders on
+    /// stdout, and `scale` has sheets of its own.
+    fn reports(&self) -> bool {
+        use Command::{PeerCeiling, PeerEcho, PeerNode, Scale, Serve};
+        let command = self.command.as_ref();
+        !command.is_some_and(|command| {
+            matches!(command, Scale(_) | Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_))
+        })
     }
 }
 
