@@ -1,16 +1,18 @@
-//! Owns one set of keys with a peer: the finished handshake, one packet number space per pair of shards, the greeting that
-//! must be told first.
+//! Owns one set of keys of a lane: the handshake that they came from, their packet number space, the greeting that must be told
+//! first.
 //!
-//! What always holds: the greeting is repeated until it is acknowledged; spaces are never removed, so numbers never restart.
+//! What always holds: the greeting is repeated until it is acknowledged; keys and numbers begin and end together, so numbers never
+//! restart.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::handshake::Established;
-use crate::limits::{Limits, WINDOW_GROWTH_BYTES_MAX};
+use crate::header::LaneHeader;
+use crate::keys::Role;
+use crate::limits::Limits;
 use crate::restarted::SentTags;
 use crate::rtt::INITIAL_DEFAULT;
-use crate::sent::SentPackets;
 use crate::space::{KeyLimits, PacketSpace};
 use crate::time::Instant;
 
@@ -27,14 +29,16 @@ const HANDSHAKE_RTT_MAX: Duration = INITIAL_DEFAULT;
 /// One association.
 #[derive(Debug)]
 pub(crate) struct Association {
-    established: Established,
+    role: Role,
+    local_index: u32,
+    remote_index: u32,
+    local_shard: u8,
+    remote_shard: u8,
     pub(crate) address: SocketAddr,
     pub(crate) since: Instant,
     /// Round trip that the handshake measured, unless a datagram of it was repeated or took too long to be believed.
     pub(crate) rtt: Option<Duration>,
-    pub(crate) spaces: Vec<PacketSpace>,
-    /// Bytes by which the replay windows of all spaces together may still grow.
-    window_room: usize,
+    pub(crate) space: PacketSpace,
     /// The incarnation that the peer is told under these keys.
     pub(crate) incarnation: [u8; 16],
     /// When the peer last used it.
@@ -43,7 +47,6 @@ pub(crate) struct Association {
     pub(crate) is_candidate: bool,
     /// From here on traffic asks for fresh keys.
     rekey_at: Instant,
-    key_limits: KeyLimits,
     pub(crate) sent_tags: SentTags,
     greeting_acknowledged: bool,
     greeting_due: Instant,
@@ -51,26 +54,33 @@ pub(crate) struct Association {
 }
 
 impl Association {
+    /// The keys of the lane between our shard `local_shard` and the one that shook hands. What they come from is erased.
     pub(crate) fn new(
         now: Instant,
         address: SocketAddr,
-        established: Established,
+        established: &Established,
         rtt: Option<Duration>,
+        local_shard: u8,
+        limits: &Limits,
+        random: u64,
     ) -> Self {
-        let suite = established.suite;
+        let &Established { suite, role, local_index, remote_index, remote_shard, .. } = established;
         let rtt = rtt.filter(|rtt| *rtt <= HANDSHAKE_RTT_MAX);
+        let keys = established.secret.lane_keys(suite, role, local_shard, remote_shard);
         Self {
-            established,
+            role,
+            local_index,
+            remote_index,
+            local_shard,
+            remote_shard,
             address,
             since: now,
             rtt,
-            spaces: Vec::new(),
-            window_room: WINDOW_GROWTH_BYTES_MAX,
+            space: PacketSpace::new(keys, KeyLimits::new(suite, limits), random),
             incarnation: [0; 16],
             last_received: now,
             is_candidate: false,
             rekey_at: Instant::from_nanos(u64::MAX),
-            key_limits: KeyLimits::new(suite, &Limits::default()),
             sent_tags: SentTags::default(),
             greeting_acknowledged: false,
             greeting_due: now,
@@ -79,11 +89,9 @@ impl Association {
         }
     }
 
-    /// Sets what the keys may be used for: so many packets and forgeries, and a lifetime of `rekey_after` that `random`
-    /// moves by up to 10 %. The smaller key's side asks for fresh keys in the earlier half of that time and the other in the
-    /// later one, so that they seldom ask at once.
-    pub(crate) fn limit_keys(&mut self, limits: &Limits, ours_is_smaller: bool, random: u64) {
-        self.key_limits = KeyLimits::new(self.established.suite, limits);
+    /// Gives the keys a lifetime of `rekey_after` that `random` moves by up to 10 %. The smaller key's side asks for fresh keys in
+    /// the earlier half of that time and the other in the later one, so that they seldom ask at once.
+    pub(crate) fn limit_life(&mut self, limits: &Limits, ours_is_smaller: bool, random: u64) {
         let tenth = limits.rekey_after / 10;
         let moved = tenth.mul_f64(random as f64 / u64::MAX as f64);
         let tenths = if ours_is_smaller { 9 } else { 10 };
@@ -93,84 +101,49 @@ impl Association {
     /// What the peer puts into its datagrams.
     #[inline]
     pub(crate) fn local_index(&self) -> u32 {
-        self.established.local_index
+        self.local_index
     }
 
     /// What we put into ours.
     #[inline]
     pub(crate) fn remote_index(&self) -> u32 {
-        self.established.remote_index
+        self.remote_index
     }
 
     /// The shard that shook hands with us.
     pub(crate) fn remote_shard(&self) -> u8 {
-        self.established.remote_shard
+        self.remote_shard
     }
 
     /// Whether we began the dial.
     pub(crate) fn is_dialled(&self) -> bool {
-        self.established.role == crate::keys::Role::Dialler
+        self.role == Role::Dialler
     }
 
     /// Whether the side with the smaller key began the dial.
     pub(crate) fn is_from_smaller(&self, ours_is_smaller: bool) -> bool {
-        (self.established.role == crate::keys::Role::Dialler) == ours_is_smaller
+        self.is_dialled() == ours_is_smaller
     }
 
-    /// The space of the lane with the peer's shard, made when first asked for.
+    /// The header of its datagram with this number.
     #[inline]
-    pub(crate) fn space(
-        &mut self,
-        shard: u8,
-        remote_shard: u8,
-        random: impl FnOnce() -> u64,
-    ) -> &mut PacketSpace {
-        let found = self.spaces.iter().position(|space| space.remote_shard == remote_shard);
-        let index = found.unwrap_or_else(|| {
-            let Established { secret, suite, role, .. } = &self.established;
-            let keys = secret.lane_keys(*suite, *role, shard, remote_shard);
-            self.spaces.push(PacketSpace::new(remote_shard, keys, self.key_limits, random()));
-            self.spaces.len() - 1
-        });
-        &mut self.spaces[index]
-    }
-
-    /// Lets the replay window of a lane grow within the room for all of them.
-    #[cold]
-    pub(crate) fn grow_window(&mut self, remote_shard: u8) {
-        let mut spaces = self.spaces.iter_mut();
-        if let Some(space) = spaces.find(|space| space.remote_shard == remote_shard) {
-            space.grow_window(&mut self.window_room);
+    pub(crate) fn header(&self, packet_number: u64, ack_now: bool) -> LaneHeader {
+        LaneHeader {
+            key_phase: false,
+            steering: self.remote_shard,
+            association: self.remote_index,
+            sender_shard: self.local_shard,
+            ack_now,
+            packet_number,
         }
     }
 
-    /// Whether fresh keys are due: so much was sent or forged under some key, or all were used for so long.
+    /// Whether fresh keys are due: so much was sent or forged under these, or they were used for so long.
     #[inline]
     pub(crate) fn is_worn(&self, now: Instant, packets_per_key: u64) -> bool {
-        let is_worn = |space: &PacketSpace| {
-            space.sent.next_number() >= packets_per_key || space.is_attacked()
-        };
-        self.rekey_at <= now || self.spaces.iter().any(is_worn)
-    }
-
-    /// Whether so much was forged under some key that it may not last.
-    pub(crate) fn is_attacked(&self) -> bool {
-        self.spaces.iter().any(PacketSpace::is_attacked)
-    }
-
-    /// Whether nothing more may be sealed under any key that was used.
-    pub(crate) fn is_used_up(&self) -> bool {
-        !self.spaces.is_empty() && self.spaces.iter().all(PacketSpace::is_used_up)
-    }
-
-    /// Bytes in flight under these keys.
-    pub(crate) fn bytes_in_flight(&self) -> u64 {
-        self.spaces.iter().map(|space| space.sent.bytes_in_flight()).sum()
-    }
-
-    /// When the last datagram that asks for an acknowledgement was sent.
-    pub(crate) fn last_sent(&self) -> Option<Instant> {
-        self.spaces.iter().map(|space| &space.sent).map(SentPackets::last_sent).max()
+        self.rekey_at <= now
+            || self.space.sent.next_number() >= packets_per_key
+            || self.space.is_attacked()
     }
 
     /// Whether the peer has our greeting, and so knows whose keys these are.

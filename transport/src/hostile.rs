@@ -100,7 +100,7 @@ struct Siege {
     victim: Victim,
     /// The attacker's side of the keys, and what it sends under them by shard.
     established: Established,
-    spaces: Vec<PacketSpace>,
+    spaces: Vec<(u8, PacketSpace)>,
     key: PublicKey,
     events: Vec<Event>,
     /// Datagrams that the endpoint answered with since the siege began.
@@ -195,20 +195,15 @@ impl Siege {
 
     /// The lane from this shard of ours.
     fn space(&mut self, shard: u8) -> &mut PacketSpace {
-        // Each space's own number is that of our shard here: the other side has only one.
-        let found = self.spaces.iter().position(|space| space.remote_shard == shard);
+        let found = self.spaces.iter().position(|(other, _)| *other == shard);
         let index = found.unwrap_or_else(|| {
             let Established { secret, suite, role, .. } = &self.established;
             let keys = secret.lane_keys(*suite, *role, shard, 0);
-            self.spaces.push(PacketSpace::new(
-                shard,
-                keys,
-                KeyLimits::new(*suite, &Limits::default()),
-                1_000_000,
-            ));
+            let limits = KeyLimits::new(*suite, &Limits::default());
+            self.spaces.push((shard, PacketSpace::new(keys, limits, 1_000_000)));
             self.spaces.len() - 1
         });
-        &mut self.spaces[index]
+        &mut self.spaces[index].1
     }
 
     /// Seals frames as the peer's shard 0 and hands them to the endpoint.

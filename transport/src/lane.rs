@@ -1,4 +1,4 @@
-//! Owns one lane: the pair of a shard here and a shard there, both directions, for the life of a session. Its send log and
+//! Owns the lane of a session: both directions between a shard here and a shard there. Its send log and
 //! best-effort queue one way; its block window, assembly and flow bindings the other way.
 //!
 //! What always holds: a block is taken at most once; a message is handed to the application only when it is whole, its flow
@@ -54,7 +54,6 @@ pub(crate) enum Turn {
 /// One lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub(crate) remote_shard: u8,
     pub(crate) log: SendLog,
     pub(crate) best_effort: BestEffortQueue,
     pub(crate) turn: Turn,
@@ -83,11 +82,10 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(remote_shard: u8, limits: &Limits, datagram_bytes: u16) -> Self {
+    pub(crate) fn new(limits: &Limits, datagram_bytes: u16) -> Self {
         let slot_bytes = limits.payload_bytes();
         // Room for four of the longest messages: see `Lane::parts_fit`.
         let mut lane = Self {
-            remote_shard,
             log: SendLog::new(slot_bytes, limits.log_bytes_max),
             best_effort: BestEffortQueue::new(slot_bytes),
             turn: Turn::BestEffort,

@@ -91,19 +91,17 @@ const MESSAGE_BYTES_MIN: usize = 3;
 pub const REFUSALS_PER_BLOCK_MAX: usize = BLOCK_CONTENT_BYTES_MAX / MESSAGE_BYTES_MIN;
 /// Datagrams with refusals remembered per lane until one is acknowledged.
 pub const REFUSALS_TOLD_MAX: usize = 64;
-/// Bytes of incoming flows with their names per session: three lanes full of the longest names.
-pub const FLOWS_BYTES_MAX: usize = 6 << 20;
+/// Bytes of incoming flows per session: all aliases, each with the longest name and an order.
+pub const FLOWS_BYTES_MAX: usize = 3 << 20;
 /// Records of datagrams sent and not acknowledged, beyond what the send log explains; about 5 MiB.
 pub const SENT_RECORDS_MAX: usize = 65_536;
 /// Bytes beyond the longest messages for the table of messages in parts.
 pub const PARTS_SLACK_BYTES: usize = 64 << 10;
-/// Bytes by which the replay windows of one association may grow together: eight of the longest, 200 M packets/s.
-pub const WINDOW_GROWTH_BYTES_MAX: usize = 256 << 10;
-/// What keys and windows of every lane that a peer may use come to, under all keys that are kept.
-pub const KEYS_BYTES_MAX: usize = 12 << 20;
-/// Part of `peer_bytes_max` that is not for messages in parts: flows (6 MiB), records of what was sent (6 MiB), refusals (3 MiB),
-/// sequences given up (3 MiB), keys and windows.
-pub const PEER_FIXED_BYTES: usize = (18 << 20) + KEYS_BYTES_MAX;
+/// What a session with its keys and windows comes to, the longest windows under all keys that are kept.
+pub const KEYS_BYTES_MAX: usize = 1 << 20;
+/// Part of `peer_bytes_max` that is not for messages in parts: flows, keys and windows, records of what was sent (6 MiB),
+/// refusals (3 MiB), sequences given up (3 MiB).
+pub const PEER_FIXED_BYTES: usize = FLOWS_BYTES_MAX + KEYS_BYTES_MAX + (12 << 20);
 /// Sequences given up ahead of those awaited, remembered per session; 160 B each.
 pub const SEQUENCES_GONE_MAX: usize = 16_384;
 
@@ -115,6 +113,8 @@ pub const PACKETS_PER_KEY_STOP: u64 = 1 << 28;
 const _: () = assert!(PACKETS_PER_KEY_CEILING < PACKETS_PER_KEY_STOP);
 const _: () = assert!(UNBOUND_CREDIT_BYTES >= MESSAGE_CHARGE_BYTES);
 const _: () = assert!(BLOCK_WINDOW.is_power_of_two());
+const _: () =
+    assert!(PEER_FIXED_BYTES == 16 << 20, "as the documentation of `peer_bytes_max` says");
 
 /// What an endpoint allows. Every field has a default and is checked once, by [`Limits::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,8 +132,8 @@ pub struct Limits {
     /// Bytes that wait per peer while no session exists. Default 1 MiB.
     pub queue_bytes_max: usize,
     /// Memory that one peer may make this node hold, bytes: messages in parts, flows with their names, refusals, records of
-    /// unacknowledged datagrams, keys and windows. At least 30 MiB and five quarters of the longest message. Default 350 MiB: four
-    /// acknowledged messages of 64 MiB and a best-effort one in parts, and 30 MiB for the rest. What an application's queues
+    /// unacknowledged datagrams, keys and windows. At least 16 MiB and five quarters of the longest message. Default 336 MiB: four
+    /// acknowledged messages of 64 MiB and a best-effort one in parts, and 16 MiB for the rest. What an application's queues
     /// hold is bounded by their own capacity.
     pub peer_bytes_max: usize,
     /// Peers known at once. Default 65,536.
@@ -177,7 +177,7 @@ impl Default for Limits {
             message_bytes_max: MESSAGE_BYTES_CEILING,
             log_bytes_max: 1 << 20,
             queue_bytes_max: 1 << 20,
-            peer_bytes_max: 350 << 20,
+            peer_bytes_max: 336 << 20,
             peers_max: 65_536,
             half_open_max: 256,
             hellos_per_second: 100,
@@ -218,7 +218,7 @@ impl Limits {
         let needed =
             PEER_FIXED_BYTES + (self.message_bytes_max.max(1 << 20) as usize).div_ceil(4) * 5;
         if self.peer_bytes_max < needed {
-            let allowed = "at least 30 MiB and 5/4 of the longest message";
+            let allowed = "at least 16 MiB and 5/4 of the longest message";
             return fail("peer_bytes_max", self.peer_bytes_max as u64, allowed);
         }
         if self.peers_max == 0 || self.peers_max > 1 << 24 {

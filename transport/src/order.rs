@@ -112,11 +112,6 @@ impl Orders {
         self.gone
     }
 
-    /// Whether a flow has an order yet.
-    pub(crate) fn knows(&self, alias: u32) -> bool {
-        self.flows.contains_key(&alias)
-    }
-
     /// Memory held, but for messages that wait.
     pub(crate) fn held_bytes(&self) -> usize {
         self.flows.len() * ORDER_BYTES + self.gone * SLOT_BYTES

@@ -1,8 +1,7 @@
 //! Owns what a session knows of the network between two hosts: address, round-trip time, congestion window, pacing, the
 //! longest datagram, and the address that the peer may be moving to.
 //!
-//! What always holds: all lanes of a session draw on one window, so that many lanes compete as one flow; the address is one
-//! that the peer has proven, by a handshake or by answering a challenge.
+//! What always holds: the address is one that the peer has proven, by a handshake or by answering a challenge.
 
 mod prospect;
 mod search;
@@ -52,7 +51,7 @@ pub(crate) struct Path {
     /// From a window of so many datagrams on they leave in pairs.
     pairs_datagrams: u64,
     pub(crate) pacer: Pacer,
-    /// Bytes in flight over all lanes.
+    /// Bytes in flight under all keys.
     pub(crate) bytes_in_flight: u64,
     /// Longest datagram now; that of `search`.
     pub(crate) datagram_bytes: u64,

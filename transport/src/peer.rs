@@ -203,14 +203,13 @@ impl Peer {
 
     /// Best-effort messages that have not left.
     pub(crate) fn best_effort_pending(&self) -> u64 {
-        let lanes = self.session.iter().flat_map(|session| &session.lanes);
-        lanes.map(|lane| lane.best_effort.pending()).sum()
+        self.session.as_ref().map_or(0, |session| session.lane.best_effort.pending())
     }
 
     /// A handshake with this peer finished.
     pub(crate) fn add_association(&mut self, common: &mut Common, mut association: Association) {
         let random = common.entropy.next_u64();
-        association.limit_keys(&common.limits, self.local < self.key, random);
+        association.limit_life(&common.limits, self.local < self.key, random);
         self.adopt(common, &mut association);
         if self.greeting_pending.len() == GREETINGS_PENDING_MAX {
             // But for that of our dial, which goes on until the peer speaks under it.
@@ -244,7 +243,7 @@ impl Peer {
         }
         if !self.waiting.is_empty()
             && let Some(session) = &self.session
-            && !self.waiting.is_stuck(session.lanes[0].log.bodies_gone())
+            && !self.waiting.is_stuck(session.lane.log.bodies_gone())
         {
             self.log_waiting(common);
         }
@@ -263,12 +262,10 @@ impl Peer {
             self.end_session(common, now, cause, Outcome::Unknown);
             return Some((address, bytes?));
         }
-        let Session { previous, lanes, .. } = &mut **session;
+        let Session { previous, lane, .. } = &mut **session;
         for association in previous {
             if let Some(bytes) = write_association_datagram(association, common, now, out) {
-                for lane in lanes {
-                    lane.settled_due = true;
-                }
+                lane.settled_due = true;
                 return Some((association.address, bytes));
             }
         }
@@ -300,7 +297,7 @@ impl Peer {
     pub(crate) fn want_fresh_keys(&mut self, from: Instant) {
         let Some(session) = &mut self.session else { return };
         let current = &session.current;
-        let forged = Some(current.since).filter(|_| current.is_attacked());
+        let forged = Some(current.since).filter(|_| current.space.is_attacked());
         let candidates = session.previous.iter().filter(|other| other.is_candidate);
         let waiting = candidates.chain(&self.greeting_pending).map(|other| other.since).max();
         let at = forged.max(waiting).map_or(from, |since| from.max(since + REDIAL));

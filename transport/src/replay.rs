@@ -9,7 +9,7 @@
 pub const PACKETS_DEFAULT: usize = 8_192;
 
 /// Packets that a window spans at most: 32 KiB of bits, 26 M packets/s for 10 ms.
-pub const PACKETS_MAX: usize = 1 << 18;
+pub const REPLAY_PACKETS_MAX: usize = 1 << 18;
 
 /// Bits per word of the ring.
 const WORD_BITS: u64 = u64::BITS as u64;
@@ -94,10 +94,10 @@ impl ReplayWindow {
         true
     }
 
-    /// Makes the window span at least `packets` numbers, at most [`PACKETS_MAX`]. Of the numbers that it did not span until
+    /// Makes the window span at least `packets` numbers, at most [`REPLAY_PACKETS_MAX`]. Of the numbers that it did not span until
     /// now nobody knows whether they were seen, so they count as seen.
     pub fn grow(&mut self, packets: u64) {
-        let packets = packets.min(PACKETS_MAX as u64).next_power_of_two();
+        let packets = packets.min(REPLAY_PACKETS_MAX as u64).next_power_of_two();
         if packets <= self.packets() {
             return;
         }
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_edge_is_exact_to_one_packet() {
-        for packets in [64, 1_024, PACKETS_DEFAULT, PACKETS_MAX] {
+        for packets in [64, 1_024, PACKETS_DEFAULT, REPLAY_PACKETS_MAX] {
             for highest in [packets as u64, 1 << 32, u64::MAX] {
                 let mut window = ReplayWindow::new(packets);
                 assert!(window.commit(highest));
@@ -296,7 +296,7 @@ mod tests {
         window.grow(10);
         assert_eq!(window.packets(), PACKETS_DEFAULT as u64);
         window.grow(u64::MAX);
-        assert_eq!(window.packets(), PACKETS_MAX as u64);
+        assert_eq!(window.packets(), REPLAY_PACKETS_MAX as u64);
     }
 
     #[test]

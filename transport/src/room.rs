@@ -1,12 +1,11 @@
-//! Owns how much one peer may still make us hold in a session: messages in parts, flows with their names, refusals. One budget
-//! for all lanes, so that a peer with many shards gets no more than one with few.
+//! Owns how much a peer may still make us hold in a session: messages in parts, refusals, sequences given up.
 //!
 //! What always holds: what was taken out is given back when it is freed; a session begins with a fresh room.
 
 use crate::common::Fault;
 use crate::limits::{
-    FLOWS_BYTES_MAX, Limits, PARTS_SLACK_BYTES, PEER_FIXED_BYTES, REFUSALS_MAX,
-    REFUSALS_OVERDRAFT_MAX, REFUSALS_PER_BLOCK_MAX, SEQUENCES_GONE_MAX,
+    Limits, PARTS_SLACK_BYTES, PEER_FIXED_BYTES, REFUSALS_MAX, REFUSALS_OVERDRAFT_MAX,
+    REFUSALS_PER_BLOCK_MAX, SEQUENCES_GONE_MAX,
 };
 
 /// What is left of a peer's budgets.
@@ -16,8 +15,6 @@ pub(crate) struct Room {
     pub(crate) parts: usize,
     /// Bytes for best-effort messages in parts.
     pub(crate) best_effort_parts: usize,
-    /// Bytes for incoming flows and their names.
-    pub(crate) flows: usize,
     /// Refusals that may be remembered; below zero for a block that had to be taken, down to [`REFUSALS_OVERDRAFT_MAX`].
     pub(crate) refusals: isize,
     /// Runs of sequences given up that may be remembered.
@@ -35,7 +32,6 @@ impl Room {
         Self {
             parts: parts + PARTS_SLACK_BYTES,
             best_effort_parts: assembled / 5 + PARTS_SLACK_BYTES,
-            flows: FLOWS_BYTES_MAX,
             refusals: REFUSALS_MAX as isize,
             gone: SEQUENCES_GONE_MAX,
             parts_tight: parts / 2,
@@ -63,12 +59,5 @@ impl Room {
             return Err(Fault::OverMemory("refusals that cannot be told"));
         }
         Ok(())
-    }
-
-    /// Takes bytes for a flow; `false` when they are not there.
-    pub(crate) fn take_flow(&mut self, bytes: usize) -> bool {
-        let left = self.flows.checked_sub(bytes);
-        self.flows = left.unwrap_or(self.flows);
-        left.is_some()
     }
 }

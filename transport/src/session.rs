@@ -1,4 +1,4 @@
-//! Owns one session with a peer: its associations, lanes, path and credit, from the first greeting of an incarnation of
+//! Owns one session, which is a lane's: its associations, lane, path and credit, from the first greeting of an incarnation of
 //! the peer until that incarnation ends, is given up or breaks the protocol.
 //!
 //! What always holds: blocks, credit, aliases and duplicates belong to the session and survive a change of association;
@@ -49,7 +49,7 @@ pub(crate) struct Session {
     pub(crate) fresh_keys_at: Option<Instant>,
     /// Fresh keys are to be dialled for from then on, although nothing is sent.
     pub(crate) fresh_keys_from: Option<Instant>,
-    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lane: Lane,
     pub(crate) path: Path,
     pub(crate) credit: OutCredit,
     /// Longest message that both sides take.
@@ -74,8 +74,7 @@ impl Session {
         common.adopted.push((association.remote_index(), association.local_index()));
         let limits = &common.limits;
         let path = Path::new(now, association.address, limits, association.rtt);
-        let remote_shard = association.remote_shard();
-        let lane = Lane::new(remote_shard, limits, path.search.current());
+        let lane = Lane::new(limits, path.search.current());
         Self {
             number,
             message_bytes_max: greeting.message_bytes_max.min(limits.message_bytes_max),
@@ -88,7 +87,7 @@ impl Session {
             asked_at: Instant::default(),
             fresh_keys_at: None,
             fresh_keys_from: None,
-            lanes: vec![lane],
+            lane,
             path,
             credit: OutCredit::default(),
             probe_count: 0,
@@ -107,34 +106,20 @@ impl Session {
         previous.find(|other| other.local_index() == index).map(|other| (other, false))
     }
 
-    /// Position of the lane with the peer's shard, made when first asked for; `None` for a shard that the peer has not got.
-    #[inline]
-    pub(crate) fn lane_index(&mut self, remote_shard: u8, common: &Common) -> Option<usize> {
-        if let Some(index) = self.lanes.iter().position(|lane| lane.remote_shard == remote_shard) {
-            return Some(index);
-        }
-        if remote_shard >= self.greeting.shards {
-            return None;
-        }
-        let size = self.path.search.current();
-        self.lanes.push(Lane::new(remote_shard, &common.limits, size));
-        Some(self.lanes.len() - 1)
-    }
-
     /// Acknowledged messages logged and not settled.
     pub(crate) fn pending(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.log.pending()).sum()
+        self.lane.log.pending()
     }
 
     /// Whether anything waits for the peer's word.
     pub(crate) fn is_awaiting(&self) -> bool {
-        self.path.bytes_in_flight > 0 || self.lanes.iter().any(|lane| lane.log.pending() > 0)
+        self.path.bytes_in_flight > 0 || self.pending() > 0
     }
 
     /// Whether messages ended here, without an answer of the receiver.
     #[inline]
     pub(crate) fn has_ended(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.log.has_ended())
+        self.lane.log.has_ended()
     }
 
     /// Tells of messages that ended here, and takes back their credit. Returns how many requests thereby ended.
@@ -146,16 +131,14 @@ impl Session {
         peer: u32,
     ) -> u32 {
         let mut requests_ended = 0;
-        for lane in &mut self.lanes {
-            let ended = lane.log.take_ended();
-            common.count(Outcome::Expired, ended.expired);
-            for waiter in ended.waiters {
-                requests_ended += u32::from(common.ends.tell(waiter, Outcome::Expired, peer));
-            }
-            for (alias, charge) in ended.returned {
-                if let Some(flow) = flows.get_mut(alias as usize) {
-                    self.credit.untake(flow, charge);
-                }
+        let ended = self.lane.log.take_ended();
+        common.count(Outcome::Expired, ended.expired);
+        for waiter in ended.waiters {
+            requests_ended += u32::from(common.ends.tell(waiter, Outcome::Expired, peer));
+        }
+        for (alias, charge) in ended.returned {
+            if let Some(flow) = flows.get_mut(alias as usize) {
+                self.credit.untake(flow, charge);
             }
         }
         requests_ended
@@ -171,14 +154,12 @@ impl Session {
         peer: u32,
     ) -> u32 {
         let mut requests_ended = self.tell_ended(common, flows, peer);
-        for lane in &mut self.lanes {
-            let Common { pool, ends, .. } = &mut *common;
-            let pending = lane.log.abandon(pool, outcome, |waiter, outcome| {
-                requests_ended += u32::from(ends.tell(waiter, outcome, peer));
-            });
-            common.count(outcome, pending);
-            common.counters.best_effort_dropped_local += lane.best_effort.abandon();
-        }
+        let Common { pool, ends, .. } = &mut *common;
+        let pending = self.lane.log.abandon(pool, outcome, |waiter, outcome| {
+            requests_ended += u32::from(ends.tell(waiter, outcome, peer));
+        });
+        common.count(outcome, pending);
+        common.counters.best_effort_dropped_local += self.lane.best_effort.abandon();
         flows.iter_mut().for_each(OutFlow::reset);
         common.retired.push(self.current.local_index());
         common.retired.extend(self.previous.iter().map(Association::local_index));

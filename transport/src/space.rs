@@ -1,4 +1,4 @@
-//! Owns one packet number space: the keys of one lane under one association, what was sent and received with them, and when
+//! Owns the packet number space of an association: the keys of its lane, what was sent and received with them, and when
 //! an acknowledgement is due.
 //!
 //! What always holds: a packet number is used for one datagram only; a number is recorded as received only after its
@@ -13,7 +13,7 @@ use crate::limits::{
     ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, Limits, TAG_BYTES,
 };
 use crate::ranges::{RangeSet, ack_size_max, encode_ack};
-use crate::replay::{PACKETS_MAX, ReplayWindow, Verdict};
+use crate::replay::{ReplayWindow, Verdict};
 use crate::sent::SentPackets;
 use crate::time::Instant;
 
@@ -55,10 +55,9 @@ impl KeyLimits {
     }
 }
 
-/// One lane's numbers and keys under one association.
+/// Numbers and keys of an association.
 #[derive(Debug)]
 pub(crate) struct PacketSpace {
-    pub(crate) remote_shard: u8,
     sealing: SealingKey,
     opening: OpeningKey,
     pub(crate) sent: SentPackets,
@@ -81,13 +80,11 @@ pub(crate) struct PacketSpace {
 
 impl PacketSpace {
     pub(crate) fn new(
-        remote_shard: u8,
         (sealing, opening): (SealingKey, OpeningKey),
         limits: KeyLimits,
         random: u64,
     ) -> Self {
         Self {
-            remote_shard,
             sealing,
             opening,
             sent: SentPackets::new(),
@@ -256,18 +253,11 @@ impl PacketSpace {
         self.window_wanted.is_some()
     }
 
-    /// Lets the replay window grow as far as wanted and as there is room, which it takes.
+    /// Lets the replay window grow as far as wanted, at most to the longest.
     #[cold]
-    pub(crate) fn grow_window(&mut self, room: &mut usize) {
-        let Some(wanted) = self.window_wanted.take() else { return };
-        let held = self.replay.packets();
-        let mut packets = wanted.min(PACKETS_MAX as u64).next_power_of_two();
-        while packets > held && (packets - held) as usize / 8 > *room {
-            packets /= 2;
-        }
-        if packets > held {
-            *room -= (packets - held) as usize / 8;
-            self.replay.grow(packets);
+    pub(crate) fn grow_window(&mut self) {
+        if let Some(wanted) = self.window_wanted.take() {
+            self.replay.grow(wanted);
         }
     }
 

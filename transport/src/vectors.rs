@@ -129,7 +129,7 @@ fn lane_datagram() -> Vec<u8> {
     let secret = AssociationSecret::from_bytes([0x42; 32]);
     let keys = secret.lane_keys(Suite::Aes128Gcm, Role::Dialler, 3, 5);
     let limits = KeyLimits::new(Suite::Aes128Gcm, &Limits::default());
-    let space = PacketSpace::new(5, keys, limits, 1);
+    let space = PacketSpace::new(keys, limits, 1);
     let header = LaneHeader {
         key_phase: false,
         steering: 5,

@@ -57,7 +57,7 @@ pub fn frames(data: &[u8]) {
 pub fn limits() -> Limits {
     // The shortest datagrams: what has to fit one has the least room.
     let least = Limits { message_bytes_max: 1 << 20, datagram_bytes: 1_200, ..Limits::default() };
-    Limits { peer_bytes_max: (30 << 20) + (5 << 18), ..least }
+    Limits { peer_bytes_max: (16 << 20) + (5 << 18), ..least }
 }
 
 /// The honest node sends, so that there is something to acknowledge and settle.

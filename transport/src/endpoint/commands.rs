@@ -384,7 +384,7 @@ impl Endpoint {
         let Some(session) = state.session.as_mut().filter(|s| s.number == session) else {
             return;
         };
-        if session.lanes.iter_mut().fold(false, |due, lane| due | lane.consume(alias, charge)) {
+        if session.lane.consume(alias, charge) {
             self.make_ready(peer.0);
         }
     }

@@ -10,11 +10,13 @@ use super::answers::{Answers, NoRoom};
 use super::departures::Departures;
 use super::{Endpoint, Limits, Owner};
 use crate::association::Association;
+use crate::common::Common;
 use crate::cookie::CookieSecret;
 use crate::endpoint::{Application, ChannelId, DialFailure, Event, PeerId};
 use crate::frame::Close;
 use crate::handshake::{
-    ChannelKeys, Credentials, Dial, HalfOpen, HandshakeError, Header, Hello, Kind, StepError,
+    ChannelKeys, Credentials, Dial, Established, HalfOpen, HandshakeError, Header, Hello, Kind,
+    StepError,
 };
 use crate::identity::PublicKey;
 use crate::limits::HALF_OPEN_AGE_MAX;
@@ -247,7 +249,7 @@ impl Endpoint {
             return Err(Dropped::PeersFull);
         };
         self.handshakes.out.push_own((address, finish));
-        let association = Association::new(now, address, established, rtt);
+        let association = self.associate(now, address, &established, rtt);
         self.peers[lane as usize].add_association(&mut self.common, association);
         self.make_ready(lane);
         Ok(())
@@ -295,7 +297,7 @@ impl Endpoint {
         };
         let rtt = (!answer.is_repeated()).then(|| now.saturating_duration_since(answer.since));
         let (key, channel) = (established.remote_key, answer.channel);
-        let mut association = Association::new(now, from, established, rtt);
+        let mut association = self.associate(now, from, &established, rtt);
         if !app.admit(channel, &key) {
             tracing::warn!(key = %key.fingerprint(), %from, "not admitted by the policy");
             self.turn_away(now, header.index, from, &mut association);
@@ -307,7 +309,7 @@ impl Endpoint {
             // Nothing more is kept for whoever has not said who it is. Its greeting is opened under limited keys already.
             let random = self.common.entropy.next_u64();
             let local = self.handshakes.locals[usize::from(channel.0)].credentials.public_key();
-            association.limit_keys(&self.common.limits, local < key, random);
+            association.limit_life(&self.common.limits, local < key, random);
             if let Some(answer) = self.handshakes.answers.get_mut(header.index) {
                 answer.stranger = Some(Box::new((key, association)));
             }
@@ -315,6 +317,18 @@ impl Endpoint {
         }
         self.forget_half_open(header.index);
         self.enter_finished(now, channel, key, association)
+    }
+
+    /// The keys of a finished handshake, for this shard's lane.
+    fn associate(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        established: &Established,
+        rtt: Option<Duration>,
+    ) -> Association {
+        let Common { shard, limits, entropy, .. } = &mut self.common;
+        Association::new(now, address, established, rtt, *shard, limits, entropy.next_u64())
     }
 
     /// A peer that is engaged finished a handshake: its keys wait for its greeting, on the lane of the shard that dialled.

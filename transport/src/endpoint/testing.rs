@@ -3,7 +3,6 @@
 //! What always holds: nothing here is compiled into a library that does not ask for the feature `testing`.
 
 use super::{Endpoint, PeerId};
-use crate::header::LaneHeader;
 use crate::limits::HEADER_BYTES;
 use crate::time::Instant;
 
@@ -24,19 +23,10 @@ impl Endpoint {
         jump: u64,
     ) -> Option<Vec<u8>> {
         let session = self.peers.get_mut(peer.0 as usize)?.session.as_mut()?;
-        let (entropy, shard) = (&mut self.common.entropy, self.common.shard);
-        let association = session.current.remote_index();
-        let remote_shard = session.current.remote_shard();
-        let space = session.current.space(shard, remote_shard, || entropy.next_u64());
-        let packet_number = space.next_number(now, || entropy.next_u64())?;
-        let header = LaneHeader {
-            key_phase: false,
-            steering: remote_shard,
-            association,
-            sender_shard: shard,
-            ack_now: true,
-            packet_number: packet_number.saturating_add(jump),
-        };
+        let entropy = &mut self.common.entropy;
+        let packet_number = session.current.space.next_number(now, || entropy.next_u64())?;
+        let header = session.current.header(packet_number.saturating_add(jump), true);
+        let space = &mut session.current.space;
         let mut out = vec![0; HEADER_BYTES];
         out.extend_from_slice(payload);
         space.seal(&header, &mut out, 0);

@@ -11,7 +11,7 @@ use crate::limits::{
     PEER_FIXED_BYTES, REFUSALS_MAX, REFUSALS_PER_BLOCK_MAX, SENT_RECORDS_MAX, SEQUENCES_GONE_MAX,
 };
 use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head, Target};
-use crate::replay::PACKETS_MAX;
+use crate::replay::REPLAY_PACKETS_MAX;
 use crate::varint;
 
 /// A block frame with this content.
@@ -148,6 +148,18 @@ fn sparse_aliases_are_charged_for_the_gaps() {
     siege.send(&bind(ALIASES_MAX as u32, "ok".into()));
     siege.turn();
     assert!(siege.end().unwrap().contains("alias above the limit"), "{:?}", siege.end());
+}
+
+#[test]
+fn sequences_given_up_on_an_alias_above_the_limit_end_the_session() {
+    for (alias, is_taken) in [(ALIASES_MAX as u32 - 1, true), (ALIASES_MAX as u32, false)] {
+        let mut siege = Siege::new(Limits::default());
+        let mut skip = Vec::new();
+        frame::write_skip(0, 0, 0, &[Run { alias, first: 1, count: 1 }], &mut skip);
+        siege.send(&skip);
+        siege.turn();
+        assert_eq!(siege.is_connected(), is_taken, "{alias}: {:?}", siege.end());
+    }
 }
 
 #[test]
@@ -407,7 +419,7 @@ fn windows_under_all_keys_stay_within_the_room() {
     }
     assert_within(&siege, &limits);
     let (keys, erased) = (siege.memory().keys, siege.endpoint.counters().associations_erased);
-    assert!(keys > ASSOCIATIONS_KEPT_MAX * PACKETS_MAX / 8, "{keys} {erased} erased");
+    assert!(keys > ASSOCIATIONS_KEPT_MAX * REPLAY_PACKETS_MAX / 8, "{keys} {erased} erased");
     assert!(keys <= KEYS_BYTES_MAX, "{keys}");
     assert!(siege.is_connected(), "{:?}", siege.end());
 }

@@ -24,7 +24,7 @@ fn sealed(established: &Established, frames: &[u8]) -> Vec<u8> {
     let Established { secret, suite, role, remote_index, .. } = established;
     let keys = secret.lane_keys(*suite, *role, 0, 0);
     let limits = KeyLimits::new(*suite, &Limits::default());
-    let mut space = PacketSpace::new(0, keys, limits, 1_000_000);
+    let mut space = PacketSpace::new(keys, limits, 1_000_000);
     let header = LaneHeader {
         key_phase: false,
         steering: 0,

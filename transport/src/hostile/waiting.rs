@@ -22,7 +22,7 @@ fn best_effort_without_end_keeps_nothing_else_from_leaving() {
         siege.endpoint.send(siege.now, flow, &[0; 1_000], Service::Acknowledged, None).unwrap();
     }
     let mut turns = 0;
-    while siege.endpoint.parts(peer).0.lanes[0].log.has_unsent() {
+    while siege.endpoint.parts(peer).0.lane.log.has_unsent() {
         // It is full again whenever a datagram has left.
         fill_best_effort(&mut siege, flow);
         siege.turn();

@@ -118,9 +118,8 @@ fn no_debug_output_holds_a_secret() {
     };
     let address = SocketAddr::from(([10, 0, 0, 1], 1));
     let shown_established = format!("{established:?} {established:#?}");
-    let mut association =
-        Association::new(crate::time::Instant::default(), address, established, None);
-    association.space(0, 0, || 1);
+    let (now, limits) = (crate::time::Instant::default(), Limits::default());
+    let association = Association::new(now, address, &established, None, 0, &limits, 1);
     let credentials = Credentials::new(&identity).unwrap();
     let config = Config {
         incarnation: [1; 16],

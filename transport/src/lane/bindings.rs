@@ -7,8 +7,16 @@ use crate::common::Fault;
 use crate::endpoint::Application;
 use crate::flows::InFlow;
 use crate::frame::{Bind, Credit};
-use crate::limits::{ALIASES_MAX, FLOW_NAME_BYTES_MAX};
+use crate::limits::{ALIASES_MAX, FLOW_NAME_BYTES_MAX, FLOWS_BYTES_MAX};
+use crate::order::ORDER_BYTES;
 use crate::work;
+
+pub(super) const ALIAS_TOO_HIGH: Fault = Fault::Violation("alias above the limit");
+
+/// What an alias may cost; a list that grew may have twice the places that it needs.
+const FLOW_BYTES: usize =
+    FLOW_NAME_BYTES_MAX + 2 * (size_of::<Option<InFlow>>() + size_of::<u32>()) + ORDER_BYTES;
+const _: () = assert!(ALIASES_MAX * FLOW_BYTES <= FLOWS_BYTES_MAX);
 
 impl Lane {
     /// Gives credit back for messages that the application held, or is done with.
@@ -105,15 +113,7 @@ impl Lane {
     ) -> Result<(), Fault> {
         let index = alias as usize;
         if index >= ALIASES_MAX {
-            return Err(Fault::Violation("alias above the limit"));
-        }
-        let is_new = self.in_flows.get(index).is_none_or(Option::is_none);
-        if let Some(name) = name.filter(|_| is_new) {
-            let grows = (index + 1).saturating_sub(self.in_flows.len());
-            let bytes = name.len() + 2 * grows * (size_of::<Option<InFlow>>() + size_of::<u32>());
-            if !rx.room.take_flow(bytes) {
-                return Err(Fault::OverMemory("more flow names than a peer may bind"));
-            }
+            return Err(ALIAS_TOO_HIGH);
         }
         if self.in_flows.len() <= index {
             self.in_flows.resize_with(index + 1, || None);

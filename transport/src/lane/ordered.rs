@@ -3,13 +3,15 @@
 //! What always holds: a message that waits for its turn is charged, keeps its block from being settled, and delays nothing
 //! but later messages of its own flow.
 
+use super::bindings::ALIAS_TOO_HIGH;
 use super::{Lane, MALFORMED, Receiving};
 use crate::common::Fault;
 use crate::endpoint::{Application, Body, Refusal, Service};
 use crate::flows::charge;
 use crate::frame::{Reason, Run, SkipHead};
+use crate::limits::ALIASES_MAX;
 use crate::message::{Sequence, Target};
-use crate::order::{Held, ORDER_BYTES, Turn};
+use crate::order::{Held, Turn};
 use crate::room::Room;
 
 impl Lane {
@@ -91,8 +93,8 @@ impl Lane {
 
     /// Notes a run of sequences that will not come, out of the peer's room.
     fn skip_run(&mut self, room: &mut Room, run: Run) -> Result<(), Fault> {
-        if !self.orders.knows(run.alias) && !room.take_flow(ORDER_BYTES) {
-            return Err(Fault::OverMemory("sequences of too many flows given up"));
+        if run.alias as usize >= ALIASES_MAX {
+            return Err(ALIAS_TOO_HIGH);
         }
         let gone = self.orders.gone();
         self.orders.skip(run);

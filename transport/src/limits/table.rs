@@ -92,11 +92,12 @@ macro_rules! table {
 
 use super::{
     ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BEST_EFFORT_PARTS_MAX, BLOCK_CONTENT_BYTES_MAX,
-    BLOCK_WINDOW, FLOWS_BYTES_MAX, GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN,
+    BLOCK_WINDOW, GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN,
     HANDSHAKES_WAITING_MAX, HEARTBEAT_INTERVAL_MAX, HELLO_REPLIES_MAX, REFUSALS_MAX,
     REFUSALS_OVERDRAFT_MAX, REFUSED_CREDIT_BYTES, SENT_RECORDS_MAX, SEQUENCES_GONE_MAX,
-    UNBOUND_CREDIT_BYTES, WINDOW_GROWTH_BYTES_MAX,
+    UNBOUND_CREDIT_BYTES,
 };
+use crate::replay::REPLAY_PACKETS_MAX;
 
 table! {
     options {
@@ -105,7 +106,7 @@ table! {
         message_bytes_max: "at most 64 Mi", "a longer message is not taken: too large", rejected_too_large;
         log_bytes_max: "at least 16 datagrams", "no message is taken until some are settled: full", rejected_full;
         queue_bytes_max: "any", "no message is taken until there is a session: full", rejected_full;
-        peer_bytes_max: "at least 30 Mi and 5/4 of message_bytes_max", "blocks that would exceed it are dropped and come again; other excess ends the session", peers_over_memory;
+        peer_bytes_max: "at least 16 Mi and 5/4 of message_bytes_max", "blocks that would exceed it are dropped and come again; other excess ends the session", peers_over_memory;
         peers_max: "1 to 16 Mi", "a stranger that was silent for give_up is forgotten; if there is none, the new dialler is dropped", dropped_peers_full;
         half_open_max: "at least 1", "from half of it diallers prove their address; at it one older than a second makes room, else the new one is dropped", dropped_half_open_full;
         hellos_per_second: "at least 1", "diallers prove their address before any work is done for them", cookies_sent;
@@ -124,12 +125,11 @@ table! {
         ALIASES_MAX: "flows to one peer: too many; a peer that names more ends its session", violations;
         UNBOUND_CREDIT_BYTES: "flows without a grant share it: full", rejected_full;
         BLOCK_WINDOW: "a block beyond it is dropped and comes again", dropped_block_window;
-        FLOWS_BYTES_MAX: "a peer that binds more ends its session", peers_over_memory;
         REFUSALS_MAX: "blocks are dropped until refusals are acknowledged", dropped_refusal_limit;
         REFUSALS_OVERDRAFT_MAX: "a peer that makes so many more before any can be told ends its session", peers_over_memory;
         BLOCK_CONTENT_BYTES_MAX: "a longer block, in parts or not, ends the session", violations;
         SEQUENCES_GONE_MAX: "of sequences given up no more are noted until those before them have come", dropped_order_limit;
-        WINDOW_GROWTH_BYTES_MAX: "replay windows grow no further; what comes later than they span is dropped", dropped_too_old;
+        REPLAY_PACKETS_MAX: "replay windows grow no further; what comes later than they span is dropped", dropped_too_old;
         SENT_RECORDS_MAX: "a peer that acknowledges nothing ends its session", peers_over_memory;
         HEARTBEAT_INTERVAL_MAX: "a silent watched peer is asked for a sign of life", heartbeats_sent;
         REFUSED_CREDIT_BYTES: "a flow that is refused has no more outstanding: full", rejected_full;

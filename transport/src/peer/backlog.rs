@@ -33,7 +33,7 @@ impl Peer {
     pub(super) fn log_waiting(&mut self, common: &mut Common) {
         let before = self.waiting.len();
         let Some(session) = &self.session else { return };
-        let bodies_gone = session.lanes[0].log.bodies_gone();
+        let bodies_gone = session.lane.log.bodies_gone();
         self.waiting.room_wanted = [None; 2];
         let mut next = 0;
         while let Some(message) = self.waiting.first_parked(next).cloned() {
@@ -184,7 +184,7 @@ impl Peer {
     /// Takes a value: it waits, instead of an older one, until it can be sent.
     pub(super) fn put_value(&mut self, common: &mut Common, alias: u32, value: Value) {
         if let Some(session) = &mut self.session {
-            session.lanes[0].log.note_stamp(alias, value.stamp);
+            session.lane.log.note_stamp(alias, value.stamp);
         }
         common.counters.acknowledged_offered += 1;
         if let Some(older) = self.values.put(alias, value) {
@@ -204,7 +204,7 @@ impl Peer {
         }
         for class in 0..CLASSES {
             let Some(session) = &self.session else { return };
-            let log = &session.lanes[0].log;
+            let log = &session.lane.log;
             if self.values.waiting(class) == 0 || log.has_values_ready(class) {
                 continue;
             }

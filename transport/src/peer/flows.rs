@@ -112,7 +112,7 @@ impl Peer {
         }
         if let Some(value) = value {
             if let Some(session) = &mut self.session {
-                session.lanes[0].log.note_stamp(alias, value.stamp);
+                session.lane.log.note_stamp(alias, value.stamp);
             }
             self.values.put(alias, value);
         }

@@ -58,13 +58,11 @@ impl Peer {
         if header.sender_shard != association.remote_shard() {
             return drop_malformed(common);
         }
-        let Common { entropy, shard, .. } = common;
-        let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
         let bytes = datagram.len();
-        let payload = match space.open(header, datagram) {
+        let payload = match association.space.open(header, datagram) {
             Ok(payload) => payload,
             Err(error) => {
-                let is_attacked = space.is_attacked();
+                let is_attacked = association.space.is_attacked();
                 return self.on_unopened(common, now, error, is_attacked);
             }
         };
@@ -85,12 +83,12 @@ impl Peer {
             .association(header.association)
             .expect("frames change no association of the session");
         association.last_received = now;
-        let space = association.space(common.shard, header.sender_shard, || 1);
+        let space = &mut association.space;
         match taken {
             Ok(taken) => {
                 let is_newest = space.on_received(now, header, taken.eliciting, ack_delay);
                 if space.wants_window() {
-                    association.grow_window(header.sender_shard);
+                    space.grow_window();
                 }
                 if is_path_news {
                     let moved = session.on_path_news(common, now, Came { from, bytes, is_newest });
@@ -403,8 +401,7 @@ pub(crate) fn open_greeting(
         common.counters.dropped_malformed += 1;
         return Err(None);
     }
-    let Common { entropy, shard, .. } = common;
-    let space = association.space(*shard, header.sender_shard, || entropy.next_u64());
+    let space = &mut association.space;
     let payload = match space.open(header, datagram) {
         Ok(payload) => payload,
         Err(error) => {

@@ -203,7 +203,7 @@ impl Peer {
         let session = self.session.as_mut().ok_or(SendError::NotConnected)?;
         let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
         let cost = take_credit(session, flow, alias, value.body.len())?;
-        let log = &mut session.lanes[0].log;
+        let log = &mut session.lane.log;
         let sequence = Some(Sequence::Latest(value.stamp));
         let asked = Asked { request: None, sequence, waiter: value.waiter };
         let (class, terms) = (value.options.class(), value.options.terms());
@@ -247,7 +247,7 @@ impl Peer {
         };
         let total = body.len() as u64;
         check_length(body.len(), session.message_bytes_max.min(flow.message_bytes_max))?;
-        let lane = &mut session.lanes[0];
+        let lane = &mut session.lane;
         let name = (!flow.bound).then_some(&*flow.name);
         let target = Target::Flow(alias);
         let head = Head { target, name, request: None, sequence: None, total };
@@ -280,7 +280,7 @@ impl Peer {
             return Err(SendError::NotConnected);
         };
         check_length(body.as_slice().len(), session.message_bytes_max)?;
-        let lane = &mut session.lanes[0];
+        let lane = &mut session.lane;
         let (mut route, asked) = (Route::Reply(to.request), Asked::default());
         let taken = match body {
             Source::Owned(body) if body.len() >= OWNED_BODY_BYTES_MIN => {
@@ -353,7 +353,7 @@ fn log_message(
 ) -> Result<(), SendError> {
     let bytes = body.as_slice().len();
     let cost = take_credit(session, flow, alias, bytes)?;
-    let log = &mut session.lanes[0].log;
+    let log = &mut session.lane.log;
     let asked = Asked { request: None, sequence: None, waiter };
     let mut route = Route::Flow(flow, alias);
     let taken = if bytes < OWNED_BODY_BYTES_MIN {
@@ -390,7 +390,7 @@ fn log_with(
 /// Whether the last ordered message of the flow is not cut to its end. What is logged now might go before its rest, wait for it at
 /// the receiver, and keep its own block unsettled, until no block of any flow could be sent.
 pub(super) fn is_behind(session: &Session, flow: &OutFlow) -> bool {
-    flow.order_group != 0 && session.lanes[0].log.is_uncut(flow.order_group)
+    flow.order_group != 0 && session.lane.log.is_uncut(flow.order_group)
 }
 
 /// Writes one message that has its credit; `false` when the log has no room.
@@ -404,7 +404,7 @@ pub(super) fn write_with(
 ) -> bool {
     let Logging { options, request, waiter } = logging;
     let bytes = body.as_slice().len();
-    let log = &mut session.lanes[0].log;
+    let log = &mut session.lane.log;
     let is_ordered = options.service == Service::Ordered;
     let mut class = options.class();
     if is_ordered && !log.is_sent_up(usize::from(flow.order_class)) {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::Session;
 use crate::common::Common;
 use crate::frame::{self, PADDING};
-use crate::header::LaneHeader;
 use crate::limits::{DATAGRAM_BYTES_FLOOR, HEADER_BYTES, TAG_BYTES};
 use crate::path::{Answer, CHALLENGE_BYTES, Path, PathFrames, Prospect};
 use crate::sent::{Cargo, NO_BLOCK};
@@ -119,7 +118,7 @@ impl Session {
         Some(written)
     }
 
-    /// Seals one datagram outside the congestion window, on the lane of the shard that shook hands.
+    /// Seals one datagram outside the congestion window.
     fn write_apart(
         &mut self,
         common: &mut Common,
@@ -128,21 +127,13 @@ impl Session {
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>, usize),
     ) -> Option<usize> {
-        let Common { entropy, shard, counters, .. } = common;
-        let (association, steering) = (self.current.remote_index(), self.current.remote_shard());
-        let space = self.current.space(*shard, steering, || entropy.next_u64());
-        let packet_number = space.next_number(now, || entropy.next_u64())?;
+        let Common { entropy, counters, .. } = common;
+        let packet_number = self.current.space.next_number(now, || entropy.next_u64())?;
+        let header = self.current.header(packet_number, true);
+        let space = &mut self.current.space;
         let start = out.len();
         out.resize(start + HEADER_BYTES, 0);
         write(out, start);
-        let header = LaneHeader {
-            key_phase: false,
-            steering,
-            association,
-            sender_shard: *shard,
-            ack_now: true,
-            packet_number,
-        };
         space.seal(&header, out, start);
         space.sent.on_sent_cargo(now, 0, block, 0, cargo);
         let bytes = out.len() - start;
@@ -244,7 +235,7 @@ impl Session {
         self.on_address_proven(common, now, address, prospect.round_trip(now, &common.absence));
         // Whatever is in flight went where nobody may be; one round trip from here shows what arrived.
         self.probe_count = 0;
-        self.probe_lanes();
+        self.probe();
         address
     }
 
@@ -269,7 +260,7 @@ impl Session {
             self.path.datagram_bytes = bytes.into();
             self.path.congestion.on_datagram_bytes_changed(bytes.into());
         }
-        self.lanes.iter_mut().for_each(|lane| lane.set_datagram_bytes(bytes));
+        self.lane.set_datagram_bytes(bytes);
     }
 
     /// A probe of `bytes` arrived.

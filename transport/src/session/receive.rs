@@ -42,11 +42,8 @@ impl Session {
         header: &LaneHeader,
         payload: &[u8],
     ) -> Result<Taken, Fault> {
-        let lane = self
-            .lane_index(header.sender_shard, rx.common)
-            .ok_or(Fault::Violation("datagram from a shard that the peer has not got"))?;
-        let taken = self.take_frames(rx, flows, now, header, lane, payload);
-        self.lanes[lane].end_datagram();
+        let taken = self.take_frames(rx, flows, now, header, payload);
+        self.lane.end_datagram();
         taken
     }
 
@@ -57,7 +54,6 @@ impl Session {
         flows: &mut [OutFlow],
         now: Instant,
         header: &LaneHeader,
-        lane: usize,
         payload: &[u8],
     ) -> Result<Taken, Fault> {
         let (mut taken, mut acknowledges) = (Taken::default(), false);
@@ -69,23 +65,23 @@ impl Session {
                 frame::BLOCK => {
                     taken.eliciting = true;
                     let number = reader.varint().ok_or(MALFORMED)?;
-                    self.lanes[lane].handle_block(rx, number, reader.rest())?;
+                    self.lane.handle_block(rx, number, reader.rest())?;
                     break;
                 }
                 frame::BEST_EFFORT => {
                     taken.eliciting = true;
-                    self.lanes[lane].handle_best_effort(rx, reader.rest())?;
+                    self.lane.handle_best_effort(rx, reader.rest())?;
                     break;
                 }
                 frame::PADDING => {}
                 frame::PING => taken.eliciting = true,
                 frame::ACK => {
                     let ack = read_ack(&mut reader, &mut acknowledges)?;
-                    self.handle_ack(rx, flows, now, header, lane, &ack)?;
+                    self.handle_ack(rx, flows, now, header, &ack)?;
                     taken.progress = true;
                 }
                 frame::SETTLED => {
-                    self.handle_settled(rx, flows, lane, &mut reader)?;
+                    self.handle_settled(rx, flows, &mut reader)?;
                     taken.progress = true;
                 }
                 frame::CREDIT => {
@@ -95,20 +91,20 @@ impl Session {
                 frame::BLOCKED => {
                     taken.eliciting = true;
                     let (alias, wanted) = frame::read_blocked(&mut reader).ok_or(MALFORMED)?;
-                    self.lanes[lane].handle_blocked(alias, wanted)?;
+                    self.lane.handle_blocked(alias, wanted)?;
                 }
                 frame::RECORD => match Record::read(&mut reader).map_err(Fault::Violation)? {
                     Record::Greeting(_) => taken.eliciting = true,
                     Record::Close(close) => taken.close = Some(close),
                     Record::Bind(bind) => {
                         taken.eliciting = true;
-                        self.lanes[lane].handle_bind(rx, &bind)?;
+                        self.lane.handle_bind(rx, &bind)?;
                     }
                     Record::Skipped => {}
                 },
                 _ => {
                     taken.eliciting = true;
-                    self.handle_rare_frame(rx, lane, kind, &mut reader)?;
+                    self.handle_rare_frame(rx, kind, &mut reader)?;
                 }
             }
         }
@@ -120,7 +116,6 @@ impl Session {
     fn handle_rare_frame<A: Application>(
         &mut self,
         rx: &mut Receiving<'_, A>,
-        lane: usize,
         kind: u8,
         reader: &mut Reader<'_>,
     ) -> Result<(), Fault> {
@@ -128,9 +123,9 @@ impl Session {
             frame::SKIP => {
                 let mut runs = Vec::new();
                 let skip = frame::read_skip(reader, &mut runs).ok_or(MALFORMED)?;
-                self.lanes[lane].handle_skip(rx, skip, &runs)
+                self.lane.handle_skip(rx, skip, &runs)
             }
-            frame::PART => self.lanes[lane].handle_part(rx, reader),
+            frame::PART => self.lane.handle_part(rx, reader),
             frame::PATH_CHALLENGE | frame::PATH_RESPONSE => self.handle_path_frame(kind, reader),
             _ => Err(Fault::Violation("unknown frame type")),
         }
@@ -142,10 +137,9 @@ impl Session {
         flows: &mut [OutFlow],
         now: Instant,
         header: &LaneHeader,
-        lane: usize,
         ack: &Ack<'_>,
     ) -> Result<(), Fault> {
-        let Self { current, previous, lanes, path, .. } = self;
+        let Self { current, previous, lane, path, .. } = self;
         let is_current = current.local_index() == header.association;
         let association = if is_current {
             current
@@ -155,10 +149,7 @@ impl Session {
             let Some(other) = other else { return Ok(()) };
             other
         };
-        let found = association.spaces.iter().position(|s| s.remote_shard == header.sender_shard);
-        let Some(found) = found else { return Err(LIE) };
-        let (lane, pool) = (&mut lanes[lane], &mut rx.common.pool);
-        let space = &mut association.spaces[found];
+        let (space, pool) = (&mut association.space, &mut rx.common.pool);
         let in_flight = space.sent.bytes_in_flight();
         let limited_by_window = path.bytes_in_flight * 2 > path.congestion.window();
         let (mut greeted, mut told_refusals, mut told_skips) = (false, false, false);
@@ -200,7 +191,7 @@ impl Session {
         if let Some(bytes) = size_probe {
             self.on_size_probe_acked(rx.common, now, bytes);
         }
-        self.detect_losses(rx.common, now, header.association, found);
+        self.detect_losses(rx.common, now, header.association);
         if greeted {
             self.settle_candidate(rx.common, now, header.association);
         }
@@ -211,14 +202,13 @@ impl Session {
         &mut self,
         rx: &mut Receiving<'_, A>,
         flows: &mut [OutFlow],
-        lane: usize,
         reader: &mut Reader<'_>,
     ) -> Result<(), Fault> {
         let mut refusals = std::mem::take(&mut rx.common.refusals);
         let floor = frame::read_settled(reader, &mut refusals).ok_or(MALFORMED)?;
         let Common { pool, ends, .. } = &mut *rx.common;
         let (peer, requests_pending) = (rx.peer.0, &mut *rx.requests_pending);
-        let settled = self.lanes[lane].log.on_settled(
+        let settled = self.lane.log.on_settled(
             floor,
             &refusals,
             pool,
@@ -254,24 +244,14 @@ impl Session {
         Ok(self.credit.grant(flow, limit) || news)
     }
 
-    /// Declares packets lost on one space, by count or by time.
-    pub(super) fn detect_losses(
-        &mut self,
-        common: &mut Common,
-        now: Instant,
-        association: u32,
-        space: usize,
-    ) {
-        let Self { current, previous, lanes, path, .. } = self;
+    /// Declares packets lost under one association, by count or by time.
+    pub(super) fn detect_losses(&mut self, common: &mut Common, now: Instant, association: u32) {
+        let Self { current, previous, lane, path, .. } = self;
         let mut all = std::iter::once(current).chain(previous);
         let Some(association) = all.find(|other| other.local_index() == association) else {
             return;
         };
-        let space = &mut association.spaces[space];
-        let Some(lane) = lanes.iter_mut().find(|lane| lane.remote_shard == space.remote_shard)
-        else {
-            return;
-        };
+        let space = &mut association.space;
         let before = space.sent.bytes_in_flight();
         let (mut lost, mut controls, mut fell) = (0, 0, false);
         let (search, since) = (&mut path.search, path.since);
@@ -314,10 +294,10 @@ impl Session {
     #[cold]
     fn on_spurious_loss(&mut self) {
         let Some(cut) = self.path.congestion.recovery_start() else { return };
-        let all = || std::iter::once(&self.current).chain(&self.previous);
-        let mut spaces = all().flat_map(|association| &association.spaces);
-        let is_proven = spaces.clone().any(|space| space.sent.has_proof_since(cut));
-        if is_proven && !spaces.any(|space| space.sent.has_lost_since(cut)) {
+        let all = std::iter::once(&self.current).chain(&self.previous);
+        let mut sent = all.map(|association| &association.space.sent);
+        let is_proven = sent.clone().any(|sent| sent.has_proof_since(cut));
+        if is_proven && !sent.any(|sent| sent.has_lost_since(cut)) {
             self.path.congestion.on_spurious_loss();
         }
     }

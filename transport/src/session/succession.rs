@@ -81,11 +81,9 @@ impl Session {
         common.counters.rekeys += 1;
         self.fresh_keys_at = None;
         common.adopted.push((self.current.remote_index(), self.current.local_index()));
-        for lane in &mut self.lanes {
-            lane.refusals_due = !lane.refusals().is_empty();
-            lane.refusals_told.clear();
-            lane.log.tell_skips_again();
-        }
+        self.lane.refusals_due = !self.lane.refusals().is_empty();
+        self.lane.refusals_told.clear();
+        self.lane.log.tell_skips_again();
         // So that the peer sees soon that its old keys are not used any more, also when there is nothing to send.
         self.ping();
     }
@@ -115,10 +113,8 @@ impl Session {
 
     /// When nothing more can prove what became of packets under old keys: they go out again under the new ones.
     fn flight_ends_at(&self, old: &Association) -> Option<Instant> {
-        if old.bytes_in_flight() == 0 {
-            return None;
-        }
-        old.last_sent().map(|last| last + self.path.probe_timeout())
+        let sent = &old.space.sent;
+        (sent.bytes_in_flight() > 0).then(|| sent.last_sent() + self.path.probe_timeout())
     }
 
     /// When old keys may be erased, or the peer is to be asked first; `None` when it was asked and sends on them.
@@ -165,22 +161,18 @@ impl Session {
     #[cold]
     pub(super) fn close_old_at(&self, limits: &Limits) -> Option<Instant> {
         let times = self.previous.iter().flat_map(|old| {
-            let losses = old.spaces.iter().filter_map(|space| space.sent.loss_time());
-            let ends = [self.flight_ends_at(old), self.erased_at(old, limits)];
-            losses.chain(ends.into_iter().flatten())
+            [old.space.sent.loss_time(), self.flight_ends_at(old), self.erased_at(old, limits)]
         });
-        times.min()
+        times.flatten().min()
     }
 
     /// Does what is due for old keys: losses, what is given up, erasing.
     #[cold]
     pub(super) fn close_old(&mut self, common: &mut Common, now: Instant) {
         for index in (0..self.previous.len()).rev() {
-            let association = self.previous[index].local_index();
-            for space in 0..self.previous[index].spaces.len() {
-                if self.previous[index].spaces[space].sent.loss_time().is_some_and(|at| at <= now) {
-                    self.detect_losses(common, now, association, space);
-                }
+            let old = &self.previous[index];
+            if old.space.sent.loss_time().is_some_and(|at| at <= now) {
+                self.detect_losses(common, now, old.local_index());
             }
             let old = &self.previous[index];
             if self.flight_ends_at(old).is_some_and(|at| at <= now) {
@@ -209,27 +201,24 @@ impl Session {
     }
 
     fn give_up_flight(&mut self, common: &mut Common, index: usize) {
-        let Self { previous, lanes, path, blocked, .. } = self;
-        for space in &mut previous[index].spaces {
-            path.bytes_in_flight -= space.sent.bytes_in_flight();
-            let mut controls = 0;
-            let lane = lanes.iter_mut().find(|lane| lane.remote_shard == space.remote_shard);
-            let Some(lane) = lane else { continue };
-            space.sent.give_up(|packet| {
-                controls |= packet.control;
-                if lane.on_lost(packet, &mut common.pool).is_some() {
-                    path.search.forget_probe();
-                }
-            });
-            if controls & control::CREDIT != 0 {
-                lane.tell_grants_again();
+        let Self { previous, lane, path, blocked, .. } = self;
+        let sent = &mut previous[index].space.sent;
+        path.bytes_in_flight -= sent.bytes_in_flight();
+        let mut controls = 0;
+        sent.give_up(|packet| {
+            controls |= packet.control;
+            if lane.on_lost(packet, &mut common.pool).is_some() {
+                path.search.forget_probe();
             }
-            if controls & control::SKIP != 0 {
-                lane.log.tell_skips_again();
-            }
-            if controls & control::BLOCKED != 0 {
-                blocked.tell_all();
-            }
+        });
+        if controls & control::CREDIT != 0 {
+            lane.tell_grants_again();
+        }
+        if controls & control::SKIP != 0 {
+            lane.log.tell_skips_again();
+        }
+        if controls & control::BLOCKED != 0 {
+            blocked.tell_all();
         }
     }
 }

@@ -3,22 +3,17 @@
 //! What always holds: `next_timeout` is never later than the moment at which `handle_timeout` would do something.
 
 use super::Session;
-use crate::association::Association;
 use crate::common::Common;
-use crate::lane::Lane;
 use crate::limits::{ACK_DELAY_MAX, DATAGRAM_BYTES_FLOOR, Limits, PROBE_INTERVAL_MAX};
 use crate::sent::SentPackets;
-use crate::space::PacketSpace;
 use crate::time::Instant;
 
 impl Session {
     /// When to call [`Session::handle_timeout`] next.
     pub(crate) fn next_timeout(&self, now: Instant, limits: &Limits) -> Option<Instant> {
-        let acks = self.previous.iter().flat_map(|association| {
-            let acks = association.spaces.iter().filter_map(PacketSpace::ack_deadline);
-            acks.chain(association.greeting_due())
-        });
-        let mut next = acks.min();
+        let old = self.previous.iter();
+        let told = old.flat_map(|old| [old.space.ack_deadline(), old.greeting_due()]);
+        let mut next = told.flatten().min();
         let mut consider = |candidate: Option<Instant>| {
             next = match (next, candidate) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -29,33 +24,28 @@ impl Session {
             consider(self.close_old_at(limits));
         }
         consider(self.current.greeting_due());
-        for space in &self.current.spaces {
-            consider(space.ack_deadline());
-            consider(space.sent.loss_time());
-        }
+        consider(self.current.space.ack_deadline());
+        consider(self.current.space.sent.loss_time());
         consider(self.probe_at());
-        for lane in &self.lanes {
-            consider(lane.log.next_deadline());
-        }
-        if !self.current.is_used_up() {
+        consider(self.lane.log.next_deadline());
+        if !self.current.space.is_used_up() {
             consider(self.blocked.again_at());
             consider(self.path.next_timeout());
-        }
-        let waits = |lane: &Lane| lane.log.has_unsent() || !lane.best_effort.is_empty();
-        let waits_to_tell = self.blocked.is_due();
-        if !self.current.is_used_up() && (waits_to_tell || self.lanes.iter().any(waits)) {
-            consider(self.path.next_release(now));
+            let is_unsent = self.lane.log.has_unsent() || !self.lane.best_effort.is_empty();
+            if is_unsent || self.blocked.is_due() {
+                consider(self.path.next_release(now));
+            }
         }
         next
     }
 
     /// When the probe timer fires (RFC 9002 section 6.2): while anything is in flight, or unsettled with nothing in flight.
     fn probe_at(&self) -> Option<Instant> {
-        if !self.is_awaiting() || self.current.is_used_up() {
+        if !self.is_awaiting() || self.current.space.is_used_up() {
             return None;
         }
         let all = self.previous.iter().chain([&self.current]);
-        let last = all.filter_map(Association::last_sent).max()?;
+        let last = all.map(|association| association.space.sent.last_sent()).max()?;
         let base = SentPackets::probe_delay(&self.path.rtt, ACK_DELAY_MAX);
         // An acknowledgement says nothing of when messages will be settled: an ordered one may wait for another for long.
         let is_in_flight = self.path.bytes_in_flight > 0;
@@ -66,10 +56,8 @@ impl Session {
 
     /// Does what is due: declares losses, arms probes.
     pub(crate) fn handle_timeout(&mut self, common: &mut Common, now: Instant) {
-        for space in 0..self.current.spaces.len() {
-            if self.current.spaces[space].sent.loss_time().is_some_and(|time| time <= now) {
-                self.detect_losses(common, now, self.current.local_index(), space);
-            }
+        if self.current.space.sent.loss_time().is_some_and(|time| time <= now) {
+            self.detect_losses(common, now, self.current.local_index());
         }
         if !self.previous.is_empty() {
             self.close_old(common, now);
@@ -85,7 +73,7 @@ impl Session {
             } else {
                 self.settle_probes += 1;
             }
-            self.probe_lanes();
+            self.probe();
         }
         self.expire_prospect(common, now);
     }
@@ -93,31 +81,23 @@ impl Session {
     /// Gives up messages past their deadline.
     #[inline]
     pub(crate) fn expire(&mut self, common: &mut Common, now: Instant) {
-        for lane in &mut self.lanes {
-            if lane.log.next_deadline().is_some_and(|deadline| deadline <= now) {
-                lane.log.expire(now, &mut common.pool);
-            }
+        if self.lane.log.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.lane.log.expire(now, &mut common.pool);
         }
     }
 
-    /// Lets every lane that waits for the peer's word ask for it. Beside what is sent again goes a short datagram: where long
-    /// ones no longer pass it still does, and shows that they were lost.
-    pub(super) fn probe_lanes(&mut self) {
-        let is_long = self.path.search.current() > DATAGRAM_BYTES_FLOOR;
-        for lane in &mut self.lanes {
-            if lane.log.pending() == 0 && self.path.bytes_in_flight == 0 {
-                continue;
-            }
-            lane.probes = 2;
-            lane.ping_due = is_long;
-            lane.log.probe();
+    /// Asks for the peer's word if the lane waits for it. Beside what is sent again goes a short datagram: where long ones no longer
+    /// pass it still does, and shows that they were lost.
+    pub(super) fn probe(&mut self) {
+        if self.is_awaiting() {
+            self.lane.probes = 2;
+            self.lane.ping_due = self.path.search.current() > DATAGRAM_BYTES_FLOOR;
+            self.lane.log.probe();
         }
     }
 
     /// Asks the peer for a sign of life, beside whatever else is sent.
     pub(crate) fn ping(&mut self) {
-        if let Some(lane) = self.lanes.first_mut() {
-            lane.probes = lane.probes.max(1);
-        }
+        self.lane.probes = self.lane.probes.max(1);
     }
 }

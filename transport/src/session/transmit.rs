@@ -8,7 +8,6 @@ use crate::association::Association;
 use crate::common::Common;
 use crate::flows::OutFlow;
 use crate::frame::{self, CREDIT_BYTES_MAX, Close, Greeting, Record};
-use crate::header::LaneHeader;
 use crate::lane::{Lane, Turn};
 use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
 use crate::send_log::Pick;
@@ -36,9 +35,8 @@ struct Controls {
 }
 
 impl Session {
-    /// Appends one run to `out`, all under the current keys to one shard of the peer. Returns the length of its first
-    /// datagram, or `None` when nothing may leave now.
-    #[inline]
+    /// Appends one run to `out`, all under the current keys. Returns the length of its first datagram, or `None` when nothing may
+    /// leave now.
     pub(crate) fn fill_run(
         &mut self,
         common: &mut Common,
@@ -46,29 +44,12 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
-        for index in 0..self.lanes.len() {
-            let segment = self.fill_lane_run(common, flows, now, index, out);
-            if segment.is_some() {
-                return segment;
-            }
-        }
-        None
-    }
-
-    fn fill_lane_run(
-        &mut self,
-        common: &mut Common,
-        flows: &[OutFlow],
-        now: Instant,
-        index: usize,
-        out: &mut Vec<u8>,
-    ) -> Option<usize> {
         let full = self.path.datagram_bytes as usize;
         let mut budget = self.path.budget(now) as usize;
         let (mut segment, mut count, mut last) = (0, 0, 0);
-        let turn = self.lanes[index].turn;
+        let turn = self.lane.turn;
         while count < GSO_SEGMENTS_MAX && out.len() + full <= UDP_PAYLOAD_BYTES_MAX {
-            let lane = &mut self.lanes[index];
+            let lane = &mut self.lane;
             if budget < full && lane.probes == 0 {
                 break;
             }
@@ -82,8 +63,7 @@ impl Session {
             }
             let allowed = if count > 0 { segment } else { full };
             let room = allowed - bytes;
-            let written =
-                self.write_datagram(common, flows, now, index, next, room, count == 0, out);
+            let written = self.write_datagram(common, flows, now, next, room, count == 0, out);
             let Some(written) = written else { break };
             budget = budget.saturating_sub(written);
             last = written;
@@ -91,7 +71,7 @@ impl Session {
             if count == 1 {
                 segment = written;
                 let is_log = !matches!(next, Next::BestEffort(_));
-                self.lanes[index].turn = if is_log { Turn::BestEffort } else { Turn::Log };
+                self.lane.turn = if is_log { Turn::BestEffort } else { Turn::Log };
             }
             if written < segment {
                 break;
@@ -100,8 +80,7 @@ impl Session {
         if count == 0 || (count < GSO_SEGMENTS_MAX && last == segment) {
             let allowed = if count > 0 { segment } else { full };
             if out.len() + allowed <= UDP_PAYLOAD_BYTES_MAX
-                && let Some(bytes) =
-                    self.write_control_datagram(common, flows, now, index, allowed, out)
+                && let Some(bytes) = self.write_control_datagram(common, flows, now, allowed, out)
             {
                 segment = if count == 0 { bytes } else { segment };
                 count += 1;
@@ -119,23 +98,19 @@ impl Session {
         common: &mut Common,
         flows: &[OutFlow],
         now: Instant,
-        index: usize,
         next: Next,
         room: usize,
         is_first: bool,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         let start = out.len();
-        let Self { current, lanes, path, blocked, .. } = self;
-        let lane = &mut lanes[index];
-        let Common { entropy, shard, pool, counters, .. } = common;
-        let (association, remote_shard) = (current.remote_index(), lane.remote_shard);
-        let space = current.space(*shard, remote_shard, || entropy.next_u64());
-        let packet_number = space.next_number(now, || entropy.next_u64())?;
+        let Self { current, lane, path, blocked, .. } = self;
+        let Common { entropy, pool, counters, .. } = common;
+        let packet_number = current.space.next_number(now, || entropy.next_u64())?;
         out.resize(start + HEADER_BYTES, 0);
         let mut controls = Controls::default();
         if room >= CONTROL_ROOM_MIN {
-            let blocked = Some(blocked);
+            let (space, blocked) = (&mut current.space, Some(blocked));
             controls = write_controls(lane, space, flows, blocked, now, room, packet_number, out);
         }
         let (block, cargo) = match next {
@@ -160,17 +135,10 @@ impl Session {
         let ack_now = is_probe
             || is_last_awaited
             || (is_first && (path.wants_ack() || lane.log.is_half_full()));
-        let header = LaneHeader {
-            key_phase: false,
-            steering: remote_shard,
-            association,
-            sender_shard: *shard,
-            ack_now,
-            packet_number,
-        };
-        space.seal(&header, out, start);
+        let header = current.header(packet_number, ack_now);
+        current.space.seal(&header, out, start);
         let bytes = out.len() - start;
-        space.sent.on_sent_cargo(now, bytes, block, controls.bits, cargo);
+        current.space.sent.on_sent_cargo(now, bytes, block, controls.bits, cargo);
         path.on_sent(bytes as u64);
         Some(bytes)
     }
@@ -181,19 +149,14 @@ impl Session {
         common: &mut Common,
         flows: &[OutFlow],
         now: Instant,
-        index: usize,
         allowed: usize,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
-        let Self { current, lanes, path, blocked, .. } = self;
-        let lane = &mut lanes[index];
-        let Common { entropy, shard, .. } = common;
-        let (association, remote_shard) = (current.remote_index(), lane.remote_shard);
+        let Self { current, lane, path, blocked, .. } = self;
         // It asks for an acknowledgement, so it keeps to the window (RFC 9002 section 7).
         let tells_blocked = blocked.is_due() && path.budget(now) >= path.datagram_bytes;
         let blocked = Some(blocked).filter(|_| tells_blocked);
-        let space = current.space(*shard, remote_shard, || entropy.next_u64());
-        let is_due = space.is_ack_due(now)
+        let is_due = current.space.is_ack_due(now)
             || !lane.grants_due.is_empty()
             || tells_blocked
             || lane.probes > 0
@@ -204,7 +167,8 @@ impl Session {
         if !is_due || allowed < HEADER_BYTES + TAG_BYTES + 2 * CONTROL_ROOM_MIN {
             return None;
         }
-        let packet_number = space.next_number(now, || entropy.next_u64())?;
+        let packet_number = current.space.next_number(now, || common.entropy.next_u64())?;
+        let space = &mut current.space;
         let start = out.len();
         out.resize(start + HEADER_BYTES, 0);
         let room = allowed - HEADER_BYTES - TAG_BYTES - 1;
@@ -221,14 +185,9 @@ impl Session {
             out.truncate(start);
             return None;
         }
-        let header = LaneHeader {
-            key_phase: false,
-            steering: remote_shard,
-            association,
-            sender_shard: *shard,
-            ack_now: controls.eliciting && controls.bits & !control::CREDIT == controls.bits,
-            packet_number,
-        };
+        let ack_now = controls.eliciting && controls.bits & !control::CREDIT == controls.bits;
+        let header = current.header(packet_number, ack_now);
+        let space = &mut current.space;
         space.seal(&header, out, start);
         let bytes = out.len() - start;
         if controls.eliciting {
@@ -369,17 +328,15 @@ pub(crate) fn write_association_datagram(
     now: Instant,
     out: &mut Vec<u8>,
 ) -> Option<usize> {
-    let Common { entropy, shard, greeting, counters, .. } = common;
+    let Common { entropy, greeting, counters, .. } = common;
     let greets = association.is_greeting_due(now);
-    let (index, home) = (association.remote_index(), association.remote_shard());
-    let incarnation = association.incarnation;
-    let acknowledges = association.spaces.iter().find(|space| space.is_ack_due(now));
-    let remote_shard = acknowledges.map_or(home, |space| space.remote_shard);
-    if !greets && acknowledges.is_none() {
+    if !greets && !association.space.is_ack_due(now) {
         return None;
     }
-    let space = association.space(*shard, remote_shard, || entropy.next_u64());
-    let packet_number = space.next_number(now, || entropy.next_u64())?;
+    let incarnation = association.incarnation;
+    let packet_number = association.space.next_number(now, || entropy.next_u64())?;
+    let header = association.header(packet_number, greets);
+    let space = &mut association.space;
     let start = out.len();
     out.resize(start + HEADER_BYTES, 0);
     if space.has_ack() {
@@ -388,14 +345,6 @@ pub(crate) fn write_association_datagram(
     if greets {
         Record::Greeting(Greeting { incarnation, ..greeting.clone() }).write(out);
     }
-    let header = LaneHeader {
-        key_phase: false,
-        steering: remote_shard,
-        association: index,
-        sender_shard: *shard,
-        ack_now: greets,
-        packet_number,
-    };
     space.seal(&header, out, start);
     let bytes = out.len() - start;
     if greets {
@@ -418,24 +367,16 @@ pub(crate) fn write_close(
     close: Close,
     out: &mut Vec<u8>,
 ) -> Option<usize> {
-    let Common { entropy, shard, counters, .. } = common;
-    let (index, remote_shard) = (association.remote_index(), association.remote_shard());
-    let space = association.space(*shard, remote_shard, || entropy.next_u64());
-    let packet_number = space.next_number(now, || entropy.next_u64())?;
+    let Common { entropy, counters, .. } = common;
+    let packet_number = association.space.next_number(now, || entropy.next_u64())?;
+    let header = association.header(packet_number, false);
+    let space = &mut association.space;
     let start = out.len();
     out.resize(start + HEADER_BYTES, 0);
     if space.has_ack() {
         space.write_ack(now, 256, out);
     }
     Record::Close(close).write(out);
-    let header = LaneHeader {
-        key_phase: false,
-        steering: remote_shard,
-        association: index,
-        sender_shard: *shard,
-        ack_now: false,
-        packet_number,
-    };
     space.seal(&header, out, start);
     space.sent.on_sent_silent(now);
     counters.datagrams_sent += 1;
