@@ -1,14 +1,36 @@
-//! Goal: no order of two threads' steps loses a wake. The real `parking`, every order with at most three preemptions, by loom.
+//! Goal: no order of two threads' steps loses a wake, nor lets both reach a slot. The real `parking` and the hand-off's real
+//! `ring`, every order with at most three preemptions, by loom.
 //!
 //! Queues are one number each, published and read as a channel's tail is: that is all the order they give. A lost wake is
 //! a thread that sleeps for ever, which loom reports as a deadlock.
 
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    // Not watched by loom: the models make the slots before the second thread begins.
+    pub(crate) use std::sync::{Arc, OnceLock};
+
+    /// As the real one, and loom fails where two threads may reach the content at a time.
+    #[derive(Debug)]
+    pub(crate) struct SlotCell<T>(loom::cell::UnsafeCell<T>);
+
+    impl<T> SlotCell<T> {
+        pub(crate) fn new(content: T) -> Self {
+            Self(loom::cell::UnsafeCell::new(content))
+        }
+
+        #[expect(clippy::mut_from_ref, reason = "whose it is the caller knows")]
+        pub(crate) unsafe fn get_mut(&self) -> &mut T {
+            // SAFETY: the caller's promise, which loom checks.
+            self.0.with_mut(|content| unsafe { &mut *content })
+        }
+    }
 }
 
 #[path = "../src/parking.rs"]
 mod parking;
+
+#[path = "../src/handoff/ring.rs"]
+mod ring;
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
@@ -167,5 +189,96 @@ fn what_was_sent_before_the_consumer_could_be_woken_is_found() {
             sleeper.wait();
         }
         producer.join().expect("no panic");
+    });
+}
+
+/// A ring whose slots are made.
+fn made<S: Default>(len: usize) -> (ring::Producer<S>, ring::Consumer<S>) {
+    let (mut producer, consumer) = ring::ring(len);
+    let _ = producer.slot().expect("an empty ring has room");
+    (producer, consumer)
+}
+
+/// Fills slot after slot, each with its number behind what was left in it; yields while there is none.
+fn fill(mut producer: ring::Producer<Vec<u32>>, slots: u32) {
+    for number in 0..slots {
+        loop {
+            if let Some(slot) = producer.slot() {
+                slot.push(number);
+                break;
+            }
+            thread::yield_now();
+        }
+        producer.publish();
+    }
+}
+
+#[test]
+fn a_slot_is_reached_by_one_end_at_a_time_and_carries_what_the_other_left() {
+    for len in [1, 2] {
+        every_order(move || {
+            const SLOTS: u32 = 3;
+            let (producer, mut consumer) = made::<Vec<u32>>(len);
+            let filling = thread::spawn(move || fill(producer, SLOTS));
+            for number in 0..SLOTS {
+                loop {
+                    if let Some(slot) = consumer.slot() {
+                        let before =
+                            (0..number).filter(|old| old % len as u32 == number % len as u32);
+                        let expected: Vec<u32> = before.chain([number]).collect();
+                        assert_eq!(*slot, expected);
+                        break;
+                    }
+                    thread::yield_now();
+                }
+                consumer.release();
+            }
+            assert!(!consumer.is_ready());
+            filling.join().expect("no panic");
+        });
+    }
+}
+
+/// One end of a hand-off asleep or about to be, the other one too: who waits for room and who waits for work.
+#[test]
+fn neither_end_of_a_full_ring_sleeps_for_ever() {
+    every_order(|| {
+        const SLOTS: u32 = 2;
+        let (mut producer, mut consumer) = made::<u32>(1);
+        let ends = Arc::new((Sleeper::new(), Sleeper::new(), Starved::new()));
+        let theirs = Arc::clone(&ends);
+        let filling = thread::spawn(move || {
+            let (filler, emptier, starved) = &*theirs;
+            for number in 0..SLOTS {
+                while !producer.has_room() {
+                    starved.set();
+                    if producer.has_room() {
+                        starved.clear();
+                        break;
+                    }
+                    filler.wait();
+                }
+                *producer.slot().expect("there is room") = number;
+                producer.publish();
+                emptier.wake();
+            }
+        });
+        let (filler, emptier, starved) = &*ends;
+        let mut taken = 0;
+        while taken < SLOTS {
+            if let Some(slot) = consumer.slot() {
+                assert_eq!(*slot, taken);
+                consumer.release();
+                taken += 1;
+                // As the drain after this one does.
+                fence(Ordering::SeqCst);
+                if starved.take_fenced() {
+                    filler.wake_fenced();
+                }
+            } else {
+                emptier.wait();
+            }
+        }
+        filling.join().expect("no panic");
     });
 }

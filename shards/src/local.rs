@@ -58,8 +58,6 @@ pub struct LocalStats {
     pub forwarded_lost: u64,
     /// Messages of this shard that have not ended.
     pub pending: u64,
-    /// Batches made for the hand-off and batches that are at home or under way; the same but for what is read just now.
-    pub batches_made: u64,
     /// System calls made to end the sleep of another shard.
     pub wakes: u64,
 }
@@ -298,12 +296,7 @@ impl Local {
 
     pub(crate) fn stats(&self) -> LocalStats {
         let out = self.out.stats();
-        LocalStats {
-            pending: self.pending.count() as u64,
-            batches_made: out.batches_made,
-            wakes: out.wakes,
-            ..self.counters
-        }
+        LocalStats { pending: self.pending.count() as u64, wakes: out.wakes, ..self.counters }
     }
 
     /// The node's key on the channel of this flow.

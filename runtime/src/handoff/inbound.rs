@@ -1,14 +1,15 @@
-//! The consumer's end of a mesh: takes batches of each producer in turn and sends them back.
+//! The consumer's end of a mesh: takes batches of each producer in turn and gives them back.
 //!
-//! Always holds: a batch that was taken is drained in order and goes back whole; one that a budget cut stays here until
-//! the next drain; nothing is freed here but what the caller takes out of an item.
+//! Always holds: a batch is drained in order and goes back whole; one that a budget cut stays here until the next drain; nothing
+//! is freed here but what the caller takes out of an item. Producers that wait for a batch are woken by the drain after the one
+//! that gave it back, so that the fence which this takes stands in nobody's way; that drain is asked for.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use crossbeam_channel::{Receiver, Sender};
-
-use super::{Batch, Places};
+use super::Places;
+use super::batch::Batch;
+use super::ring::Consumer;
 use crate::driver::DriverWaker;
 use crate::parking::Starved;
 
@@ -17,7 +18,7 @@ use crate::parking::Starved;
 pub struct InboundStats {
     /// Items drained.
     pub items: u64,
-    /// Batches drained to their end and sent back.
+    /// Batches drained to their end and given back.
     pub batches: u64,
     /// Producers that waited for room, slept, and were woken at the cost of a system call.
     pub wakes: u64,
@@ -28,41 +29,24 @@ pub struct InboundStats {
 pub struct Drained {
     /// Items given to the caller.
     pub items: usize,
-    /// The budget ended the drain and more may be there: do not park before the next one.
+    /// More may be there, or somebody waits to be told that there is room: do not park before the next drain.
     pub has_more: bool,
 }
 
 /// One producer.
 #[derive(Debug)]
 pub(super) struct Way<T> {
-    batches: Receiver<Batch<T>>,
-    empties: Sender<Batch<T>>,
+    ring: Consumer<Batch<T>>,
     starved: Arc<Starved>,
-    /// A batch that a budget cut, and its next item.
-    begun: Option<(Batch<T>, usize)>,
-    /// A batch went back in this drain.
+    /// The next item of a batch that a budget cut.
+    begun: usize,
+    /// A batch went back since the starved were last looked for.
     has_returned: bool,
 }
 
 impl<T> Way<T> {
-    pub(super) fn new(
-        batches: Receiver<Batch<T>>,
-        empties: Sender<Batch<T>>,
-        starved: Arc<Starved>,
-    ) -> Self {
-        Self { batches, empties, starved, begun: None, has_returned: false }
-    }
-
-    /// The batch to go on with. The look at the channel's ends costs two loads where receiving costs a fence.
-    #[inline]
-    fn next(&mut self) -> Option<(Batch<T>, usize)> {
-        if let Some(begun) = self.begun.take() {
-            return Some(begun);
-        }
-        if self.batches.is_empty() {
-            return None;
-        }
-        self.batches.try_recv().ok().map(|batch| (batch, 0))
+    pub(super) fn new(ring: Consumer<Batch<T>>, starved: Arc<Starved>) -> Self {
+        Self { ring, starved, begun: 0, has_returned: false }
     }
 }
 
@@ -74,12 +58,14 @@ pub struct Inbound<T> {
     ways: Vec<Way<T>>,
     /// The producer to begin with, so that a budget is no one's privilege.
     next: usize,
+    /// Some producer has a batch back and was not looked for.
+    has_returned: bool,
     stats: InboundStats,
 }
 
 impl<T> Inbound<T> {
     pub(super) fn new(shard: usize, places: Places, ways: Vec<Way<T>>) -> Self {
-        Self { shard, places, ways, next: 0, stats: InboundStats::default() }
+        Self { shard, places, ways, next: 0, has_returned: false, stats: InboundStats::default() }
     }
 
     /// Says how this shard is woken. Once, before its first sleep, and followed by a drain: what was sent before woke nobody.
@@ -94,42 +80,42 @@ impl<T> Inbound<T> {
     /// turn. What `take` leaves in an item goes back to its producer, to be used again.
     #[inline]
     pub fn drain(&mut self, items_max: usize, mut take: impl FnMut(usize, &mut T)) -> Drained {
-        let (mut items, mut idle, mut has_returned) = (0, 0, false);
+        if self.has_returned {
+            self.wake_the_starved();
+        }
+        let (mut items, mut idle) = (0, 0);
         let ways = self.ways.len();
         while idle < ways && items < items_max {
             let from = self.next;
             self.next = if from + 1 == ways { 0 } else { from + 1 };
             let way = &mut self.ways[from];
-            let Some((mut batch, begin)) = way.next() else {
+            let begin = way.begun;
+            let Some(batch) = way.ring.slot() else {
                 idle += 1;
                 continue;
             };
             idle = 0;
-            let end = batch.filled.min(begin + (items_max - items));
-            for item in &mut batch.items[begin..end] {
-                take(from, item);
-            }
+            let filled = batch.filled;
+            let end = filled.min(begin + (items_max - items));
+            batch.take(begin..end, |item| take(from, item));
             items += end - begin;
-            if end < batch.filled {
-                way.begun = Some((batch, end));
+            if end < filled {
+                way.begun = end;
                 continue;
             }
-            self.stats.batches += 1;
-            // There is room for every batch of the pair; a producer that is gone needs none.
-            let _ = way.empties.try_send(batch);
+            way.begun = 0;
+            way.ring.release();
             way.has_returned = true;
-            has_returned = true;
+            self.has_returned = true;
+            self.stats.batches += 1;
         }
         self.stats.items += items as u64;
-        if has_returned {
-            self.wake_the_starved();
-        }
-        Drained { items, has_more: idle < ways }
+        Drained { items, has_more: idle < ways || self.has_returned }
     }
 
     /// Whether a batch is waiting here.
     pub fn is_empty(&self) -> bool {
-        self.ways.iter().all(|way| way.begun.is_none() && way.batches.is_empty())
+        !self.ways.iter().any(|way| way.ring.is_ready())
     }
 
     /// What was drained so far.
@@ -139,6 +125,7 @@ impl<T> Inbound<T> {
 
     /// Ends the sleep of producers that wait for a batch and have one back.
     fn wake_the_starved(&mut self) {
+        self.has_returned = false;
         // One fence for all: after every return, before any flag is read (see `parking`).
         fence(Ordering::SeqCst);
         for (from, way) in self.ways.iter_mut().enumerate() {

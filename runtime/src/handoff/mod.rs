@@ -1,25 +1,25 @@
 //! The hand-off: batches that move from shard to shard, and come back empty.
 //!
-//! A mesh of N shards has one bounded channel of batches for each ordered pair, and one for the way back. A producer
-//! fills the open batch of a destination, a flush sends it and ends the destination's sleep if it sleeps. The consumer
-//! takes items out in place and the batch travels back to its producer: vectors, and what items still own, are made and
-//! freed on the producer's core. So a steady flow allocates nothing.
+//! A mesh of N shards has one ring of batches for each ordered pair. A producer fills the batch that is next in the ring, a
+//! flush publishes it and ends the destination's sleep if it sleeps. The consumer takes items out in place and gives the batch
+//! back to its producer: vectors, and what items still own, are made and freed on the producer's core. So a steady flow
+//! allocates nothing.
 //!
 //! Always holds:
 //! - items of one producer arrive in the order they were pushed;
-//! - a pair owns at most `batches_max` batches, so no channel is ever full: what is full is the producer, who is told
-//!   at the push, keeps the item, and is woken when a batch has come back;
+//! - a pair owns `batches_max` batches: a producer that has none left is told at the push, keeps the item, and is woken when
+//!   one has come back;
 //! - one wake per sleep of the consumer, none for one that is awake (see `parking`);
 //! - whoever is gone is told as [`PushError::Closed`]; what it had not drained is counted by nobody but its producer,
 //!   who learns from [`Outbound::is_closed`].
 
+mod batch;
 mod inbound;
 mod outbound;
+mod ring;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-
-use crossbeam_channel::bounded;
 
 use crate::driver::DriverWaker;
 use crate::parking::Starved;
@@ -66,13 +66,6 @@ impl Place {
 
 type Places = Arc<[Place]>;
 
-/// Items on their way. Those beyond `filled` are old ones, whose memory is used again.
-#[derive(Debug)]
-struct Batch<T> {
-    items: Vec<T>,
-    filled: usize,
-}
-
 /// Both ends of one shard of a mesh.
 #[derive(Debug)]
 pub struct HandOff<T> {
@@ -97,11 +90,10 @@ pub fn mesh<T: Send>(shards: usize, options: HandOffOptions) -> Vec<HandOff<T>> 
     let mut inbound: Vec<Vec<_>> = (0..shards).map(|_| Vec::with_capacity(shards)).collect();
     for from in &mut outbound {
         for to in &mut inbound {
-            let (batches, taken) = bounded(options.batches_max);
-            let (empties, returned) = bounded(options.batches_max);
+            let (producer, consumer) = ring::ring(options.batches_max);
             let starved = Arc::new(Starved::new());
-            from.push(outbound::Way::new(batches, returned, Arc::clone(&starved)));
-            to.push(inbound::Way::new(taken, empties, starved));
+            from.push(outbound::Way::new(producer, Arc::clone(&starved)));
+            to.push(inbound::Way::new(consumer, starved));
         }
     }
     let ends = outbound.into_iter().zip(inbound).enumerate();

@@ -1,16 +1,16 @@
-//! The producer's end of a mesh: open batches, full ones on their way, and those that came back.
+//! The producer's end of a mesh: the batch of each destination that is being filled.
 //!
-//! Always holds: a batch is made only while its pair owns fewer than `batches_max`, so sending one finds room; an item
-//! that is not taken is given back, and counted.
+//! Always holds: a batch is filled only while it is the producer's, so publishing it finds room; an item that is not taken is
+//! given back, and counted.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use crossbeam_channel::{Receiver, Sender};
-
-use super::{Batch, HandOffOptions, Places};
+use super::batch::Batch;
+use super::ring::Producer;
+use super::{HandOffOptions, Places};
 use crate::parking::Starved;
 
 /// What one shard has handed to others.
@@ -26,10 +26,6 @@ pub struct OutboundStats {
     pub batches: u64,
     /// Of these, those that found their shard asleep and cost a system call.
     pub wakes: u64,
-    /// Vectors made; never more than `batches_max` of each pair.
-    pub batches_made: u64,
-    /// Batches that came back.
-    pub batches_returned: u64,
 }
 
 /// Why an item was not taken; it is given back.
@@ -66,31 +62,18 @@ impl<T: fmt::Debug> Error for PushError<T> {}
 /// One destination.
 #[derive(Debug)]
 pub(super) struct Way<T> {
-    batches: Sender<Batch<T>>,
-    returned: Receiver<Batch<T>>,
+    ring: Producer<Batch<T>>,
     starved: Arc<Starved>,
-    open: Option<Batch<T>>,
-    made: usize,
+    /// Items in the batch that is next.
+    filled: usize,
     /// It is in `unflushed`.
     is_unannounced: bool,
     is_starved: bool,
 }
 
 impl<T> Way<T> {
-    pub(super) fn new(
-        batches: Sender<Batch<T>>,
-        returned: Receiver<Batch<T>>,
-        starved: Arc<Starved>,
-    ) -> Self {
-        Self {
-            batches,
-            returned,
-            starved,
-            open: None,
-            made: 0,
-            is_unannounced: false,
-            is_starved: false,
-        }
+    pub(super) fn new(ring: Producer<Batch<T>>, starved: Arc<Starved>) -> Self {
+        Self { ring, starved, filled: 0, is_unannounced: false, is_starved: false }
     }
 }
 
@@ -141,11 +124,9 @@ impl<T> Outbound<T> {
     /// If there is no shard `to`.
     #[inline]
     pub fn push(&mut self, to: usize, item: T) -> Result<(), PushError<T>> {
+        let places = self.options.batch_items_max;
         match self.open(to) {
-            Ok(batch) => match batch.items.get_mut(batch.filled) {
-                Some(slot) => *slot = item,
-                None => batch.items.push(item),
-            },
+            Ok((batch, place)) => batch.put(place, places, item),
             Err(Unopened::Full) => return Err(PushError::Full(item)),
             Err(Unopened::Closed) => return Err(PushError::Closed(item)),
         }
@@ -167,13 +148,9 @@ impl<T> Outbound<T> {
     where
         T: Default,
     {
+        let places = self.options.batch_items_max;
         match self.open(to) {
-            Ok(batch) => {
-                if batch.filled == batch.items.len() {
-                    batch.items.push(T::default());
-                }
-                fill(&mut batch.items[batch.filled]);
-            }
+            Ok((batch, place)) => fill(batch.old(place, places)),
             Err(Unopened::Full) => return Err(PushError::Full(())),
             Err(Unopened::Closed) => return Err(PushError::Closed(())),
         }
@@ -224,33 +201,33 @@ impl<T> Outbound<T> {
         self.stats
     }
 
-    /// The open batch for `to`, with room for an item.
+    /// The open batch for `to`, and the place for the next item.
     #[inline]
-    fn open(&mut self, to: usize) -> Result<&mut Batch<T>, Unopened> {
-        if self.ways[to].open.is_none() {
+    fn open(&mut self, to: usize) -> Result<(&mut Batch<T>, usize), Unopened> {
+        if self.ways[to].filled == 0 {
             self.begin(to)?;
         }
-        if !self.ways[to].is_unannounced {
-            self.ways[to].is_unannounced = true;
+        let way = &mut self.ways[to];
+        if !way.is_unannounced {
+            way.is_unannounced = true;
             self.unflushed.push(to);
         }
-        self.ways[to].open.as_mut().ok_or(Unopened::Full)
+        way.ring.slot().map(|batch| (batch, way.filled)).ok_or(Unopened::Full)
     }
 
-    /// Opens a batch: one that came back, or a new one.
+    /// Whether a batch may be opened.
+    #[inline]
     fn begin(&mut self, to: usize) -> Result<(), Unopened> {
         if self.places[to].is_closed() {
             self.stats.closed += 1;
             return Err(Unopened::Closed);
         }
         let way = &mut self.ways[to];
-        let mut returned = way.returned.try_recv().ok();
-        if returned.is_none() && way.made == self.options.batches_max {
-            // Says that it waits, then looks once more: the way back may have been used in between.
+        if !way.ring.has_room() {
+            // Says that it waits, then looks once more: one may have come back in between.
             way.starved.set();
             way.is_starved = true;
-            returned = way.returned.try_recv().ok();
-            if returned.is_none() {
+            if !way.ring.has_room() {
                 self.stats.full += 1;
                 return Err(Unopened::Full);
             }
@@ -258,15 +235,6 @@ impl<T> Outbound<T> {
         if std::mem::take(&mut way.is_starved) {
             way.starved.clear();
         }
-        let batch = if let Some(batch) = returned {
-            self.stats.batches_returned += 1;
-            Batch { filled: 0, ..batch }
-        } else {
-            way.made += 1;
-            self.stats.batches_made += 1;
-            Batch { items: Vec::with_capacity(self.options.batch_items_max), filled: 0 }
-        };
-        way.open = Some(batch);
         Ok(())
     }
 
@@ -274,9 +242,8 @@ impl<T> Outbound<T> {
     #[inline]
     fn filled(&mut self, to: usize) {
         self.stats.items += 1;
-        let Some(batch) = &mut self.ways[to].open else { return };
-        batch.filled += 1;
-        if batch.filled == self.options.batch_items_max {
+        self.ways[to].filled += 1;
+        if self.ways[to].filled == self.options.batch_items_max {
             self.send(to);
             fence(Ordering::SeqCst);
             self.announce(to);
@@ -284,13 +251,18 @@ impl<T> Outbound<T> {
     }
 
     /// Sends the open batch, if there is one.
+    #[inline]
     fn send(&mut self, to: usize) {
-        let Some(batch) = self.ways[to].open.take_if(|batch| batch.filled > 0) else { return };
-        let items = batch.filled as u64;
-        // The pair has no more batches than the channel has room, so the only error is that nobody is left.
-        if self.ways[to].batches.try_send(batch).is_err() {
-            self.stats.closed += items;
-        } else {
+        let way = &mut self.ways[to];
+        let filled = std::mem::take(&mut way.filled);
+        if filled == 0 {
+            return;
+        }
+        if self.places[to].is_closed() {
+            self.stats.closed += filled as u64;
+        } else if let Some(batch) = way.ring.slot() {
+            batch.filled = filled;
+            way.ring.publish();
             self.stats.batches += 1;
         }
     }
