@@ -79,17 +79,20 @@ fn work_is_delivered_whole() {
 #[test]
 fn steered_datagrams_reach_their_shard_and_others_are_handed_over() {
     let run = |steering| {
-        let command = ["throughput", "--seconds", "0.3", "--no-baseline", "--shards", "2"];
-        measured(&[&command[..], &["--steering", steering]].concat())
+        let command = ["throughput", "--seconds", "0.3", "--no-baseline", "--shards", "3"];
+        let report = measured(&[&command[..], &["--steering", steering]].concat());
+        support::assert_counts(&report);
+        report
     };
-    let (steered, other) = (run("filter"), run("off"));
+    let steered = run("filter");
     for name in ["strays_handed", "strays_dropped", "misdelivered"] {
         assert_eq!(steered["details"][name], 0, "{name}");
     }
-    // Both shards of a node have one address, and so do those of the other: the hash picks one socket for all of them.
-    assert!(other["details"]["strays_handed"].as_u64().unwrap() > 0);
-    assert_eq!(other["details"]["misdelivered"], 0);
-    for report in [steered, other] {
-        support::assert_counts(&report);
-    }
+    // A hash brings each lane to some shard; that all came to their own in five runs has a chance below 10^-6.
+    let handed = (0..5).any(|_| {
+        let report = run("off");
+        assert_eq!(report["details"]["misdelivered"], 0);
+        count(&report["details"], "strays_handed") > 0
+    });
+    assert!(handed, "nothing came to a wrong shard");
 }
