@@ -3,7 +3,8 @@
 //! A ring of bits over the highest number committed and the ones just below it, in the manner of
 //! RFC 6479 (there is no shifting), but cleared bit by bit so that the window is exact. Always
 //! true: the bit of the highest number is set once anything was committed, and bits stand only for
-//! numbers inside the window.
+//! numbers inside the window. The ring is as long as the window once numbers pass its end; before that
+//! it is as long as they need, since most sessions of a node with many peers are idle.
 
 /// Packets that a window spans unless its owner asks for another size: 1 KiB of bits.
 pub const PACKETS_DEFAULT: usize = 8_192;
@@ -32,7 +33,9 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct ReplayWindow {
     highest: u64,
-    /// Bit `n % packets` stands for number `n`.
+    /// Numbers that the window spans.
+    packets: u64,
+    /// Bit `n % bits` stands for number `n`. As many bits as the window spans, or all numbers up to the highest are below them.
     words: Box<[u64]>,
 }
 
@@ -55,7 +58,7 @@ impl ReplayWindow {
             packets.is_power_of_two() && words > 0,
             "a replay window is a power of two of at least 64 packets, not {packets}",
         );
-        Self { highest: 0, words: vec![0; words].into_boxed_slice() }
+        Self { highest: 0, packets: packets as u64, words: Box::new([0]) }
     }
 
     /// Whether a datagram with this number may be opened. Changes nothing.
@@ -80,6 +83,9 @@ impl ReplayWindow {
     #[inline]
     pub fn commit(&mut self, number: u64) -> bool {
         if number > self.highest {
+            if self.bits() < self.packets && number >= self.bits() {
+                self.cover(number);
+            }
             if number - self.highest > 1 {
                 self.skip_to(number);
             }
@@ -102,6 +108,7 @@ impl ReplayWindow {
             return;
         }
         let mut grown = Self::new(packets as usize);
+        grown.cover(self.highest);
         grown.highest = self.highest;
         for distance in 0..packets.min(self.highest.saturating_add(1)) {
             let number = self.highest - distance;
@@ -128,7 +135,29 @@ impl ReplayWindow {
     /// Numbers the window spans, the highest included.
     #[inline]
     pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Bytes of the ring, as long as it is now.
+    pub fn held_bytes(&self) -> usize {
+        size_of_val(&*self.words)
+    }
+
+    /// Bits of the ring.
+    #[inline]
+    fn bits(&self) -> u64 {
         self.words.len() as u64 * WORD_BITS
+    }
+
+    /// Makes the ring long enough for `number`, twice as long at least, and at most as long as the window: the bits of a ring
+    /// that was never passed stay where they are.
+    #[cold]
+    fn cover(&mut self, number: u64) {
+        let bits = (number.min(self.packets - 1) + 1).next_power_of_two();
+        let mut words = std::mem::take(&mut self.words).into_vec();
+        words.resize(words.len().max((bits / WORD_BITS) as usize), 0);
+        self.words = words.into_boxed_slice();
+        debug_assert!(self.bits() <= self.packets, "a ring is no longer than its window");
     }
 
     /// Clears the bits of the numbers between the highest and `number`, which held older ones.
@@ -242,6 +271,7 @@ mod tests {
             for sequence in 0..count.pow(5) {
                 let number = |place| start + offsets[sequence / count.pow(place) % count];
                 assert_agrees(64, (0..5).map(number));
+                assert_agrees(256, (0..5).map(number));
             }
         }
     }
@@ -288,6 +318,22 @@ mod tests {
                 assert_eq!(window.check(highest + 1), Verdict::Fresh);
             }
         }
+    }
+
+    #[test]
+    fn a_ring_is_as_long_as_its_numbers_need_and_the_window_spans_all_the_same() {
+        let mut window = ReplayWindow::default();
+        assert_eq!(window.held_bytes(), 8);
+        for (number, bytes) in [(63, 8), (64, 16), (200, 32), (5_000, 1_024), (1 << 40, 1_024)] {
+            assert!(window.commit(number));
+            assert_eq!((window.packets(), window.held_bytes()), (8_192, bytes), "{number}");
+        }
+        let mut window = ReplayWindow::default();
+        assert!(window.commit(10) && window.commit(8_000));
+        for number in (0..8_000).filter(|number| *number != 10) {
+            assert_eq!(window.check(number), Verdict::Fresh, "{number}");
+        }
+        assert_eq!((window.check(10), window.check(8_000)), (Verdict::Replayed, Verdict::Replayed));
     }
 
     #[test]

@@ -116,6 +116,10 @@ impl Lane {
             return Err(ALIAS_TOO_HIGH);
         }
         if self.in_flows.len() <= index {
+            if index == 0 {
+                // Most of many peers use one flow, and a list's first growth is to four.
+                self.in_flows.reserve_exact(1);
+            }
             self.in_flows.resize_with(index + 1, || None);
         }
         match (&mut self.in_flows[index], name) {
