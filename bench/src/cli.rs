@@ -12,9 +12,12 @@ mod saturate;
 
 mod serve;
 
+mod compare;
+
 use clap::{Parser, Subcommand};
 
 pub use self::{
+    compare::CompareArgs,
     latency::{LatencyArgs, RawLatencyArgs},
     request::RequestArgs,
     saturate::SaturateArgs,
@@ -65,6 +68,8 @@ pub enum Command {
     Ceiling(CeilingArgs),
     /// Round trip of plain UDP between two pinned processes
     RawLatency(RawLatencyArgs),
+    /// Two runs beside each other: ratios, noise, verdicts; exit status 3 when the second is worse
+    Compare(CompareArgs),
     /// The serving process of `throughput` and `latency`.
     #[command(name = server::PEER_COMMAND, hide = true)]
     PeerNode(PeerNodeArgs),

@@ -12,6 +12,8 @@ mod saturate;
 
 mod serve;
 
+mod compare;
+
 use std::{sync::OnceLock, time::Duration};
 
 use cubed::SpinPolicy;
@@ -58,6 +60,7 @@ impl Cli {
             Some(Command::Ceiling(args)) => throughput::run_ceiling(args),
             Some(Command::RawLatency(args)) => latency::run_raw(args),
             Some(Command::Scale(command)) => scale::run(command),
+            Some(Command::Compare(args)) => compare::run(args),
             Some(Command::PeerNode(args)) => serve::run_peer_node(args),
             Some(Command::PeerCeiling(args)) => ceiling::run_peer(args.core, args.shares_core),
             Some(Command::PeerEcho(args)) => raw_echo::run_peer(args.core, args.spin),
@@ -69,10 +72,13 @@ impl Cli {
     /// True when what this process ends with is a report. Others say only what is asked of them: who serves answers orders on
     /// stdout, and `scale` has sheets of its own.
     fn reports(&self) -> bool {
-        use Command::{PeerCeiling, PeerEcho, PeerNode, Scale, Serve};
+        use Command::{Compare, PeerCeiling, PeerEcho, PeerNode, Scale, Serve};
         let command = self.command.as_ref();
         !command.is_some_and(|command| {
-            matches!(command, Scale(_) | Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_))
+            matches!(
+                command,
+                Compare(_) | Scale(_) | Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_)
+            )
         })
     }
 }
@@ -124,12 +130,13 @@ fn say_counters(client: &Client) -> Result<()> {
 ///
 /// # Errors
 ///
-/// When a file cannot be written; the text names it.
+/// When a file cannot be written; the text names it. `Limit` when a bound of `--fail-if` is violated.
 pub fn finish_all(reports: &[Report], output: &OutputArgs) -> Result<()> {
     let within = |report: &Report| report.clone().within(surroundings());
     let reports: Vec<Report> = reports.iter().map(within).collect();
     say(table(&reports).trim_end());
-    output.write(&reports)
+    output.write(&reports)?;
+    output.check(&reports)
 }
 
 /// As [`finish_all`], for one report.

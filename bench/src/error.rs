@@ -16,6 +16,8 @@ pub enum BenchError {
     Corrupt(String),
     /// The machine lacks or refuses something that the measurement needs; the text names it.
     Machine(String),
+    /// The measurement is good and its result is not: a bound of the caller's is violated; the text names figure and bound.
+    Limit(String),
     /// The operating system refused; the text names the operation.
     System(String, io::Error),
 }
@@ -27,12 +29,20 @@ impl BenchError {
     }
 }
 
+impl BenchError {
+    /// Exit status of a process that ends by it: 3 for a violated bound, 1 for everything that kept it from a result. The
+    /// command line's own errors are 2.
+    pub fn exit_status(&self) -> u8 {
+        if matches!(self, Self::Limit(_)) { 3 } else { 1 }
+    }
+}
+
 impl fmt::Display for BenchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Argument(text) => write!(f, "bad argument: {text}"),
             Self::Peer(text) => write!(f, "peer process: {text}"),
-            Self::Machine(text) => f.write_str(text),
+            Self::Machine(text) | Self::Limit(text) => f.write_str(text),
             Self::Corrupt(text) => write!(f, "measurement void: {text}"),
             Self::System(operation, error) => write!(f, "cannot {operation}: {error}"),
         }

@@ -63,7 +63,7 @@ impl HistogramCounts {
 }
 
 /// Percentiles of one latency distribution, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LatencySummary {
     /// Half of the round trips took at most this long.
     pub p50: f64,

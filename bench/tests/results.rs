@@ -112,6 +112,59 @@ fn a_report_says_where_it_was_measured_and_what_to_doubt() {
 }
 
 #[test]
+fn a_violated_bound_ends_with_status_3_after_everything_is_written() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("a.json");
+    let flags = ["raw-latency", "--seconds", "0.1", "--json", file.to_str().unwrap()];
+    let ended = |bounds: &[&str]| {
+        let output = bench(&[&flags[..], bounds].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = ended(&["--fail-if", "p99>60s", "--fail-if", "loss>=100%"]);
+    assert_eq!(status, Some(0), "{said}");
+    fs::remove_file(&file).unwrap();
+    let (status, said) = ended(&["--fail-if", "max>1ns", "--fail-if", "p50<60s"]);
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains("'max>1ns' forbids") && said.contains("'p50<60s' forbids"), "{said}");
+    assert!(json(&file)["raw_latency_us"]["max"].as_f64().is_some());
+    let (status, said) = ended(&["--fail-if", "rate<1"]);
+    assert!(status == Some(1) && said.contains("no such figure"), "{said}");
+    let (status, said) = ended(&["--fail-if", "p98>1us"]);
+    assert!(status == Some(2) && said.contains("choose rate, p50"), "{said}");
+}
+
+#[test]
+fn two_runs_are_compared_with_their_noise() {
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [first, second, result] = ["a.json", "b.json", "c.json"].map(path);
+    run(&["raw-latency", "--seconds", "1.5"], &["--json", &first]);
+    let status = |flags: &[&str]| {
+        let output = bench(&[&["compare"], flags].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (same, table) = status(&[&first, &first, "--json", &result]);
+    assert_eq!(same, Some(0), "{table}");
+    assert_eq!(json(Path::new(&result))["figures"][0]["verdict"], "no_difference");
+    // A run like the first, but everything takes a thousand times as long.
+    let mut slower = json(Path::new(&first));
+    let slow = |value: &mut Value| {
+        for key in ["p50", "p90", "p99", "p999", "max"] {
+            value[key] = (value[key].as_f64().unwrap() * 1000.0).into();
+        }
+    };
+    slow(&mut slower["raw_latency_us"]);
+    slower["slices"].as_array_mut().unwrap().iter_mut().for_each(|it| slow(&mut it["latency_us"]));
+    fs::write(&second, slower.to_string()).unwrap();
+    let (worse, table) = status(&[&first, &second]);
+    assert_eq!(worse, Some(3), "{table}");
+    assert!(table.lines().any(|line| line.contains("p50") && line.contains("WORSE")), "{table}");
+    fs::write(&second, r#"{"schema": "cubed-bench/2"}"#).unwrap();
+    let text = refused(&["compare", &first, &second]);
+    assert!(text.contains("b.json") && text.contains("cubed-bench/2"), "{text}");
+}
+
+#[test]
 fn single_files_are_named_by_format() {
     let folder = tempdir().unwrap();
     let [json_file, hgrm_file] = ["a.json", "a.hgrm"].map(|name| folder.path().join(name));

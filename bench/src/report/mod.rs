@@ -17,6 +17,10 @@ pub mod charts;
 
 pub mod html;
 
+pub mod limit;
+
+pub mod compare;
+
 pub mod output;
 
 use cubed::{Machine, SpinPolicy};

@@ -6,8 +6,9 @@ use std::{
 };
 
 use clap::Args;
+use serde::Serialize;
 
-use super::{Report, csv, html};
+use super::{Report, csv, html, limit::Limit};
 use crate::error::{BenchError, Result};
 
 /// Where results go besides the terminal.
@@ -32,6 +33,10 @@ pub struct OutputArgs {
     /// Milliseconds of each interval, 100 to 1000; without it a hundredth of the run as far as that allows
     #[arg(long, value_name = "MS", help_heading = "Results")]
     pub interval: Option<u64>,
+    /// End with exit status 3 when a figure is beyond BOUND, as in 'p99>200us': p50, p90, p99, p99.9, max (ns, us, ms, s), rate (k, M),
+    /// loss (a part, or %), ratio; by >, >=, < or <=. Repeat it for several
+    #[arg(long, value_name = "BOUND", help_heading = "Results")]
+    pub fail_if: Vec<Limit>,
 }
 
 impl OutputArgs {
@@ -72,6 +77,27 @@ fn write_html(path: &Path, reports: &[Report]) -> Result<()> {
     write_text(path, &html::page(reports, &json(reports)?))
 }
 
+impl OutputArgs {
+    /// Checks the bounds of `--fail-if`.
+    ///
+    /// # Errors
+    ///
+    /// `Limit` with a line for each bound that a report violates; `Argument` when no report has the figure of one.
+    pub fn check(&self, reports: &[Report]) -> Result<()> {
+        let mut violations = Vec::new();
+        for limit in &self.fail_if {
+            let checks: Vec<_> = reports.iter().filter_map(|report| limit.check(report)).collect();
+            if checks.is_empty() {
+                return Err(BenchError::Argument(format!(
+                    "--fail-if '{limit}': this command measured no such figure"
+                )));
+            }
+            violations.extend(checks.into_iter().flatten());
+        }
+        if violations.is_empty() { Ok(()) } else { Err(BenchError::Limit(violations.join("\n"))) }
+    }
+}
+
 /// One report is an object, several are an array.
 fn json(reports: &[Report]) -> Result<String> {
     let text = match reports {
@@ -81,6 +107,17 @@ fn json(reports: &[Report]) -> Result<String> {
     let text =
         text.map_err(|error| BenchError::Argument(format!("report not encodable: {error}")))?;
     Ok(text + "\n")
+}
+
+/// Writes anything else than reports to `path` as JSON.
+///
+/// # Errors
+///
+/// When the file cannot be written; the text names it.
+pub fn write_object(path: &Path, object: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(object);
+    let text = text.map_err(|error| BenchError::Argument(format!("not encodable: {error}")))?;
+    write_text(path, &(text + "\n"))
 }
 
 /// The first distribution goes to `path` itself, the others beside it.
