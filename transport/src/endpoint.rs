@@ -6,8 +6,8 @@
 mod answers;
 mod commands;
 mod config;
-mod departures;
 mod failure;
+mod handshake_queue;
 mod handshakes;
 mod lanes;
 mod life;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::answers::{Answers, NoRoom};
-use super::departures::Departures;
+use super::handshake_queue::HandshakeQueue;
 use super::{Endpoint, Limits, Owner};
 use crate::association::Association;
 use crate::common::Common;
@@ -37,7 +37,7 @@ pub(super) struct Handshakes {
     cookies: CookieSecret,
     pub(super) answers: Answers,
     /// Datagrams ready to leave.
-    pub(super) out: Departures,
+    pub(super) out: HandshakeQueue,
 }
 
 /// Who we are on one channel.
@@ -76,7 +76,7 @@ impl Handshakes {
             channels,
             cookies: CookieSecret::from_bytes(cookie_secret),
             answers: Answers::new(limits.half_open_max, limits.hellos_per_second),
-            out: Departures::new(limits),
+            out: HandshakeQueue::new(limits),
         })
     }
 

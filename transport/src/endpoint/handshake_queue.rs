@@ -10,26 +10,26 @@ use crate::limits::{HANDSHAKES_WAITING_MAX, Limits};
 
 /// Handshake datagrams ready to leave, with where to.
 #[derive(Debug)]
-pub(super) struct Departures {
+pub(super) struct HandshakeQueue {
     waiting: VecDeque<(SocketAddr, Vec<u8>)>,
     own_max: usize,
     dropped: u64,
 }
 
-impl Departures {
+impl HandshakeQueue {
     pub(super) fn new(limits: &Limits) -> Self {
         let own_max = HANDSHAKES_WAITING_MAX + limits.peers_max;
         Self { waiting: VecDeque::new(), own_max, dropped: 0 }
     }
 
     /// An answer to somebody's handshake.
-    pub(super) fn push_back(&mut self, departure: (SocketAddr, Vec<u8>)) {
-        self.push_below(HANDSHAKES_WAITING_MAX, departure);
+    pub(super) fn push_back(&mut self, datagram: (SocketAddr, Vec<u8>)) {
+        self.push_below(HANDSHAKES_WAITING_MAX, datagram);
     }
 
     /// A datagram of a dial of ours.
-    pub(super) fn push_own(&mut self, departure: (SocketAddr, Vec<u8>)) {
-        self.push_below(self.own_max, departure);
+    pub(super) fn push_own(&mut self, datagram: (SocketAddr, Vec<u8>)) {
+        self.push_below(self.own_max, datagram);
     }
 
     pub(super) fn pop_front(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
@@ -41,9 +41,9 @@ impl Departures {
         self.dropped
     }
 
-    fn push_below(&mut self, places: usize, departure: (SocketAddr, Vec<u8>)) {
+    fn push_below(&mut self, places: usize, datagram: (SocketAddr, Vec<u8>)) {
         if self.waiting.len() < places {
-            self.waiting.push_back(departure);
+            self.waiting.push_back(datagram);
         } else {
             self.dropped += 1;
         }
@@ -57,19 +57,19 @@ mod tests {
 
     #[test]
     fn answers_are_bounded_and_leave_places_for_dials() {
-        let mut out = Departures::new(&Limits { peers_max: 3, ..Limits::default() });
-        let departure = || (SocketAddr::from(([10, 0, 0, 1], 1)), vec![1]);
+        let mut out = HandshakeQueue::new(&Limits { peers_max: 3, ..Limits::default() });
+        let datagram = || (SocketAddr::from(([10, 0, 0, 1], 1)), vec![1]);
         for _ in 0..2 * HANDSHAKES_WAITING_MAX {
-            out.push_back(departure());
+            out.push_back(datagram());
         }
         assert_eq!(out.dropped(), HANDSHAKES_WAITING_MAX as u64);
         for _ in 0..4 {
-            out.push_own(departure());
+            out.push_own(datagram());
         }
         assert_eq!(out.dropped(), HANDSHAKES_WAITING_MAX as u64 + 1);
         let left = std::iter::from_fn(|| out.pop_front()).take(HANDSHAKES_WAITING_MAX).count();
         assert_eq!(left, HANDSHAKES_WAITING_MAX);
-        out.push_back(departure());
+        out.push_back(datagram());
         assert_eq!(std::iter::from_fn(|| out.pop_front()).count(), 4);
         assert_eq!(out.dropped(), HANDSHAKES_WAITING_MAX as u64 + 1);
     }
