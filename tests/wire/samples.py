@@ -9,7 +9,7 @@ import random
 
 from cubed_wire import frames, messages, records
 from cubed_wire.frames import BestEffort, Block, Blocked, BlockPart, Challenge, Credit, Frame, Padding, Ping, Response, Skip, Told
-from cubed_wire.messages import First, Head, Part, Piece, Whole
+from cubed_wire.messages import First, Head, Later, Piece, Whole
 from cubed_wire.ranges import Ack
 from cubed_wire.settled import SKIPPED, Entry, Settled
 
@@ -99,10 +99,10 @@ def pieces(chance: random.Random, best_effort: bool) -> tuple[Piece, ...]:
         offset = number(chance, 30) + 1
         complete = chance.random() < 0.5 or wholes
         length = offset + len(body) + (0 if complete else number(chance, 20) + 1)
-        part = Part(number(chance, 12) + 1, offset, length, body)
+        later = Later(number(chance, 12) + 1, offset, length, body)
         if best_effort:
-            return (*wholes, part)
-        made.append(part)
+            return (*wholes, later)
+        made.append(later)
         if not complete:
             return tuple(made)
     made += wholes
@@ -172,9 +172,9 @@ def _named(piece: Piece) -> Piece:
             return First(_with_name(made), min(length, len(body) + 999), body, joined)
         case First(made, length, body, joined):
             return First(made, min(length, len(body) + 999), body, joined)
-        case Part(origin, offset, length, body):
+        case Later(origin, offset, length, body):
             offset = min(offset, 999)
-            return Part(origin, offset, offset + len(body) + min(999, max(0, length - len(body) - offset)), body)
+            return Later(origin, offset, offset + len(body) + min(999, max(0, length - len(body) - offset)), body)
     return piece
 
 

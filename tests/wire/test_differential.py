@@ -66,13 +66,13 @@ DECODERS: dict[str, Callable[[Cursor], object]] = {
     "RECORD": records.decode,
     "SETTLED": Settled.decode,
     "head": _head,
-    "later part": messages.decode_part_head,
+    "later fragment": messages.decode_fragment_head,
     "public key text": _text,
 }
 # The other reads the flags of these before it counts.
 # "Limits of a receiver" and "Credit".
 BLOCK_WINDOW, UNBOUND_CREDIT_BYTES = 16_384, 65_536
-FLAGS_APART = {"head", "later part"}
+FLAGS_APART = {"head", "later fragment"}
 
 
 def accepted(data: bytes) -> dict[str, int]:
@@ -158,7 +158,7 @@ def _charge(piece: messages.Piece) -> int:
     match piece:
         case messages.Whole(_, body):
             return len(body) + 64
-        case messages.First(_, length, _) | messages.Part(_, _, length, _):
+        case messages.First(_, length, _) | messages.Later(_, _, length, _):
             return length + 64
     return 0
 

@@ -91,7 +91,7 @@ def named(name: bytes) -> bytes:
     return h("0800 0400") + varints.write(len(name)) + name + b"\0"
 
 
-FORMS = "form 2, part    flags (= 02) | origin v | offset v | length of the whole message v | body, to its end or the end of the block"
+FORMS = "form 2, later   flags (= 02) | origin v | offset v | length of the whole message v | body, to its end or the end of the block"
 PADS = "form 3, padding flags (= 03) | zeros to the end of the block"
 FLAGS = "flags (1)       bits 0-1 form, bit 2 NAMED, bit 3 REQUEST, bit 4 REPLY, bit 5 SEQUENCE, bit 6 LATEST, bit 7 zero"
 SHORTEST = (
@@ -313,7 +313,7 @@ RULES = [
     Rule("Messages", FORMS, BLOCK, (h("06 01 02 09 61"), h("12 01 02 09 61"), h("82 01 02 09 61")), (h("02 01 02 09 61"),)),
     Rule(
         "Messages",
-        "A *part* stands first in its block.",
+        "A *later fragment* stands first in its block.",
         BLOCK,
         (h("0000 01 61") + h("02 01 08 09 61"), h("02 01 08 09 61") * 2),
         (h("02 01 08 09 61") + h("0000 01 61"),),
@@ -412,7 +412,7 @@ RULES = [
     ),
     Rule(
         "Messages",
-        "Beginnings and parts hold a byte of the body at least, in BEST_EFFORT too.",
+        "Beginnings and later fragments hold a byte of the body at least, in BEST_EFFORT too.",
         ROW,
         (h("0800 01 00 02"), h("0801 02 01 02 09"), h("09 01 00 02 0d"), h("09 01 00 00 0d"), h("09 02 0d 08 09")),
         (h("0800 01 00 02 61"), h("0801 02 01 02 09 61"), h("09 01 00 02 0d 61"), h("09 02 0d 08 09 61"), h("0800 00 00 00")),

@@ -90,18 +90,18 @@ class Blocks(unittest.TestCase):
     def test_pieces_that_contradict_each_other_are_refused(self) -> None:
         head = messages.Head(0, "a")
         first = messages.encode([messages.First(head, 8, b"abcd")])
-        for wrong in (messages.Part(1, 4, 9, b"efgh"), messages.Part(2, 4, 8, b"efgh")):
+        for wrong in (messages.Later(1, 4, 9, b"efgh"), messages.Later(2, 4, 8, b"efgh")):
             assembly = Assembly()
             self.assertEqual(assembly.take(0, first), [])
             with self.assertRaises(Malformed):
                 assembly.take(1, messages.encode([wrong]))
-        assembly, headless = Assembly(), messages.Part(1, 1, 8, b"bcdefgh")
+        assembly, headless = Assembly(), messages.Later(1, 1, 8, b"bcdefgh")
         self.assertEqual(assembly.take(1, messages.encode([headless])), [])
         with self.assertRaises(Malformed):
-            assembly.take(2, messages.encode([messages.Part(2, 1, 8, b"bcdefgh")]))
+            assembly.take(2, messages.encode([messages.Later(2, 1, 8, b"bcdefgh")]))
         assembly = Assembly()
         assembly.take(0, first)
-        self.assertEqual(assembly.take(1, messages.encode([messages.Part(1, 4, 8, b"efgh")])), [(head, b"abcdefgh")])
+        self.assertEqual(assembly.take(1, messages.encode([messages.Later(1, 4, 8, b"efgh")])), [(head, b"abcdefgh")])
 
 
 if __name__ == "__main__":

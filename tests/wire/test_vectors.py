@@ -11,7 +11,7 @@ from cubed_wire.cursor import Malformed
 from cubed_wire.frames import BestEffort, Block, Blocked, BlockPart, Challenge, Credit, Frame, Padding, Ping, Response, Skip, Told
 from cubed_wire.header import LaneHeader, Restarted
 from cubed_wire.keys import ChannelKeys, LaneKeys, Role, Suite, context
-from cubed_wire.messages import Cutter, First, Head, Part, Whole
+from cubed_wire.messages import Cutter, First, Head, Later, Whole
 from cubed_wire.ranges import Ack
 from cubed_wire.records import Bind, Close, Greeting
 from cubed_wire.settled import Entry, Settled
@@ -161,7 +161,7 @@ class Frames(unittest.TestCase):
         self.assertEqual(padding, [Padding()] * 3)
         beginning = First(plain, 400, long[:367])
         self.assertEqual(first, Block(0, (Whole(named, b"first"), Whole(asked, b"?"), beginning)))
-        self.assertEqual(second, Block(1, (Part(1, 367, 400, long[367:]),)))
+        self.assertEqual(second, Block(1, (Later(1, 367, 400, long[367:]),)))
 
     def test_sequences(self) -> None:
         self.assertTrue(
@@ -220,8 +220,8 @@ class Everything(unittest.TestCase):
 
     def test_every_type_on_the_page_has_a_vector_or_a_round_trip(self) -> None:
         """Best effort has no vector of its own: its pieces are read back in both forms."""
-        whole, first, part = Whole(Head(4095, "a.b"), b""), First(Head(1), 9, b"ab", number=77), Part(77, 2, 9, b"cdefgh")
-        for row in ((BestEffort((whole, first)),), (BestEffort((whole, part)),)):
+        whole, first, later = Whole(Head(4095, "a.b"), b""), First(Head(1), 9, b"ab", number=77), Later(77, 2, 9, b"cdefgh")
+        for row in ((BestEffort((whole, first)),), (BestEffort((whole, later)),)):
             self.assertEqual(frames.decode_row(frames.encode_row(row)), row)
 
 

@@ -1,7 +1,7 @@
-//! Owns messages that arrive in parts until they are whole.
+//! Owns messages that arrive in fragments until they are whole.
 //!
-//! What always holds: the bodies being assembled never pass the peer's room, and there are at most `parts_max` of them;
-//! a body is never longer than the total that its first seen part announced.
+//! What always holds: the bodies being assembled never pass the peer's room, and there are at most `messages_max` of them;
+//! a body is never longer than the total that its first seen fragment announced.
 
 use std::collections::HashMap;
 
@@ -11,43 +11,43 @@ use crate::message::{Sequence, Target};
 
 /// Short bodies kept for reuse, so that a message split over two blocks costs no allocation.
 const SPARE_BODIES_MAX: usize = 16;
-/// Charged for each message in parts beyond its body: its entry in a table that is up to half empty.
+/// Charged for each message in fragments beyond its body: its entry in a table that is up to half empty.
 const PARTIAL_BYTES: usize = 5 * size_of::<(u64, Partial)>() / 2;
 /// Entries kept in a table that has become empty.
 const SPARE_ENTRIES_MAX: usize = 64;
 /// Longest body kept for reuse.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
-/// What the first part of a message tells about it.
+/// What the first fragment of a message tells about it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PartMeta {
+pub(crate) struct FragmentMeta {
     pub(crate) target: Target,
     pub(crate) request: Option<ReplyTo>,
     pub(crate) sequence: Option<Sequence>,
     pub(crate) service: Service,
 }
 
-/// A message whose parts are all here.
+/// A message whose fragments are all here.
 #[derive(Debug)]
 pub(crate) struct Assembled {
-    pub(crate) meta: PartMeta,
+    pub(crate) meta: FragmentMeta,
     pub(crate) body: Vec<u8>,
-    /// Block that its last part came in, and the message's place among those ending there.
+    /// Block that its last fragment came in, and the message's place among those ending there.
     pub(crate) end: (u64, u16),
 }
 
-/// Why a part was not taken.
+/// Why a fragment was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PartError {
+pub(crate) enum FragmentError {
     /// No room now: drop the datagram without acknowledging it.
     Limit,
-    /// Parts of one message contradict each other: the peer's fault.
+    /// Fragments of one message contradict each other: the peer's fault.
     Contradiction,
 }
 
 #[derive(Debug)]
 struct Partial {
-    meta: Option<PartMeta>,
+    meta: Option<FragmentMeta>,
     end: Option<(u64, u16)>,
     body: Vec<u8>,
     total: usize,
@@ -56,64 +56,64 @@ struct Partial {
     received: usize,
 }
 
-/// Messages in parts, by the number of the block (or best-effort message) that they began with.
+/// Messages in fragments, by the number of the block (or best-effort message) that they began with.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     partial: HashMap<u64, Partial, IndexHasher>,
     spare: Vec<Vec<u8>>,
     bytes: usize,
-    parts_max: usize,
+    messages_max: usize,
 }
 
 impl Assembly {
-    pub(crate) fn new(parts_max: usize) -> Self {
+    pub(crate) fn new(messages_max: usize) -> Self {
         let partial = HashMap::default();
-        Self { partial, spare: Vec::new(), bytes: 0, parts_max }
+        Self { partial, spare: Vec::new(), bytes: 0, messages_max }
     }
 
-    /// Takes the part at `offset` of the message that began in `origin`. The caller has made sure that no part comes twice.
-    /// `meta` comes with the first part, `end` with the last. Bytes are taken from `left`, the peer's room, and given back.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one part, and the room")]
+    /// Takes the fragment at `offset` of the message that began in `origin`. The caller has made sure that no fragment comes twice.
+    /// `meta` comes with the first fragment, `end` with the last. Bytes are taken from `left`, the peer's room, and given back.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one fragment, and the room")]
     pub(crate) fn insert(
         &mut self,
         left: &mut usize,
         origin: u64,
         total: usize,
         offset: usize,
-        part: &[u8],
-        meta: Option<PartMeta>,
+        fragment: &[u8],
+        meta: Option<FragmentMeta>,
         end: Option<(u64, u16)>,
-    ) -> Result<Option<Assembled>, PartError> {
+    ) -> Result<Option<Assembled>, FragmentError> {
         self.begin(left, origin, total)?;
         let Some(partial) = self.partial.get_mut(&origin) else {
-            return Err(PartError::Limit);
+            return Err(FragmentError::Limit);
         };
         if partial.total != total
-            || offset + part.len() > total
-            || partial.received + part.len() > total
+            || offset + fragment.len() > total
+            || partial.received + fragment.len() > total
         {
-            return Err(PartError::Contradiction);
+            return Err(FragmentError::Contradiction);
         }
-        place(&mut partial.body, offset, part);
-        partial.received += part.len();
+        place(&mut partial.body, offset, fragment);
+        partial.received += fragment.len();
         partial.meta = partial.meta.or(meta);
         partial.end = partial.end.or(end);
         if partial.received < total {
             return Ok(None);
         }
         let (Some(meta), Some(end)) = (partial.meta, partial.end) else {
-            return Err(PartError::Contradiction);
+            return Err(FragmentError::Contradiction);
         };
         let body = self.remove(left, origin).unwrap_or_default();
         Ok(Some(Assembled { meta, body, end }))
     }
 
-    fn begin(&mut self, left: &mut usize, origin: u64, total: usize) -> Result<(), PartError> {
+    fn begin(&mut self, left: &mut usize, origin: u64, total: usize) -> Result<(), FragmentError> {
         if self.partial.contains_key(&origin) {
             return Ok(());
         }
-        if self.partial.len() >= self.parts_max {
-            return Err(PartError::Limit);
+        if self.partial.len() >= self.messages_max {
+            return Err(FragmentError::Limit);
         }
         if total.saturating_add(PARTIAL_BYTES) > *left {
             self.drop_spare(left);
@@ -125,7 +125,7 @@ impl Assembly {
         if cost > *left {
             (body, cost) = (Vec::new(), total.saturating_add(PARTIAL_BYTES));
         }
-        *left = left.checked_sub(cost).ok_or(PartError::Limit)?;
+        *left = left.checked_sub(cost).ok_or(FragmentError::Limit)?;
         self.bytes += total;
         body.clear();
         body.reserve_exact(total);
@@ -134,13 +134,13 @@ impl Assembly {
         Ok(())
     }
 
-    /// Whether there are so many messages in parts that a block's parts must be looked at before the block is taken.
+    /// Whether there are so many messages in fragments that a block's fragments must be looked at before the block is taken.
     #[inline]
     pub(crate) fn is_tight(&self) -> bool {
-        self.partial.len() * 2 > self.parts_max
+        self.partial.len() * 2 > self.messages_max
     }
 
-    /// Whether a part of the message that began in `origin` would find room.
+    /// Whether a fragment of the message that began in `origin` would find room.
     pub(crate) fn fits(&self, left: usize, origin: u64, total: u64) -> bool {
         let spare: usize = self.spare.iter().map(Vec::capacity).sum();
         let has_room = || {
@@ -148,7 +148,7 @@ impl Assembly {
                 total.checked_add(PARTIAL_BYTES).is_some_and(|cost| cost <= left + spare)
             })
         };
-        self.partial.contains_key(&origin) || (self.partial.len() < self.parts_max && has_room())
+        self.partial.contains_key(&origin) || (self.partial.len() < self.messages_max && has_room())
     }
 
     /// Gives a delivered body's memory back for the next message.
@@ -162,12 +162,12 @@ impl Assembly {
         }
     }
 
-    /// Forgets the message that began in `origin`, if it is here in part; returns what its first part told, if that came.
+    /// Forgets the message that began in `origin`, if it is not whole; returns what its first fragment told, if that came.
     pub(crate) fn forget(
         &mut self,
         left: &mut usize,
         origin: u64,
-    ) -> Option<(Option<PartMeta>, usize)> {
+    ) -> Option<(Option<FragmentMeta>, usize)> {
         let partial = self.partial.get(&origin)?;
         let (meta, total) = (partial.meta, partial.total);
         let body = self.remove(left, origin)?;
@@ -215,45 +215,45 @@ impl Assembly {
     }
 }
 
-/// Copies `part` to `offset`, appending where parts come in order.
+/// Copies `fragment` to `offset`, appending where fragments come in order.
 #[inline]
-fn place(body: &mut Vec<u8>, offset: usize, part: &[u8]) {
+fn place(body: &mut Vec<u8>, offset: usize, fragment: &[u8]) {
     if body.len() == offset {
-        body.extend_from_slice(part);
+        body.extend_from_slice(fragment);
         return;
     }
-    let end = offset + part.len();
+    let end = offset + fragment.len();
     if body.len() < end {
         body.resize(end, 0);
     }
-    body[offset..end].copy_from_slice(part);
+    body[offset..end].copy_from_slice(fragment);
 }
 
 #[cfg(test)]
 mod tests {
-    //! Goal: any order of parts gives the body; limits hold; contradictions are caught.
+    //! Goal: any order of fragments gives the body; limits hold; contradictions are caught.
     use super::*;
     use proptest::prelude::*;
 
-    fn meta() -> PartMeta {
+    fn meta() -> FragmentMeta {
         let (target, service) = (Target::Flow(1), Service::Acknowledged);
-        PartMeta { target, request: None, sequence: None, service }
+        FragmentMeta { target, request: None, sequence: None, service }
     }
 
     proptest! {
         #[test]
         fn any_order_gives_the_body(body in proptest::collection::vec(any::<u8>(), 2..600), cut in 1usize..200, seed in any::<u64>()) {
-            let mut parts: Vec<_> = body.chunks(cut).enumerate().map(|(i, part)| (i * cut, part)).collect();
-            let rotate = seed as usize % parts.len();
-            parts.rotate_left(rotate);
-            if seed & 1 == 1 { parts.reverse(); }
+            let mut fragments: Vec<_> = body.chunks(cut).enumerate().map(|(i, fragment)| (i * cut, fragment)).collect();
+            let rotate = seed as usize % fragments.len();
+            fragments.rotate_left(rotate);
+            if seed & 1 == 1 { fragments.reverse(); }
             let (mut assembly, mut left) = (Assembly::new(4), 1 << 20);
             let mut whole = None;
-            for (offset, part) in parts {
+            for (offset, fragment) in fragments {
                 let meta = (offset == 0).then(meta);
-                let end = (offset + part.len() == body.len()).then_some((9, 0));
+                let end = (offset + fragment.len() == body.len()).then_some((9, 0));
                 prop_assert!(whole.is_none());
-                whole = assembly.insert(&mut left, 7, body.len(), offset, part, meta, end).unwrap();
+                whole = assembly.insert(&mut left, 7, body.len(), offset, fragment, meta, end).unwrap();
             }
             let whole = whole.unwrap();
             prop_assert_eq!(whole.body, body);
@@ -268,19 +268,22 @@ mod tests {
         let left = &mut left;
         assert_eq!(
             assembly.insert(left, 1, 101 + PARTIAL_BYTES, 0, b"a", Some(meta()), None).unwrap_err(),
-            PartError::Limit
+            FragmentError::Limit
         );
         assert!(assembly.insert(left, 1, 50, 0, b"a", Some(meta()), None).unwrap().is_none());
         assert_eq!(
             assembly.insert(left, 1, 51, 1, b"b", None, None).unwrap_err(),
-            PartError::Contradiction
+            FragmentError::Contradiction
         );
         assert_eq!(
             assembly.insert(left, 1, 50, 49, b"bc", None, None).unwrap_err(),
-            PartError::Contradiction
+            FragmentError::Contradiction
         );
         assert!(assembly.insert(left, 2, 50, 10, b"a", None, None).unwrap().is_none());
-        assert_eq!(assembly.insert(left, 3, 0, 0, b"", None, None).unwrap_err(), PartError::Limit);
+        assert_eq!(
+            assembly.insert(left, 3, 0, 0, b"", None, None).unwrap_err(),
+            FragmentError::Limit
+        );
         assert!(assembly.evict_oldest(left));
         assert_eq!(assembly.bytes(), 50);
     }

@@ -27,7 +27,7 @@ pub(crate) enum Offer {
 pub(crate) struct BestEffortQueue {
     slots: VecDeque<Slot>,
     open: Slot,
-    /// Number of the next message in parts.
+    /// Number of the next message in fragments.
     next: u64,
     block_bytes: usize,
 }
@@ -49,7 +49,7 @@ impl BestEffortQueue {
         self.block_bytes = bytes;
     }
 
-    /// Gives the next content up: the path carries less than when it was written. The rest of a message in parts goes with it.
+    /// Gives the next content up: the path carries less than when it was written. The rest of a message in fragments goes with it.
     /// Returns how many messages that were.
     #[cold]
     pub(crate) fn drop_next(&mut self, pool: &mut SlotPool) -> u32 {
@@ -85,7 +85,7 @@ impl BestEffortQueue {
             self.open_slot(pool);
         }
         if 1 + whole > self.block_bytes {
-            self.push_in_parts(pool, head, body);
+            self.push_fragments(pool, head, body);
             return Offer::Taken;
         }
         head.write(FORM_WHOLE, &mut self.open.bytes);
@@ -94,7 +94,7 @@ impl BestEffortQueue {
         Offer::Taken
     }
 
-    fn push_in_parts(&mut self, pool: &mut SlotPool, head: &Head<'_>, body: &[u8]) {
+    fn push_fragments(&mut self, pool: &mut SlotPool, head: &Head<'_>, body: &[u8]) {
         let number = self.next;
         self.next += 1;
         head.write(FORM_FIRST, &mut self.open.bytes);
@@ -152,7 +152,7 @@ impl BestEffortQueue {
         self.slots.is_empty() && self.open.bytes.is_empty()
     }
 
-    /// Messages that have not left, or whose last part has not.
+    /// Messages that have not left, or whose last fragment has not.
     pub(crate) fn pending(&self) -> u64 {
         let slots = self.slots.iter().chain([&self.open]);
         slots.map(|slot| u64::from(slot.ends)).sum()
@@ -167,7 +167,7 @@ impl BestEffortQueue {
 
 #[cfg(test)]
 mod tests {
-    //! Goal: a message that lost a part is dropped as a whole and counted; its neighbours are not.
+    //! Goal: a message that lost a fragment is dropped as a whole and counted; its neighbours are not.
     use super::*;
     use crate::message::Target;
 

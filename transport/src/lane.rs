@@ -11,7 +11,7 @@ mod ordered;
 mod parts;
 mod refusals;
 
-use crate::assembly::{Assembled, Assembly, PartError, PartMeta};
+use crate::assembly::{Assembled, Assembly, FragmentError, FragmentMeta};
 use crate::best_effort::BestEffortQueue;
 use crate::block_window::{Arrival, BlockWindow};
 use crate::common::{Common, Fault};
@@ -22,7 +22,7 @@ use crate::endpoint::{
 use crate::flows::{InFlow, charge};
 use crate::frame::{Reason, RefusedMessage};
 use crate::identity::PublicKey;
-use crate::limits::{BEST_EFFORT_PARTS_MAX, BLOCK_CONTENT_BYTES_MAX, BLOCK_WINDOW};
+use crate::limits::{BEST_EFFORT_FRAGMENTED_MAX, BLOCK_CONTENT_BYTES_MAX, BLOCK_WINDOW};
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
 use crate::order::Orders;
 use crate::room::Room;
@@ -84,7 +84,6 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(limits: &Limits, datagram_bytes: u16) -> Self {
         let slot_bytes = limits.payload_bytes();
-        // Room for four of the longest messages: see `Lane::parts_fit`.
         let mut lane = Self {
             log: SendLog::new(slot_bytes, limits.log_bytes_max),
             best_effort: BestEffortQueue::new(slot_bytes),
@@ -94,7 +93,7 @@ impl Lane {
             window: BlockWindow::new(),
             block_parts: None,
             assembly: Assembly::new(BLOCK_WINDOW as usize),
-            best_effort_assembly: Assembly::new(BEST_EFFORT_PARTS_MAX),
+            best_effort_assembly: Assembly::new(BEST_EFFORT_FRAGMENTED_MAX),
             in_flows: Vec::new(),
             orders: Orders::default(),
             grants_due: Vec::new(),
@@ -123,7 +122,7 @@ impl Lane {
 
     /// Adds what this lane holds for its sender.
     pub(crate) fn add_memory(&self, memory: &mut PeerMemory) {
-        memory.parts += self.assembly.held_bytes() + self.best_effort_assembly.held_bytes();
+        memory.fragments += self.assembly.held_bytes() + self.best_effort_assembly.held_bytes();
         let flows = self.in_flows.iter().flatten();
         memory.flows += self.in_flows.capacity() * size_of::<Option<InFlow>>()
             + self.grants_due.capacity() * size_of::<u32>()
@@ -133,7 +132,7 @@ impl Lane {
         memory.refusals += self.refusals.capacity() * size_of::<RefusedMessage>()
             + self.refusals_told.capacity() * size_of::<(u64, u64)>();
         memory.keys += self.window.held_bytes();
-        memory.parts += self.block_parts.as_ref().map_or(0, BlockParts::bytes);
+        memory.fragments += self.block_parts.as_ref().map_or(0, BlockParts::bytes);
     }
 
     /// Takes one block.
@@ -187,11 +186,16 @@ impl Lane {
                     return self.receive_first(rx, generation, &head, number, body);
                 }
                 FORM_CONTINUE if index == 0 => {
-                    index +=
-                        u16::from(self.receive_part(rx, generation, number, flags, &mut reader)?);
+                    index += u16::from(self.receive_fragment(
+                        rx,
+                        generation,
+                        number,
+                        flags,
+                        &mut reader,
+                    )?);
                 }
                 _ => {
-                    // Padding, zero to the end; or a later part where none may stand.
+                    // Padding, zero to the end; or a later fragment where none may stand.
                     let zero = flags == crate::message::FORM_PAD
                         && reader.rest().iter().all(|&byte| byte == 0);
                     return if zero { Ok(()) } else { Err(MALFORMED) };
@@ -284,7 +288,7 @@ impl Lane {
         Ok(())
     }
 
-    /// The first part of a message that goes on in the next block.
+    /// The first fragment of a message that goes on in the next block.
     fn receive_first<A: Application>(
         &mut self,
         rx: &mut Receiving<'_, A>,
@@ -305,7 +309,7 @@ impl Lane {
         }
         let meta = meta_of(rx, head, Service::Acknowledged);
         let inserted = self.assembly.insert(
-            &mut rx.room.parts,
+            &mut rx.room.fragments,
             origin,
             head.total as usize,
             0,
@@ -313,14 +317,14 @@ impl Lane {
             Some(meta),
             None,
         );
-        match inserted.map_err(part_fault)? {
+        match inserted.map_err(fragment_fault)? {
             None => Ok(()),
             Some(assembled) => self.deliver_assembled(rx, generation, assembled),
         }
     }
 
-    /// A later part, first in its block; returns whether its message ends in this block.
-    fn receive_part<A: Application>(
+    /// A later fragment, first in its block; returns whether its message ends in this block.
+    fn receive_fragment<A: Application>(
         &mut self,
         rx: &mut Receiving<'_, A>,
         generation: u32,
@@ -328,8 +332,8 @@ impl Lane {
         flags: u8,
         reader: &mut Reader<'_>,
     ) -> Result<bool, Fault> {
-        let (origin, part) = Continue::read_in_block(number, flags, reader).ok_or(MALFORMED)?;
-        let left = part.total - part.offset;
+        let (origin, fragment) = Continue::read_in_block(number, flags, reader).ok_or(MALFORMED)?;
+        let left = fragment.total - fragment.offset;
         let taken = left.min(reader.remaining() as u64) as usize;
         let ends = taken as u64 == left;
         let body = reader.bytes(taken).ok_or(MALFORMED)?;
@@ -337,10 +341,10 @@ impl Lane {
             return Err(MALFORMED);
         }
         let end = ends.then_some((number, 0));
-        let (total, offset) = (part.total as usize, part.offset as usize);
+        let (total, offset) = (fragment.total as usize, fragment.offset as usize);
         let assembled =
-            self.assembly.insert(&mut rx.room.parts, origin, total, offset, body, None, end);
-        if let Some(assembled) = assembled.map_err(part_fault)? {
+            self.assembly.insert(&mut rx.room.fragments, origin, total, offset, body, None, end);
+        if let Some(assembled) = assembled.map_err(fragment_fault)? {
             self.deliver_assembled(rx, generation, assembled)?;
         }
         Ok(ends)
@@ -367,7 +371,7 @@ impl Lane {
                 }
             }
         }
-        self.assembly.recycle(&mut rx.room.parts, body);
+        self.assembly.recycle(&mut rx.room.fragments, body);
         Ok(())
     }
 
@@ -426,10 +430,12 @@ const MALFORMED: Fault = Fault::Violation("malformed message");
 const OVERDRAWN: Fault = Fault::Violation("message beyond its credit");
 const TOO_LONG: Fault = Fault::Violation("a block longer than any datagram");
 
-fn part_fault(error: PartError) -> Fault {
+fn fragment_fault(error: FragmentError) -> Fault {
     match error {
-        PartError::Limit => Fault::Violation("message in parts beyond every limit"),
-        PartError::Contradiction => Fault::Violation("parts of a message contradict each other"),
+        FragmentError::Limit => Fault::Violation("message in fragments beyond every limit"),
+        FragmentError::Contradiction => {
+            Fault::Violation("fragments of a message contradict each other")
+        }
     }
 }
 
@@ -437,9 +443,9 @@ fn reply_to<A>(rx: &Receiving<'_, A>, request: u64) -> ReplyTo {
     ReplyTo { peer: rx.peer, session: rx.session, request }
 }
 
-fn meta_of<A>(rx: &Receiving<'_, A>, head: &Head<'_>, service: Service) -> PartMeta {
+fn meta_of<A>(rx: &Receiving<'_, A>, head: &Head<'_>, service: Service) -> FragmentMeta {
     let request = head.request.map(|request| reply_to(rx, request));
-    PartMeta { target: head.target, request, sequence: head.sequence, service }
+    FragmentMeta { target: head.target, request, sequence: head.sequence, service }
 }
 
 /// Hands the answer to a request of ours to the application.

@@ -32,7 +32,7 @@ pub const UNBOUND_CREDIT_BYTES: u64 = 64 * 1024;
 pub const REFUSED_CREDIT_BYTES: u64 = 4 * 1024;
 /// Added to a message's length when it is charged to credit, so that credit bounds messages as well as bytes.
 pub const MESSAGE_CHARGE_BYTES: u64 = 64;
-/// Bytes of a block that heads may take before a body part, for the estimate of how many blocks a message needs.
+/// Bytes of a block that heads may take before a body's fragment, for the estimate of how many blocks a message needs.
 pub const HEAD_SLACK: usize = 320;
 /// Longest flow name.
 pub const FLOW_NAME_BYTES_MAX: usize = 255;
@@ -73,8 +73,8 @@ pub const GREETINGS_PENDING_MAX: usize = 4;
 /// Associations kept beside the one that is sent on. More overlap only when dials pile up; the one that was quiet for longest
 /// then goes early.
 pub const ASSOCIATIONS_KEPT_MAX: usize = 8;
-/// Best-effort messages assembled from parts at once per lane; more push out the oldest.
-pub const BEST_EFFORT_PARTS_MAX: usize = 16;
+/// Best-effort messages assembled from fragments at once per lane; more push out the oldest.
+pub const BEST_EFFORT_FRAGMENTED_MAX: usize = 16;
 
 /// Refusals remembered per session for a sender that does not acknowledge what told them; 1 MiB.
 pub const REFUSALS_MAX: usize = 65_536;
@@ -95,11 +95,11 @@ pub const REFUSALS_TOLD_MAX: usize = 64;
 pub const FLOWS_BYTES_MAX: usize = 3 << 20;
 /// Records of datagrams sent and not acknowledged, beyond what the send log explains; about 5 MiB.
 pub const SENT_RECORDS_MAX: usize = 65_536;
-/// Bytes beyond the longest messages for the table of messages in parts.
-pub const PARTS_SLACK_BYTES: usize = 64 << 10;
+/// Bytes beyond the longest messages for the table of messages in fragments.
+pub const FRAGMENTS_SLACK_BYTES: usize = 64 << 10;
 /// What a session with its keys and windows comes to, the longest windows under all keys that are kept.
 pub const KEYS_BYTES_MAX: usize = 1 << 20;
-/// Part of `peer_bytes_max` that is not for messages in parts: flows, keys and windows, records of what was sent (6 MiB),
+/// Part of `peer_bytes_max` that is not for messages in fragments: flows, keys and windows, records of what was sent (6 MiB),
 /// refusals (3 MiB), sequences given up (3 MiB).
 pub const PEER_FIXED_BYTES: usize = FLOWS_BYTES_MAX + KEYS_BYTES_MAX + (12 << 20);
 /// Sequences given up ahead of those awaited, remembered per session; 160 B each.
@@ -131,9 +131,9 @@ pub struct Limits {
     pub log_bytes_max: usize,
     /// Bytes that wait per peer while no session exists. Default 1 MiB.
     pub queue_bytes_max: usize,
-    /// Memory that one peer may make this node hold, bytes: messages in parts, flows with their names, refusals, records of
+    /// Memory that one peer may make this node hold, bytes: messages in fragments, flows with their names, refusals, records of
     /// unacknowledged datagrams, keys and windows. At least 16 MiB and five quarters of the longest message. Default 336 MiB: four
-    /// acknowledged messages of 64 MiB and a best-effort one in parts, and 16 MiB for the rest. What an application's queues
+    /// acknowledged messages of 64 MiB and a best-effort one in fragments, and 16 MiB for the rest. What an application's queues
     /// hold is bounded by their own capacity.
     pub peer_bytes_max: usize,
     /// Peers known at once. Default 65,536.

@@ -7,9 +7,9 @@ use crate::varint::{self, Reader};
 
 /// A whole message: head, then the body.
 pub(crate) const FORM_WHOLE: u8 = 0;
-/// The first part of a message; the body's beginning fills the rest of the block.
+/// The first fragment of a message; the body's beginning fills the rest of the block.
 pub(crate) const FORM_FIRST: u8 = 1;
-/// A later part, alone at the beginning of its block.
+/// A later fragment, alone at the beginning of its block.
 pub(crate) const FORM_CONTINUE: u8 = 2;
 /// Padding: the rest of the block is zero bytes.
 pub(crate) const FORM_PAD: u8 = 3;
@@ -28,7 +28,7 @@ const KNOWN: u8 = FORM_MASK | NAMED | REQUEST | REPLY | SEQUENCE | LATEST;
 
 /// Longest head without its name: flags, alias, name length, request, sequence and length.
 pub(crate) const HEAD_BYTES_MAX: usize = 1 + 8 + 2 + 8 + 8 + 8;
-/// Longest head of a later part: flags, origin, offset, total.
+/// Longest head of a later fragment: flags, origin, offset, total.
 pub(crate) const CONTINUE_BYTES_MAX: usize = 1 + 8 + 8 + 8;
 
 /// Where a message goes, as written in front of its body.
@@ -49,7 +49,7 @@ pub(crate) enum Sequence {
     Latest(u64),
 }
 
-/// Head of a whole message or of its first part.
+/// Head of a whole message or of its first fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head<'a> {
     /// Flow or request that it goes to.
@@ -175,12 +175,12 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Head of a later part of a message.
+/// Head of a later fragment of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Continue {
     /// Blocks: how many blocks ago the message began, at least 1. Best effort: the message's own number.
     pub(crate) origin: u64,
-    /// Position of this part in the body; above zero.
+    /// Position of this fragment in the body; above zero.
     pub(crate) offset: u64,
     /// Length of the whole body.
     pub(crate) total: u64,
@@ -205,7 +205,7 @@ impl Continue {
         varint::write(total, out);
     }
 
-    /// Reads what follows the flags byte; `None` when malformed or when the part lies outside the body.
+    /// Reads what follows the flags byte; `None` when malformed or when the fragment lies outside the body.
     pub(crate) fn read(flags: u8, reader: &mut Reader<'_>) -> Option<Self> {
         if flags != FORM_CONTINUE {
             return None;
@@ -214,16 +214,16 @@ impl Continue {
         (offset > 0 && offset < total).then_some(Self { origin, offset, total })
     }
 
-    /// Reads what follows the flags byte in block `number`: the block in which the message began, and the part. `None` when
+    /// Reads what follows the flags byte in block `number`: the block in which the message began, and the fragment. `None` when
     /// malformed or when it began in no earlier block.
     pub(crate) fn read_in_block(
         number: u64,
         flags: u8,
         reader: &mut Reader<'_>,
     ) -> Option<(u64, Self)> {
-        let part = Self::read(flags, reader)?;
-        let began = number.checked_sub(part.origin).filter(|began| *began < number)?;
-        Some((began, part))
+        let fragment = Self::read(flags, reader)?;
+        let began = number.checked_sub(fragment.origin).filter(|began| *began < number)?;
+        Some((began, fragment))
     }
 }
 
@@ -244,9 +244,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    type Parts = (Target, Option<String>, Option<u64>, Option<Sequence>, u64);
+    type Facts = (Target, Option<String>, Option<u64>, Option<Sequence>, u64);
 
-    fn heads() -> impl Strategy<Value = Parts> {
+    fn heads() -> impl Strategy<Value = Facts> {
         let sequence = prop_oneof![
             (0u64..1 << 62).prop_map(Sequence::Ordered),
             (0u64..1 << 62).prop_map(Sequence::Latest),
@@ -296,8 +296,8 @@ mod tests {
                     head.write(form(bytes[0]), &mut again);
                     prop_assert_eq!(&again[..], &bytes[..used(&reader)]);
                 },
-                FORM_CONTINUE => if let Some(part) = Continue::read(bytes[0], &mut reader) {
-                    part.write(&mut again);
+                FORM_CONTINUE => if let Some(fragment) = Continue::read(bytes[0], &mut reader) {
+                    fragment.write(&mut again);
                     prop_assert_eq!(&again[..], &bytes[..used(&reader)]);
                 },
                 _ => {}

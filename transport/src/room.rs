@@ -1,25 +1,25 @@
-//! Owns how much a peer may still make us hold in a session: messages in parts, refusals, sequences given up.
+//! Owns how much a peer may still make us hold in a session: messages in fragments, refusals, sequences given up.
 //!
 //! What always holds: what was taken out is given back when it is freed; a session begins with a fresh room.
 
 use crate::common::Fault;
 use crate::limits::{
-    Limits, PARTS_SLACK_BYTES, PEER_FIXED_BYTES, REFUSALS_MAX, REFUSALS_OVERDRAFT_MAX,
+    FRAGMENTS_SLACK_BYTES, Limits, PEER_FIXED_BYTES, REFUSALS_MAX, REFUSALS_OVERDRAFT_MAX,
     REFUSALS_PER_BLOCK_MAX, SEQUENCES_GONE_MAX,
 };
 
 /// What is left of a peer's budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// Bytes for acknowledged messages in parts.
-    pub(crate) parts: usize,
-    /// Bytes for best-effort messages in parts.
-    pub(crate) best_effort_parts: usize,
+    /// Bytes for acknowledged messages in fragments.
+    pub(crate) fragments: usize,
+    /// Bytes for best-effort messages in fragments.
+    pub(crate) best_effort_fragments: usize,
     /// Refusals that may be remembered; below zero for a block that had to be taken, down to [`REFUSALS_OVERDRAFT_MAX`].
     pub(crate) refusals: isize,
     /// Runs of sequences given up that may be remembered.
     pub(crate) gone: usize,
-    parts_tight: usize,
+    fragments_tight: usize,
 }
 
 impl Room {
@@ -28,20 +28,20 @@ impl Room {
     pub(crate) fn new(limits: &Limits) -> Self {
         let longest = limits.message_bytes_max.max(1 << 20) as usize;
         let assembled = (limits.peer_bytes_max.saturating_sub(PEER_FIXED_BYTES)).min(5 * longest);
-        let parts = assembled / 5 * 4;
+        let fragments = assembled / 5 * 4;
         Self {
-            parts: parts + PARTS_SLACK_BYTES,
-            best_effort_parts: assembled / 5 + PARTS_SLACK_BYTES,
+            fragments: fragments + FRAGMENTS_SLACK_BYTES,
+            best_effort_fragments: assembled / 5 + FRAGMENTS_SLACK_BYTES,
             refusals: REFUSALS_MAX as isize,
             gone: SEQUENCES_GONE_MAX,
-            parts_tight: parts / 2,
+            fragments_tight: fragments / 2,
         }
     }
 
     /// Whether a block must be looked at before it is taken.
     #[inline]
     pub(crate) fn is_tight(&self) -> bool {
-        self.parts < self.parts_tight || self.is_short_of_refusals()
+        self.fragments < self.fragments_tight || self.is_short_of_refusals()
     }
 
     /// Whether the refusals of one block might not find room.

@@ -65,8 +65,8 @@ pub fn check_decoders(data: &[u8]) -> Vec<Accepted> {
                 "head",
             ));
         }
-        let part = |r: &mut Reader<'_>| Continue::read(flags, r);
-        accepted.extend(check(rest, part, Continue::write, "later part"));
+        let fragment = |r: &mut Reader<'_>| Continue::read(flags, r);
+        accepted.extend(check(rest, fragment, Continue::write, "later fragment"));
     }
     if let Ok(text) = std::str::from_utf8(data) {
         if let Ok(key) = text.parse::<PublicKey>() {

@@ -204,8 +204,8 @@ def _decode_block(cursor: Cursor) -> Block:
     if len(content) > BLOCK_CONTENT_BYTES_MAX:
         raise Malformed("a block that no datagram holds")
     block = Block(number, messages.decode(content))
-    if any(isinstance(piece, messages.Part) and piece.origin > block.number for piece in block.pieces):
-        raise Malformed("a part of a message before block 0")
+    if any(isinstance(piece, messages.Later) and piece.origin > block.number for piece in block.pieces):
+        raise Malformed("a fragment of a message before block 0")
     return block
 
 

@@ -1,7 +1,7 @@
 """Messages in blocks and in best-effort datagrams.
 
-Owns the four forms of a piece (whole, first, part, padding), how messages are cut into blocks, and how they are put together again.
-What always holds: a part stands first in a block and last in a best-effort datagram, a beginning or padding stands last, and the
+Owns the four forms of a piece (whole, first, later, padding), how messages are cut into blocks, and how they are put together again.
+What always holds: a fragment stands first in a block and last in a best-effort datagram, a beginning or padding stands last, and the
 pieces of a message add up to its length.
 """
 
@@ -101,7 +101,7 @@ class First:
 
 
 @dataclass(frozen=True)
-class Part:
+class Later:
     """A further piece, from `offset` on; it began `origin` blocks ago, or under the number `origin` in best effort."""
 
     origin: int
@@ -117,7 +117,7 @@ class Padding:
     zeros: int
 
 
-Piece = Whole | First | Part | Padding
+Piece = Whole | First | Later | Padding
 
 
 def encode(pieces: Iterable[Piece]) -> bytes:
@@ -131,7 +131,7 @@ def _encode_piece(piece: Piece) -> bytes:
             return head.encode(FORM_WHOLE, len(body)) + body
         case First(head, length, body, number):
             return head.encode(FORM_FIRST, length) + (b"" if number is None else varints.write(number)) + body
-        case Part(origin, offset, length, body):
+        case Later(origin, offset, length, body):
             return bytes([FORM_PART]) + b"".join(map(varints.write, (origin, offset, length))) + body
         case Padding(zeros):
             return bytes([FORM_PADDING]) + bytes(zeros)
@@ -143,8 +143,8 @@ def decode(content: bytes, best_effort: bool = False) -> tuple[Piece, ...]:
     cursor, pieces = Cursor(content), []
     while cursor.left():
         piece = _decode_piece(cursor, best_effort)
-        if isinstance(piece, Part) and pieces and not best_effort:
-            raise Malformed("a part that does not stand first in its block")
+        if isinstance(piece, Later) and pieces and not best_effort:
+            raise Malformed("a fragment that does not stand first in its block")
         pieces.append(piece)
     return tuple(pieces)
 
@@ -152,7 +152,7 @@ def decode(content: bytes, best_effort: bool = False) -> tuple[Piece, ...]:
 def _decode_piece(cursor: Cursor, best_effort: bool) -> Piece:
     form = cursor.data[cursor.position] & FORM
     if form == FORM_PART:
-        return _decode_part(cursor, best_effort)
+        return _decode_later(cursor, best_effort)
     flags = cursor.byte()
     if form == FORM_PADDING:
         if best_effort:
@@ -183,25 +183,25 @@ def _decode_padding(flags: int, cursor: Cursor) -> Padding:
     return Padding(len(zeros))
 
 
-def _decode_part(cursor: Cursor, best_effort: bool) -> Part:
-    origin, offset, length = decode_part_head(cursor)
+def _decode_later(cursor: Cursor, best_effort: bool) -> Later:
+    origin, offset, length = decode_fragment_head(cursor)
     if not cursor.left():
-        raise Malformed("a part without a byte of its message")
+        raise Malformed("a fragment without a byte of its message")
     if not best_effort and not origin:
-        raise Malformed("a part of a message that begins in its own block")
+        raise Malformed("a fragment of a message that begins in its own block")
     if best_effort and cursor.left() > length - offset:
-        raise Malformed("a part that goes beyond its message")
-    return Part(origin, offset, length, cursor.take(min(length - offset, cursor.left())))
+        raise Malformed("a fragment that goes beyond its message")
+    return Later(origin, offset, length, cursor.take(min(length - offset, cursor.left())))
 
 
-def decode_part_head(cursor: Cursor) -> tuple[int, int, int]:
-    """Flags, origin, offset and length of a part; its body follows."""
+def decode_fragment_head(cursor: Cursor) -> tuple[int, int, int]:
+    """Flags, origin, offset and length of a fragment; its body follows."""
     flags = cursor.byte()
     if flags != FORM_PART:
-        raise Malformed("a part with flags")
+        raise Malformed("a fragment with flags")
     origin, offset, length = (varints.read(cursor) for _ in range(3))
     if not 0 < offset < length:
-        raise Malformed("a part outside its message")
+        raise Malformed("a fragment outside its message")
     return origin, offset, length
 
 
@@ -231,9 +231,9 @@ class Cutter:
         origin = len(self.blocks)
         while taken < len(body):
             self.close()
-            part = Part(len(self.blocks) - origin, taken, len(body), b"")
-            piece = body[taken : taken + self.content_bytes - len(encode([part]))]
-            self._open = encode([Part(part.origin, taken, len(body), piece)])
+            fragment = Later(len(self.blocks) - origin, taken, len(body), b"")
+            piece = body[taken : taken + self.content_bytes - len(encode([fragment]))]
+            self._open = encode([Later(fragment.origin, taken, len(body), piece)])
             taken += len(piece)
 
     def close(self) -> None:
@@ -248,7 +248,7 @@ class Assembly:
     """Puts messages of a lane together again, in whatever order its blocks come, each once."""
 
     def __init__(self) -> None:
-        self._pieces: dict[int, list[First | Part]] = {}
+        self._pieces: dict[int, list[First | Later]] = {}
 
     def take(self, number: int, content: bytes) -> list[tuple[Head, bytes]]:
         """The messages that became whole by block `number`."""
@@ -258,13 +258,13 @@ class Assembly:
                 done.append((piece.head, piece.body))
             elif isinstance(piece, First):
                 done += self._join(number, piece)
-            elif isinstance(piece, Part):
+            elif isinstance(piece, Later):
                 if piece.origin > number:
-                    raise Malformed("a part of a message before block 0")
+                    raise Malformed("a fragment of a message before block 0")
                 done += self._join(number - piece.origin, piece)
         return done
 
-    def _join(self, origin: int, piece: First | Part) -> list[tuple[Head, bytes]]:
+    def _join(self, origin: int, piece: First | Later) -> list[tuple[Head, bytes]]:
         pieces = self._pieces.setdefault(origin, [])
         pieces.append(piece)
         if any(other.length != piece.length for other in pieces):
@@ -274,7 +274,7 @@ class Assembly:
         del self._pieces[origin]
         body = bytearray(piece.length)
         for other in pieces:
-            offset = other.offset if isinstance(other, Part) else 0
+            offset = other.offset if isinstance(other, Later) else 0
             body[offset : offset + len(other.body)] = other.body
         heads = [other.head for other in pieces if isinstance(other, First)]
         if len(heads) != 1:

@@ -20,8 +20,8 @@ pub enum PeerState {
 /// Memory that one peer makes this node hold, bytes by kind; all but `queued` together stay below `peer_bytes_max`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PeerMemory {
-    /// Messages in parts.
-    pub parts: usize,
+    /// Messages in fragments, and blocks in parts.
+    pub fragments: usize,
     /// Incoming flows, their names and grants to be told.
     pub flows: usize,
     /// Refusals that it has not acknowledged.
@@ -37,7 +37,7 @@ pub struct PeerMemory {
 impl PeerMemory {
     /// What counts towards `peer_bytes_max`.
     pub fn total(&self) -> usize {
-        self.parts + self.flows + self.refusals + self.sent + self.keys
+        self.fragments + self.flows + self.refusals + self.sent + self.keys
     }
 }
 

@@ -58,7 +58,7 @@ fn assert_within(siege: &Siege, limits: &Limits) {
 }
 
 #[test]
-fn gapped_fragments_stay_within_the_room_for_parts() {
+fn gapped_fragments_stay_within_the_room_for_fragments() {
     let limits = small();
     let mut siege = Siege::new(limits.clone());
     // Each begins a message that never ends: its last byte, which makes us keep all before it.
@@ -70,7 +70,7 @@ fn gapped_fragments_stay_within_the_room_for_parts() {
     }
     siege.turn();
     assert_within(&siege, &limits);
-    assert!(siege.memory().parts >= 4 << 20, "{:?}", siege.memory());
+    assert!(siege.memory().fragments >= 4 << 20, "{:?}", siege.memory());
     assert!(siege.endpoint.counters().dropped_assembly_limit > 10_000);
     assert!(siege.is_connected(), "what is too much is dropped");
 }
@@ -84,7 +84,7 @@ fn one_byte_fragments_cost_no_more_than_long_ones() {
         siege.turn();
     }
     assert_within(&siege, &limits);
-    assert!(siege.memory().parts > 1 << 20, "{:?} {:?}", siege.memory(), siege.end());
+    assert!(siege.memory().fragments > 1 << 20, "{:?} {:?}", siege.memory(), siege.end());
     siege.send(&block(0, &first(1_000, b"x")));
     siege.turn();
     assert!(siege.endpoint.counters().dropped_assembly_limit > 1_000);
@@ -118,7 +118,7 @@ fn only_the_shard_that_shook_hands_is_heard() {
     }
     let after = siege.endpoint.counters();
     assert_eq!(after.dropped_malformed - before.dropped_malformed, 2 * 254);
-    assert_eq!((siege.memory().parts, siege.memory().keys), (memory.parts, memory.keys));
+    assert_eq!((siege.memory().fragments, siege.memory().keys), (memory.fragments, memory.keys));
     assert!(siege.is_connected(), "{:?}", siege.end());
 }
 

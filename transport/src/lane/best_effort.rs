@@ -1,9 +1,9 @@
 //! Owns the receipt of best-effort messages on a lane.
 //!
-//! What always holds: messages in parts are bounded in number; the oldest makes room, and that is counted.
+//! What always holds: messages in fragments are bounded in number; the oldest makes room, and that is counted.
 
 use super::{Lane, MALFORMED, Receiving, meta_of};
-use crate::assembly::{PartError, PartMeta};
+use crate::assembly::{FragmentError, FragmentMeta};
 use crate::common::Fault;
 use crate::endpoint::{Application, Service};
 use crate::message::{Continue, FORM_CONTINUE, FORM_FIRST, FORM_WHOLE, Head, Target, form};
@@ -35,7 +35,7 @@ impl Lane {
                     self.in_flow(rx, generation, alias, head.name)?;
                     let meta = meta_of(rx, &head, Service::BestEffort);
                     let total = usize::try_from(head.total).map_err(|_| MALFORMED)?;
-                    return self.best_effort_part(
+                    return self.best_effort_fragment(
                         rx,
                         generation,
                         number,
@@ -46,12 +46,12 @@ impl Lane {
                     );
                 }
                 FORM_CONTINUE => {
-                    let part = Continue::read(flags, &mut reader).ok_or(MALFORMED)?;
-                    let (total, offset) = (part.total as usize, part.offset as usize);
-                    return self.best_effort_part(
+                    let fragment = Continue::read(flags, &mut reader).ok_or(MALFORMED)?;
+                    let (total, offset) = (fragment.total as usize, fragment.offset as usize);
+                    return self.best_effort_fragment(
                         rx,
                         generation,
-                        part.origin,
+                        fragment.origin,
                         total,
                         offset,
                         reader.rest(),
@@ -64,8 +64,8 @@ impl Lane {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one part")]
-    fn best_effort_part<A: Application>(
+    #[expect(clippy::too_many_arguments, reason = "the fields of one fragment")]
+    fn best_effort_fragment<A: Application>(
         &mut self,
         rx: &mut Receiving<'_, A>,
         generation: u32,
@@ -73,7 +73,7 @@ impl Lane {
         total: usize,
         offset: usize,
         body: &[u8],
-        meta: Option<PartMeta>,
+        meta: Option<FragmentMeta>,
     ) -> Result<(), Fault> {
         if body.is_empty() {
             return Err(MALFORMED);
@@ -85,7 +85,7 @@ impl Lane {
         let end = (offset + body.len() == total).then_some((0, 0));
         loop {
             match self.best_effort_assembly.insert(
-                &mut rx.room.best_effort_parts,
+                &mut rx.room.best_effort_fragments,
                 number,
                 total,
                 offset,
@@ -95,10 +95,10 @@ impl Lane {
             ) {
                 Ok(None) => return Ok(()),
                 Ok(Some(assembled)) => return self.deliver_assembled(rx, generation, assembled),
-                Err(PartError::Contradiction) => return Err(MALFORMED),
-                Err(PartError::Limit) => {
+                Err(FragmentError::Contradiction) => return Err(MALFORMED),
+                Err(FragmentError::Limit) => {
                     rx.common.counters.best_effort_fragments_dropped += 1;
-                    if !self.best_effort_assembly.evict_oldest(&mut rx.room.best_effort_parts) {
+                    if !self.best_effort_assembly.evict_oldest(&mut rx.room.best_effort_fragments) {
                         return Ok(());
                     }
                 }

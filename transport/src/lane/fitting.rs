@@ -19,11 +19,15 @@ impl Lane {
             return Err(Fault::RefusalLimit);
         }
         room.check_refusals()?;
-        if self.parts_fit(room.parts, number, content) { Ok(()) } else { Err(Fault::AssemblyLimit) }
+        if self.fragments_fit(room.fragments, number, content) {
+            Ok(())
+        } else {
+            Err(Fault::AssemblyLimit)
+        }
     }
 
-    /// Whether the parts in a block would find room, asked only when room is short: a block is taken whole or not at all.
-    fn parts_fit(&self, left: usize, number: u64, content: &[u8]) -> bool {
+    /// Whether the fragments in a block would find room, asked only when room is short: a block is taken whole or not at all.
+    fn fragments_fit(&self, left: usize, number: u64, content: &[u8]) -> bool {
         let mut reader = Reader::new(content);
         while let Some(flags) = reader.u8() {
             let (origin, total) = match form(flags) {
@@ -41,10 +45,11 @@ impl Lane {
                     None => return true,
                 },
                 FORM_CONTINUE => match Continue::read_in_block(number, flags, &mut reader) {
-                    Some((origin, part)) => {
-                        let left = (part.total - part.offset).min(reader.remaining() as u64);
+                    Some((origin, fragment)) => {
+                        let left =
+                            (fragment.total - fragment.offset).min(reader.remaining() as u64);
                         let _ = reader.bytes(left as usize);
-                        (origin, part.total)
+                        (origin, fragment.total)
                     }
                     None => return true,
                 },

@@ -125,7 +125,7 @@ impl Lane {
         rx.common.counters.skips_received += 1;
         let generation = rx.app.generation();
         let last_missing = self.window.insert_all(first, count);
-        let room = &mut rx.room.parts;
+        let room = &mut rx.room.fragments;
         let partial = if count > 0 { self.assembly.forget(room, first - back) } else { None };
         if let Some((Some(meta), total)) = &partial
             && let Target::Flow(alias) = meta.target
