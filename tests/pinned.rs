@@ -6,8 +6,8 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use cubed::{
-    Capacity, Destination, Node, Outcome, Policy, Refusal, RequestError, SendError, Shard, Shards,
-    block_on,
+    Capacity, Destination, FlowError, Node, Outcome, Policy, Refusal, RequestError, SendError,
+    Shard, Shards, block_on,
 };
 use support::{PATIENCE, builder, eventually, sender_to, stop};
 
@@ -215,4 +215,49 @@ fn a_pinned_queue_slows_its_peers_and_gives_their_credit_back() {
     let tally = block_on(peer.stats()).expect("runs").tally();
     assert_eq!(tally.delivered, 3 * 500, "{tally:?}");
     stop(&[&peer, &node]);
+}
+
+#[test]
+fn a_flow_is_pinned_to_the_shard_that_says_so_and_to_no_other() {
+    for on in 0..SHARDS {
+        let start = move |shard: Shard| async move {
+            if shard.index() == on {
+                let index = shard.index();
+                let answer = move |_: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
+                    context.reply(&[index]).expect("room");
+                };
+                shard.flow("here").pinned().handler(answer)?;
+            }
+            Ok::<(), FlowError>(())
+        };
+        let builder =
+            builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
+        let node = builder.start(start).expect("starts");
+        let (peer, key) = (sender_to(&node), node.public_key());
+        let ask = async move |shard: Shard| {
+            let to = shard.resolve(key, "here").expect("a name");
+            to.request(b"who", PATIENCE).await.expect("an answer").to_vec()
+        };
+        for from in [&peer, &node] {
+            for shard in 0..from.shards() {
+                let answer = block_on(from.on_shard(shard, ask)).expect("runs");
+                assert_eq!(answer, [on], "asked by shard {shard}");
+            }
+        }
+        let again = async move |shard: Shard| {
+            [shard.flow("here").handler(|_, _| {}), shard.flow("here").pinned().handler(|_, _| {})]
+        };
+        for shard in (0..SHARDS).filter(|shard| *shard != on) {
+            let refused = block_on(node.on_shard(usize::from(shard), again)).expect("runs");
+            let pinned = Err(FlowError::Pinned { name: "here".to_owned(), shard: on });
+            assert_eq!(refused, [pinned.clone(), pinned]);
+        }
+        // Free again once it is removed there.
+        let remove = async |shard: Shard| shard.remove_flow("here");
+        let removed = block_on(node.on_shard(usize::from(on), remove)).expect("runs");
+        assert_eq!(removed, Ok(true));
+        let other = usize::from((on + 1) % SHARDS);
+        assert_eq!(block_on(node.on_shard(other, again)).expect("runs")[0], Ok(()));
+        stop(&[&peer, &node]);
+    }
 }

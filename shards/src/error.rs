@@ -173,6 +173,13 @@ pub enum FlowError {
     Name(NameError),
     /// The shard has a flow of this name.
     Exists(String),
+    /// Another shard has a flow of this name, and it or the new one is pinned.
+    Pinned {
+        /// The flow's name.
+        name: String,
+        /// The shard that has it.
+        shard: u8,
+    },
     /// The node has no channel of this name.
     UnknownChannel(String),
     /// A queue or message limit lies outside its range.
@@ -197,6 +204,10 @@ impl fmt::Display for FlowError {
             Self::Exists(name) => {
                 write!(f, "flow {name:?} has a receiver on this shard already: drop that one first")
             }
+            Self::Pinned { name, shard } => write!(
+                f,
+                "shard {shard} has flow {name:?}, and a pinned flow is one shard's alone: register it there only"
+            ),
             Self::UnknownChannel(name) => write_unknown_channel(f, name),
             Self::Capacity { bytes, min, max } => {
                 write!(f, "a limit of {bytes} bytes is not possible; choose {min} to {max}")

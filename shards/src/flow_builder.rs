@@ -22,12 +22,20 @@ pub struct FlowBuilder {
     channel: String,
     message_bytes_max: Option<u64>,
     takes_requests: bool,
+    is_pinned: bool,
 }
 
 impl FlowBuilder {
     pub(crate) fn new(shared: Rc<Shared>, name: &str) -> Self {
         let (name, channel) = (name.to_owned(), String::new());
-        Self { shared, name, channel, message_bytes_max: None, takes_requests: true }
+        Self {
+            shared,
+            name,
+            channel,
+            message_bytes_max: None,
+            takes_requests: true,
+            is_pinned: false,
+        }
     }
 
     /// Registers the flow on this channel instead of the default one. A flow is on one channel: messages of the others
@@ -47,6 +55,17 @@ impl FlowBuilder {
     /// Default: they are.
     pub fn takes_requests(mut self, takes: bool) -> Self {
         self.takes_requests = takes;
+        self
+    }
+
+    /// Pins the flow to this shard: no other shard of the node may register its name. Default: any may, and messages go to the
+    /// one that owns the name ([`crate::Shard::owner`]) or, if that has not registered it, to the lowest that has.
+    ///
+    /// Peers send to the owner, which hands over what is for another shard: that costs a hand-off a message, and *delivered*
+    /// then means accepted for this shard, which takes it unless the flow is removed meanwhile. Messages lost so are counted in
+    /// [`crate::LocalStats::forwarded_lost`].
+    pub fn pinned(mut self) -> Self {
+        self.is_pinned = true;
         self
     }
 
@@ -121,8 +140,11 @@ impl FlowBuilder {
             total_bytes,
             message_bytes_max,
             takes_requests: self.takes_requests,
+            is_pinned: self.is_pinned,
         };
         let registration = local.facts.registry.add(channel, &flow.name, registered);
+        let pinned = |shard| FlowError::Pinned { name: self.name.clone(), shard };
+        let registration = registration.map_err(pinned)?;
         flow.registration = Some(Rc::clone(&registration));
         let added = flows.add(flow);
         added.map_err(|flow| FlowError::Exists(flow.name.as_str().to_owned()))?;

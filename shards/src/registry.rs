@@ -1,6 +1,7 @@
 //! Which flows are registered on which shard of this node. Shared by the shards, asked when a flow is resolved or bound.
 //!
-//! Always holds: a name's shard is the computed owner if it registered the name, else the lowest that did; the generation
+//! Always holds: a name's shard is the computed owner if it registered the name, else the lowest that did; a name that is
+//! pinned is one shard's alone; the generation
 //! moves with each change, so nothing that was found is used longer than it is true.
 
 use std::cell::Cell;
@@ -22,6 +23,8 @@ pub(crate) struct Registered {
     pub(crate) total_bytes: u64,
     pub(crate) message_bytes_max: u64,
     pub(crate) takes_requests: bool,
+    /// No other shard may have the name.
+    pub(crate) is_pinned: bool,
 }
 
 /// All flows of a node.
@@ -39,22 +42,31 @@ struct Entries {
 
 impl Registry {
     /// Adds a flow until what is returned is withdrawn or dropped.
+    ///
+    /// # Errors
+    ///
+    /// The shard that has the name, if it or the new one is pinned.
     pub(crate) fn add(
         self: &Arc<Self>,
         channel: ChannelId,
         name: &FlowName,
         registered: Registered,
-    ) -> Rc<Registration> {
+    ) -> Result<Rc<Registration>, u8> {
         let mut entries = self.lock();
         let number = entries.next;
         entries.next += 1;
         let names = entries.channels.entry(channel).or_default();
-        names.entry(name.clone()).or_default().push((number, registered));
+        let here = names.entry(name.clone()).or_default();
+        let mut others = here.iter().map(|(_, other)| other);
+        if let Some(other) = others.find(|other| other.is_pinned || registered.is_pinned) {
+            return Err(other.shard);
+        }
+        here.push((number, registered));
         drop(entries);
         self.generation.advance();
         let registry = Arc::clone(self);
         let is_over = Cell::new(false);
-        Rc::new(Registration { registry, channel, name: name.clone(), number, is_over })
+        Ok(Rc::new(Registration { registry, channel, name: name.clone(), number, is_over }))
     }
 
     /// Where messages for this name go, given the shard that the name's hash chooses.
@@ -118,8 +130,14 @@ mod tests {
     use super::*;
 
     fn on(shard: u8) -> Registered {
-        let takes_requests = true;
-        Registered { shard, window_bytes: 1, total_bytes: 1, message_bytes_max: 1, takes_requests }
+        Registered {
+            shard,
+            window_bytes: 1,
+            total_bytes: 1,
+            message_bytes_max: 1,
+            takes_requests: true,
+            is_pinned: false,
+        }
     }
 
     #[test]
@@ -129,18 +147,33 @@ mod tests {
         let find = |owner| registry.find(ChannelId::DEFAULT, "a", owner).map(|one| one.shard);
         assert_eq!(find(2), None);
         let before = registry.generation();
-        let third = registry.add(ChannelId::DEFAULT, &name, on(3));
-        let first = registry.add(ChannelId::DEFAULT, &name, on(1));
+        let third = registry.add(ChannelId::DEFAULT, &name, on(3)).expect("not pinned");
+        let first = registry.add(ChannelId::DEFAULT, &name, on(1)).expect("not pinned");
         assert_ne!(registry.generation(), before);
         assert_eq!((find(3), find(2), find(1)), (Some(3), Some(1), Some(1)));
         assert!(registry.find(ChannelId(1), "a", 1).is_none(), "channels share nothing");
         first.withdraw();
-        let again = registry.add(ChannelId::DEFAULT, &name, on(1));
+        let again = registry.add(ChannelId::DEFAULT, &name, on(1)).expect("not pinned");
         drop(first);
         assert_eq!(find(2), Some(1), "an old entry's end does not touch the new one");
         drop(again);
         assert_eq!(find(2), Some(3));
         drop(third);
         assert_eq!(find(2), None);
+    }
+
+    #[test]
+    fn a_pinned_name_is_one_shards_alone() {
+        let registry = Arc::new(Registry::default());
+        let name = FlowName::new("a").expect("a name");
+        let pinned = |shard| Registered { is_pinned: true, ..on(shard) };
+        let add = |registered| registry.add(ChannelId::DEFAULT, &name, registered);
+        let first = add(pinned(2)).expect("the first");
+        assert_eq!((add(on(0)).err(), add(pinned(1)).err()), (Some(2), Some(2)));
+        assert_eq!(registry.find(ChannelId::DEFAULT, "a", 0).map(|one| one.shard), Some(2));
+        drop(first);
+        let _one = add(on(0)).expect("free again");
+        let _other = add(on(1)).expect("not pinned");
+        assert_eq!(add(pinned(2)).err(), Some(0));
     }
 }
