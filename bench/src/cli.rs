@@ -21,12 +21,18 @@ pub use self::{
     latency::{LatencyArgs, RawLatencyArgs},
     request::RequestArgs,
     saturate::SaturateArgs,
-    serve::{PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
+    serve::{PeerAudienceArgs, PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
     shared::{ConnectArgs, MachineArgs, SteeringArg},
     throughput::{CeilingArgs, ThroughputArgs},
 };
 pub use crate::report::output::OutputArgs;
-use crate::{ceiling, node::server, raw_echo, scale::args::ScaleCommand};
+use crate::{
+    ceiling,
+    node::server,
+    peers::{audience, listeners},
+    raw_echo,
+    scale::args::ScaleCommand,
+};
 
 /// Measures Cubed and, in the same run, the best that this machine could do.
 ///
@@ -76,6 +82,12 @@ pub enum Command {
     /// The receiving process of `ceiling`.
     #[command(name = ceiling::PEER_COMMAND, hide = true)]
     PeerCeiling(PeerCeilingArgs),
+    /// The peers of `throughput --peers`.
+    #[command(name = audience::PEER_COMMAND, hide = true)]
+    PeerAudience(PeerAudienceArgs),
+    /// The sockets of the sealed loop beside them.
+    #[command(name = listeners::PEER_COMMAND, hide = true)]
+    PeerListeners(PeerAudienceArgs),
     /// The echoing process of `raw-latency`.
     #[command(name = raw_echo::PEER_COMMAND, hide = true)]
     PeerEcho(PeerEchoArgs),

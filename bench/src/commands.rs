@@ -6,6 +6,8 @@ mod latency;
 
 mod one_way;
 
+mod peers;
+
 mod request;
 
 mod saturate;
@@ -26,6 +28,7 @@ use crate::{
     monitor::Monitor,
     node::client::{Client, ClientSettings, ServedPeer},
     pairs::Plan,
+    peers::{audience, listeners},
     progress::{self, Progress},
     raw_echo,
     report::{Report, table},
@@ -63,6 +66,8 @@ impl Cli {
             Some(Command::Compare(args)) => compare::run(args),
             Some(Command::PeerNode(args)) => serve::run_peer_node(args),
             Some(Command::PeerCeiling(args)) => ceiling::run_peer(args.core, args.shares_core),
+            Some(Command::PeerAudience(args)) => audience::run(args),
+            Some(Command::PeerListeners(args)) => listeners::run(args),
             Some(Command::PeerEcho(args)) => raw_echo::run_peer(args.core, args.spin),
         }
     }
@@ -72,14 +77,12 @@ impl Cli {
     /// True when what this process ends with is a report. Others say only what is asked of them: who serves answers orders on
     /// stdout, and `scale` has sheets of its own.
     fn reports(&self) -> bool {
-        use Command::{Compare, PeerCeiling, PeerEcho, PeerNode, Scale, Serve};
-        let command = self.command.as_ref();
-        !command.is_some_and(|command| {
-            matches!(
-                command,
-                Compare(_) | Scale(_) | Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_)
-            )
-        })
+        use Command::{
+            Compare, PeerAudience, PeerCeiling, PeerEcho, PeerListeners, PeerNode, Scale, Serve,
+        };
+        let Some(command) = &self.command else { return true };
+        let answers = matches!(command, Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_));
+        !answers && !matches!(command, Compare(_) | Scale(_) | PeerAudience(_) | PeerListeners(_))
     }
 }
 

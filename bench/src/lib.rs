@@ -55,6 +55,8 @@ pub mod report;
 
 pub mod scale;
 
+pub mod peers;
+
 pub mod cli;
 
 pub mod commands;

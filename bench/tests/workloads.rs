@@ -55,6 +55,25 @@ fn sizes_are_mixed_and_repeat_with_their_seed() {
 }
 
 #[test]
+fn many_peers_get_their_own_each() {
+    for (visit, baseline) in
+        [("160", "one flow to one peer"), ("1", "sealed datagrams to as many sockets")]
+    {
+        let command = ["throughput", "--peers", "60", "--visit", visit, "--seconds", "0.2"];
+        let report = measured(&command);
+        assert_counts(&report);
+        assert_eq!((&report["lost"], &report["duplicated"]), (&0.into(), &0.into()));
+        assert_eq!(
+            (detail(&report, "peers"), detail(&report, "baseline")),
+            (&60.into(), &baseline.into())
+        );
+        assert!(detail(&report, "ratio_to_baseline").as_f64().unwrap() > 0.0);
+    }
+    let command = ["throughput", "--peers", "30", "--visit", "5", "--choice", "zipf"];
+    assert_counts(&measured(&[&command[..], &["--seconds", "0.2", "--no-baseline"]].concat()));
+}
+
+#[test]
 fn requests_stand_beside_plain_udp_with_as_many_outstanding() {
     for outstanding in ["1", "64", "1000"] {
         let report = measured(&["request", "--outstanding", outstanding, "--seconds", "0.2"]);
@@ -125,6 +144,10 @@ fn workloads_out_of_range_are_named() {
         (&["throughput", "--flows", "4001"], "--flows 4001"),
         (&["throughput", "--sizes", "normal:1..2"], "log-uniform"),
         (&["throughput", "--choice", "last"], "round-robin"),
+        (&["throughput", "--peers", "0"], "--peers 0"),
+        (&["throughput", "--peers", "5", "--flows", "2"], "--flows"),
+        (&["throughput", "--peers", "5", "--shards", "2"], "one shard"),
+        (&["throughput", "--visit", "5"], "--peers"),
         (&["request", "--outstanding", "0"], "--outstanding 0"),
         (&["request", "--size", "4"], "--size 4"),
         (&["latency", "--one-way", "--load", "0"], "--load 0"),

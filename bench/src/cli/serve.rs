@@ -59,6 +59,17 @@ pub struct PeerNodeArgs {
     pub machine: MachineArgs,
 }
 
+/// Flags of the hidden processes with many sockets.
+#[derive(Debug, Clone, Args)]
+pub struct PeerAudienceArgs {
+    /// Core to pin slices to
+    #[arg(long)]
+    pub core: usize,
+    /// Sockets
+    #[arg(long)]
+    pub count: usize,
+}
+
 /// Flags of the hidden receiving process.
 #[derive(Debug, Clone, Args)]
 pub struct PeerCeilingArgs {

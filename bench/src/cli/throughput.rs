@@ -21,7 +21,14 @@ pub struct ThroughputArgs {
     /// Flows that messages go to; with more than one, the baseline is one flow between the same nodes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub flows: usize,
-    /// Which flow is next: round-robin, uniform, zipf or zipf:POWER
+    /// Peers, each with an identity and a socket of its own in one process; the baseline is one flow to one peer or, with
+    /// --visit 1, a loop of sealed datagrams to as many sockets
+    #[arg(long, value_name = "N", conflicts_with_all = ["flows", "sizes", "connect"])]
+    pub peers: Option<usize>,
+    /// Messages to one peer before it is the turn of the next; with --peers
+    #[arg(long, value_name = "N", default_value_t = 160, requires = "peers")]
+    pub visit: usize,
+    /// Which flow or peer is next: round-robin, uniform, zipf or zipf:POWER
     #[arg(long, value_name = "CHOICE", default_value_t = Choice::RoundRobin)]
     pub choice: Choice,
     /// What sizes and choices are drawn from; the same seed gives the same

@@ -18,6 +18,9 @@ use crate::{
 };
 
 pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
+    if let Some(peers) = args.peers {
+        return super::peers::run(args, peers);
+    }
     let with_baseline = !args.no_baseline && has_baseline(&args.connect);
     let plan = plan(args.seconds, with_baseline)?;
     let load = load(args);

@@ -19,11 +19,11 @@ use crate::{
 
 /// Messages between two yields, at most: some 100 us of them. The node sends when the task yields, so
 /// with 256 (13 datagrams a send call in place of 40) the rate at 64 B is a fifth lower.
-const BURST_MESSAGES_MAX: usize = 2_048;
+pub(crate) const BURST_MESSAGES_MAX: usize = 2_048;
 
 /// Body bytes between two yields, on average, unless a body is longer: a quarter of what a lane keeps
 /// unacknowledged. With 64 KiB the rate at 64 KiB is a tenth lower, with 512 KiB a sixth.
-const BURST_BYTES_MAX: usize = 256 << 10;
+pub(crate) const BURST_BYTES_MAX: usize = 256 << 10;
 
 /// How often a drain looks whether all is settled.
 const DRAIN_INTERVAL: Duration = Duration::from_micros(200);
@@ -310,7 +310,7 @@ pub async fn wait_until(shard: &Shard, due: Instant) {
 }
 
 /// Waits until every acknowledged message has an outcome.
-async fn drain(shard: &Shard) -> Result<()> {
+pub(crate) async fn drain(shard: &Shard) -> Result<()> {
     let mut progress = Progress::new(shard);
     loop {
         let pending = stats(shard)?.tally.pending;
@@ -364,6 +364,6 @@ impl Progress {
     }
 }
 
-fn stats(shard: &Shard) -> Result<ShardStats> {
+pub(crate) fn stats(shard: &Shard) -> Result<ShardStats> {
     shard.stats().ok_or_else(|| BenchError::Machine("the shard's statistics are in use".into()))
 }
