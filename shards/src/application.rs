@@ -102,7 +102,7 @@ impl Application for Receiver {
         if let Sink::Forward { way, total_bytes } = flow.sink {
             return self.forward(way, total_bytes, &mut message);
         }
-        flow.deliver(message, &self.outbox, self.now)
+        flow.deliver(&mut message, &self.outbox, self.now)
     }
 
     fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>) {

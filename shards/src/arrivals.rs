@@ -186,7 +186,7 @@ impl Receiver {
             return Err(Refusal::TooLarge);
         }
         self.local.counters.taken += 1;
-        let message = Incoming {
+        let mut message = Incoming {
             peer: HERE,
             sender: &header.sender,
             flow: number,
@@ -196,7 +196,7 @@ impl Receiver {
             request,
             service: header.service,
         };
-        flow.deliver(message, &self.outbox, self.now)
+        flow.deliver(&mut message, &self.outbox, self.now)
     }
 
     fn take_credit(&mut self, origin: u32, charge: u64) {

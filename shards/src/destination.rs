@@ -50,9 +50,7 @@ impl Destination {
     /// [`SendError::TooLarge`]: above the node's message limit.
     #[inline]
     pub fn try_send(&self, body: &[u8]) -> Result<(), SendError> {
-        self.send_following(|flow| {
-            self.shared.send(flow, Payload::Borrowed(body), Service::BestEffort, None)
-        })
+        self.send_following(|flow| self.shared.send(flow, body, Service::BestEffort))
     }
 
     /// Sends one message acknowledged, without waiting for its outcome; the node's tally counts how it
@@ -65,9 +63,7 @@ impl Destination {
     /// [`SendError::NoAddress`]: there is no session and no address to dial.
     #[inline]
     pub fn try_send_acknowledged(&self, body: &[u8]) -> Result<(), SendError> {
-        self.send_following(|flow| {
-            self.shared.send(flow, Payload::Borrowed(body), Service::Acknowledged, None)
-        })
+        self.send_following(|flow| self.shared.send(flow, body, Service::Acknowledged))
     }
 
     /// As [`Destination::try_send_acknowledged`], without copying a large body.
@@ -76,8 +72,7 @@ impl Destination {
     ///
     /// As there. Keep a clone of the body (it is counted, not copied) to try again.
     pub fn try_send_owned(&self, body: Bytes) -> Result<(), SendError> {
-        let payload = Payload::Owned(body.clone());
-        match self.shared.send(self.flow.get(), payload, Service::Acknowledged, None) {
+        match self.shared.send_owned(self.flow.get(), body.clone()) {
             Err(SendError::Moved(to)) => {
                 self.flow.set(to);
                 self.try_send_owned(body)

@@ -76,17 +76,18 @@ impl Flow {
         }
     }
 
-    /// Hands one message to the handler or the queue.
+    /// Hands one message to the handler or the queue, which may take its body. By reference: to copy what was just written costs
+    /// more than all the rest of it.
     pub(crate) fn deliver(
         &mut self,
-        message: Incoming<'_>,
+        message: &mut Incoming<'_>,
         outbox: &Rc<RefCell<Outbox>>,
         now: Instant,
     ) -> Result<Disposition, Refusal> {
         let bytes = message.body.as_slice().len() as u64;
         let result = match &mut self.sink {
             Sink::Queue(queue) => queue.borrow_mut().push(message).map(|()| Disposition::Held),
-            Sink::Handler(handler) => run(handler, &message, outbox, now),
+            Sink::Handler(handler) => run(handler, message, outbox, now),
             Sink::Forward { .. } => Err(Refusal::NoSuchFlow),
         };
         match result {
@@ -120,22 +121,21 @@ fn run(
     };
     let mut context = Context { outbox, request: message.request, now };
     handler(&seen, &mut context);
-    let blocked = outbox.borrow_mut().take_blocked();
-    match blocked {
+    let mut outbox = outbox.borrow_mut();
+    if outbox.is_blocked() { Ok(withhold(&mut outbox, message)) } else { Ok(Disposition::Consumed) }
+}
+
+/// A message that the handler sent found no room: the credit of the one that made it send is kept back.
+#[cold]
+fn withhold(outbox: &mut Outbox, message: &Incoming<'_>) -> Disposition {
+    match outbox.take_blocked() {
         Some(target) if message.service != Service::BestEffort => {
             let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
-            outbox.borrow_mut().withhold(
-                target,
-                Release {
-                    peer: message.peer,
-                    session: message.session,
-                    alias: message.alias,
-                    charge,
-                },
-            );
-            Ok(Disposition::Held)
+            let Incoming { peer, session, alias, .. } = *message;
+            outbox.withhold(target, Release { peer, session, alias, charge });
+            Disposition::Held
         }
-        _ => Ok(Disposition::Consumed),
+        _ => Disposition::Consumed,
     }
 }
 

@@ -72,8 +72,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Where the messages pushed since the last call of this have to wait, if anywhere.
+    /// Whether one of the messages pushed since the last [`Outbox::take_blocked`] has to wait.
     #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    /// Where the messages pushed since the last call of this have to wait, if anywhere.
     pub(crate) fn take_blocked(&mut self) -> Option<Target> {
         self.blocked.take()
     }

@@ -251,7 +251,7 @@ impl QueueState {
     }
 
     /// Takes one message, to be held until its batch is dropped.
-    pub(crate) fn push(&mut self, message: Incoming<'_>) -> Result<(), Refusal> {
+    pub(crate) fn push(&mut self, message: &mut Incoming<'_>) -> Result<(), Refusal> {
         if self.closed {
             return Err(Refusal::NoSuchFlow);
         }
@@ -333,11 +333,11 @@ struct Credit {
 }
 
 impl Contents {
-    fn push(&mut self, message: Incoming<'_>, charge: u64) {
+    fn push(&mut self, message: &mut Incoming<'_>, charge: u64) {
         self.held_bytes += charge;
         // Best effort was sent without credit, so none goes back.
         let acknowledged = message.service != Service::BestEffort;
-        let credit = self.charge(&message, if acknowledged { charge } else { 0 });
+        let credit = self.charge(message, if acknowledged { charge } else { 0 });
         let reply = match message.request {
             None => NO_REPLY,
             Some(to) => {
@@ -346,7 +346,7 @@ impl Contents {
             }
         };
         let bytes = message.body.as_slice().len() as u32;
-        let start = match message.body {
+        let start = match &mut message.body {
             Body::Assembled(body) if body.len() >= OWNED_BODY_BYTES_MIN => {
                 self.owned.push(std::mem::take(body));
                 OWNED | (self.owned.len() - 1) as u32

@@ -189,13 +189,27 @@ impl Shared {
     pub(crate) fn send(
         &self,
         flow: FlowId,
-        body: Payload<'_>,
+        body: &[u8],
         service: Service,
-        token: Option<Token>,
     ) -> Result<(), SendError> {
+        let Some(mut state) = self.try_state() else {
+            return self.send_later(flow, body, SendOptions::new(service), None);
+        };
+        if state.stalled || flow.peer == HERE {
+            return self.send_now(&mut state, flow, Payload::Borrowed(body), service, None);
+        }
+        match state.endpoint.send(self.now.get(), flow, body, service, None) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(note_refused(&mut state, flow, error)),
+        }
+    }
+
+    /// [`Shared::send`] without copying a large body, acknowledged.
+    pub(crate) fn send_owned(&self, flow: FlowId, body: Bytes) -> Result<(), SendError> {
+        let service = Service::Acknowledged;
         match self.try_state() {
-            Some(mut state) => self.send_now(&mut state, flow, body, service, token),
-            None => self.send_later(flow, body.as_slice(), SendOptions::new(service), token),
+            Some(mut state) => self.send_now(&mut state, flow, Payload::Owned(body), service, None),
+            None => self.send_later(flow, &body, SendOptions::new(service), None),
         }
     }
 
@@ -239,7 +253,6 @@ impl Shared {
     }
 
     /// Hands one message to the endpoint.
-    #[inline]
     pub(crate) fn send_now(
         &self,
         state: &mut State,

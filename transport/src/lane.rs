@@ -196,9 +196,9 @@ impl Lane {
                 }
                 _ => {
                     // Padding, zero to the end; or a later fragment where none may stand.
-                    let zero = flags == crate::message::FORM_PAD
-                        && reader.rest().iter().all(|&byte| byte == 0);
-                    return if zero { Ok(()) } else { Err(MALFORMED) };
+                    let set = reader.rest().iter().fold(0, |set, byte| set | byte);
+                    let is_padding = flags == crate::message::FORM_PAD && set == 0;
+                    return if is_padding { Ok(()) } else { Err(MALFORMED) };
                 }
             }
         }

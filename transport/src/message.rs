@@ -28,6 +28,8 @@ const KNOWN: u8 = FORM_MASK | NAMED | REQUEST | REPLY | SEQUENCE | LATEST;
 
 /// Longest head without its name: flags, alias, name length, request, sequence and length.
 pub(crate) const HEAD_BYTES_MAX: usize = 1 + 8 + 2 + 8 + 8 + 8;
+/// Longest head that [`Head::write_plain`] appends: flags, alias, length.
+pub(crate) const PLAIN_HEAD_BYTES_MAX: usize = 1 + 2 + 2;
 /// Longest head of a later fragment: flags, origin, offset, total.
 pub(crate) const CONTINUE_BYTES_MAX: usize = 1 + 8 + 8 + 8;
 
@@ -83,19 +85,29 @@ impl<'a> Head<'a> {
     pub(crate) fn write(&self, form: u8, out: &mut Vec<u8>) {
         if let (Target::Flow(alias), None, None, None) =
             (self.target, self.name, self.request, self.sequence)
-            && alias < 64
+            && Self::write_plain(form, alias, self.total, out)
         {
-            // The common case: flags, one-byte alias, length, in appends of fixed size that need no call.
-            let (alias, total) = (alias as u8, self.total);
-            if total < 64 {
-                return out.extend_from_slice(&[form, alias, total as u8]);
-            }
-            if total < 16_384 {
-                let [high, low] = (total as u16 | 0x4000).to_be_bytes();
-                return out.extend_from_slice(&[form, alias, high, low]);
-            }
+            return;
         }
         self.write_all(form, out);
+    }
+
+    /// Appends the head of a message of which nothing is asked, to a flow that needs no name, in one append of fixed size, which needs
+    /// no call; `false` when alias or length are too large for that.
+    #[inline]
+    pub(crate) fn write_plain(form: u8, alias: u32, total: u64, out: &mut Vec<u8>) -> bool {
+        if alias >= 1 << 14 || total >= 1 << 14 {
+            return false;
+        }
+        let [alias_high, alias_low] = (alias as u16 | 0x4000).to_be_bytes();
+        let [high, low] = (total as u16 | 0x4000).to_be_bytes();
+        match (alias < 64, total < 64) {
+            (true, true) => out.extend_from_slice(&[form, alias as u8, total as u8]),
+            (true, false) => out.extend_from_slice(&[form, alias as u8, high, low]),
+            (false, true) => out.extend_from_slice(&[form, alias_high, alias_low, total as u8]),
+            (false, false) => out.extend_from_slice(&[form, alias_high, alias_low, high, low]),
+        }
+        true
     }
 
     fn write_all(&self, form: u8, out: &mut Vec<u8>) {

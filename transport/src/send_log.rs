@@ -22,8 +22,8 @@ use crate::flows::OutFlow;
 use crate::indices::IndexHasher;
 use crate::limits::HEAD_SLACK;
 use crate::message::{
-    CONTINUE_BYTES_MAX, Continue, FORM_FIRST, FORM_PAD, FORM_WHOLE, HEAD_BYTES_MAX, Head, Sequence,
-    Target,
+    CONTINUE_BYTES_MAX, Continue, FORM_FIRST, FORM_PAD, FORM_WHOLE, HEAD_BYTES_MAX, Head,
+    PLAIN_HEAD_BYTES_MAX, Sequence, Target,
 };
 use crate::slots::SlotPool;
 use crate::time::Instant;
@@ -168,8 +168,22 @@ impl SendLog {
         self.push_stream(pool, NORMAL, route, asked, body)
     }
 
-    /// [`SendLog::push`] of any priority.
+    /// [`SendLog::push`] to a flow that needs no name, if the open block takes the whole message; `false`: nothing changed.
     #[inline]
+    pub(crate) fn push_whole(&mut self, alias: u32, body: &[u8], waiter: Option<Waiter>) -> bool {
+        let open = &mut self.classes[NORMAL].open;
+        if open.bytes.len() + PLAIN_HEAD_BYTES_MAX + body.len() > open.limit
+            || !Head::write_plain(FORM_WHOLE, alias, body.len() as u64, &mut open.bytes)
+        {
+            return false;
+        }
+        open.bytes.extend_from_slice(body);
+        open.end_message(waiter);
+        self.pending += 1;
+        true
+    }
+
+    /// [`SendLog::push`] of any priority.
     pub(crate) fn push_stream(
         &mut self,
         pool: &mut SlotPool,

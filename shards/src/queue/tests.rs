@@ -28,9 +28,9 @@ fn queue(capacity: Capacity) -> (Queue, SharedQueue, Rc<RefCell<Outbox>>) {
 fn a_batch_holds_what_was_pushed_in_order() {
     let (mut queue, state, _outbox) = queue(Capacity::bytes(1 << 20));
     let mut large = vec![5; OWNED_BODY_BYTES_MIN];
-    state.borrow_mut().push(message(0, Body::Borrowed(b"one"))).unwrap();
-    state.borrow_mut().push(message(1, Body::Assembled(&mut large))).unwrap();
-    state.borrow_mut().push(message(0, Body::Borrowed(b""))).unwrap();
+    state.borrow_mut().push(&mut message(0, Body::Borrowed(b"one"))).unwrap();
+    state.borrow_mut().push(&mut message(1, Body::Assembled(&mut large))).unwrap();
+    state.borrow_mut().push(&mut message(0, Body::Borrowed(b""))).unwrap();
     assert!(large.is_empty(), "an assembled body is taken, not copied");
     let batch = queue.try_next_batch().unwrap();
     let seen: Vec<_> = batch.iter().map(|one| (*one.sender(), one.body().len())).collect();
@@ -43,8 +43,8 @@ fn a_batch_holds_what_was_pushed_in_order() {
 fn a_dropped_batch_gives_back_what_its_messages_were_charged() {
     let (mut queue, state, outbox) = queue(Capacity::bytes(1 << 20));
     for _ in 0..10 {
-        state.borrow_mut().push(message(0, Body::Borrowed(&[0; 100]))).unwrap();
-        state.borrow_mut().push(message(1, Body::Borrowed(&[0; 36]))).unwrap();
+        state.borrow_mut().push(&mut message(0, Body::Borrowed(&[0; 100]))).unwrap();
+        state.borrow_mut().push(&mut message(1, Body::Borrowed(&[0; 36]))).unwrap();
     }
     assert_eq!(state.borrow().held(), (20, 10 * (164 + 100)));
     drop(queue.try_next_batch().unwrap());
@@ -56,7 +56,7 @@ fn a_dropped_batch_gives_back_what_its_messages_were_charged() {
 #[test]
 fn a_full_queue_refuses_and_takes_again_after_the_batch_is_dropped() {
     let (mut queue, state, _outbox) = queue(Capacity::bytes(200).total(200));
-    let push = || state.borrow_mut().push(message(0, Body::Borrowed(&[0; 100])));
+    let push = || state.borrow_mut().push(&mut message(0, Body::Borrowed(&[0; 100])));
     assert_eq!(push(), Ok(()));
     assert_eq!(push(), Err(Refusal::QueueFull));
     let batch = queue.try_next_batch().unwrap();
@@ -68,10 +68,10 @@ fn a_full_queue_refuses_and_takes_again_after_the_batch_is_dropped() {
 #[test]
 fn a_dropped_queue_refuses_and_returns_its_credit() {
     let (queue, state, outbox) = queue(Capacity::bytes(1 << 20));
-    state.borrow_mut().push(message(0, Body::Borrowed(b"x"))).unwrap();
+    state.borrow_mut().push(&mut message(0, Body::Borrowed(b"x"))).unwrap();
     drop(queue);
     assert_eq!(outbox.borrow().releases_for_test(), [(PeerId(0), 65)]);
-    let late = state.borrow_mut().push(message(0, Body::Borrowed(b"x")));
+    let late = state.borrow_mut().push(&mut message(0, Body::Borrowed(b"x")));
     assert_eq!(late, Err(Refusal::NoSuchFlow));
 }
 
@@ -84,7 +84,7 @@ fn waiting_ends_with_a_message_or_with_the_shard() {
         next.as_mut().poll(&mut context).map(|batch| batch.map(|batch| batch.len()))
     };
     assert_eq!(poll(&mut queue), Poll::Pending);
-    state.borrow_mut().push(message(0, Body::Borrowed(b"x"))).unwrap();
+    state.borrow_mut().push(&mut message(0, Body::Borrowed(b"x"))).unwrap();
     assert_eq!(poll(&mut queue), Poll::Ready(Some(1)));
     state.borrow_mut().stop();
     assert_eq!(poll(&mut queue), Poll::Ready(None));
@@ -95,7 +95,7 @@ fn best_effort_is_held_but_gives_back_no_credit() {
     let (mut queue, state, outbox) = queue(Capacity::bytes(1 << 20));
     let mut best_effort = message(0, Body::Borrowed(b"tick"));
     best_effort.service = Service::BestEffort;
-    state.borrow_mut().push(best_effort).unwrap();
+    state.borrow_mut().push(&mut best_effort).unwrap();
     assert_eq!(state.borrow().held(), (1, 68));
     drop(queue.try_next_batch());
     assert_eq!(state.borrow().held(), (0, 0));

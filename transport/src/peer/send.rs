@@ -43,8 +43,35 @@ impl Source<'_> {
 }
 
 impl Peer {
-    /// Takes one acknowledged message to the flow with this alias, with nothing asked beside.
+    /// [`Peer::send`] of what goes whole into the open block, to a flow that has credit and needs no name; `false`: nothing changed.
     #[inline]
+    pub(crate) fn send_short(
+        &mut self,
+        common: &mut Common,
+        alias: u32,
+        body: &[u8],
+        waiter: Option<Waiter>,
+    ) -> bool {
+        if !self.waiting.is_empty() {
+            return false;
+        }
+        let (Some(session), Some(flow)) = (&mut self.session, self.flows.get_mut(alias as usize))
+        else {
+            return false;
+        };
+        let bytes = body.len() as u64;
+        let used = flow.used + charge(bytes);
+        let is_within = bytes <= session.message_bytes_max.min(flow.message_bytes_max)
+            && flow.limit.is_some_and(|limit| used <= limit);
+        if !(flow.bound && is_within && session.lane.log.push_whole(alias, body, waiter)) {
+            return false;
+        }
+        flow.used = used;
+        common.counters.acknowledged_offered += 1;
+        true
+    }
+
+    /// Takes one acknowledged message to the flow with this alias, with nothing asked beside.
     pub(crate) fn send(
         &mut self,
         common: &mut Common,
