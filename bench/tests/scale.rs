@@ -26,6 +26,8 @@ fn idle_peers_have_sessions_and_take_memory() {
     let (node, endpoint) = ("node on sockets", "endpoint in memory");
     assert_eq!(found, [(node, 20), (node, 60), (endpoint, 20), (endpoint, 60)]);
     assert!(count(&rows[3], "resident_bytes") > 0, "{rows:?}");
+    let alone = self::rows(&["idle", "--peers", "5", "--sockets", "0"]);
+    assert_eq!((alone.len(), count(&alone[0], "peers")), (1, 5));
 }
 
 #[test]

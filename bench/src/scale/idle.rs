@@ -25,14 +25,18 @@ const WARM_UP: usize = 10;
 pub fn run(args: &IdleArgs) -> Result<Sheet> {
     let mut sheet = Sheet::new("scale idle");
     let sorted = |counts: &[usize]| {
-        let mut counts = counts.to_vec();
+        let mut counts: Vec<_> = counts.iter().copied().filter(|count| *count > 0).collect();
         counts.sort_unstable();
         counts
     };
-    let most = args.sockets.iter().max().copied().unwrap_or_default();
-    let host = Host::start(&args.machine, most + WARM_UP)?;
-    on_sockets(args, &host, &sorted(&args.sockets), &mut sheet)?;
-    in_memory(args, &sorted(&args.peers), &mut sheet)?;
+    let (sockets, peers) = (sorted(&args.sockets), sorted(&args.peers));
+    let host = sockets.last().map(|most| Host::start(&args.machine, most + WARM_UP)).transpose()?;
+    if let Some(host) = &host {
+        on_sockets(args, host, &sockets, &mut sheet)?;
+    }
+    if !peers.is_empty() {
+        in_memory(args, &peers, &mut sheet)?;
+    }
     Ok(sheet)
 }
 
