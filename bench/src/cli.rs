@@ -6,6 +6,8 @@ mod throughput;
 
 mod latency;
 
+mod agents;
+
 mod request;
 
 mod saturate;
@@ -17,6 +19,7 @@ mod compare;
 use clap::{Parser, Subcommand};
 
 pub use self::{
+    agents::{AgentArgs, RunArgs},
     compare::CompareArgs,
     latency::{LatencyArgs, RawLatencyArgs},
     request::RequestArgs,
@@ -68,6 +71,10 @@ pub enum Command {
     Request(RequestArgs),
     /// The highest rate without loss at which times stay under a limit
     Saturate(SaturateArgs),
+    /// Sends and counts for a controller, until it is killed
+    Agent(AgentArgs),
+    /// Runs a plan between agents, on any hosts, and adds up what they counted
+    Run(RunArgs),
     /// The peer for `--connect`: counts what it gets and answers requests, until it is killed
     Serve(ServeArgs),
     /// The most that framing, sealing and UDP offload reach here without any reliability

@@ -4,6 +4,8 @@ mod throughput;
 
 mod latency;
 
+mod agents;
+
 mod one_way;
 
 mod peers;
@@ -59,6 +61,8 @@ impl Cli {
             Some(Command::Latency(args)) => latency::run(args),
             Some(Command::Request(args)) => request::run(args),
             Some(Command::Saturate(args)) => saturate::run(args),
+            Some(Command::Agent(args)) => agents::run_agent(args),
+            Some(Command::Run(args)) => agents::run(args),
             Some(Command::Serve(args)) => serve::run(args),
             Some(Command::Ceiling(args)) => throughput::run_ceiling(args),
             Some(Command::RawLatency(args)) => latency::run_raw(args),
@@ -78,11 +82,16 @@ impl Cli {
     /// stdout, and `scale` has sheets of its own.
     fn reports(&self) -> bool {
         use Command::{
-            Compare, PeerAudience, PeerCeiling, PeerEcho, PeerListeners, PeerNode, Scale, Serve,
+            Agent, Compare, PeerAudience, PeerCeiling, PeerEcho, PeerListeners, PeerNode, Scale,
+            Serve,
         };
         let Some(command) = &self.command else { return true };
         let answers = matches!(command, Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_));
-        !answers && !matches!(command, Compare(_) | Scale(_) | PeerAudience(_) | PeerListeners(_))
+        !answers
+            && !matches!(
+                command,
+                Agent(_) | Compare(_) | Scale(_) | PeerAudience(_) | PeerListeners(_)
+            )
     }
 }
 

@@ -57,6 +57,8 @@ pub mod scale;
 
 pub mod peers;
 
+pub mod agents;
+
 pub mod cli;
 
 pub mod commands;

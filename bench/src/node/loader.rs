@@ -96,6 +96,7 @@ impl Loader {
         self.client.begin(&SinkOrder {
             size_bytes: load.sizes.fixed(),
             stamped: load.stamp_every.is_some(),
+            offset_nanos: 0,
         })?;
         let open = meter.map(Meter::open);
         let sent = self.send(load, duration, meter)?;

@@ -23,6 +23,9 @@ pub struct SinkOrder {
     pub size_bytes: Option<usize>,
     /// Bodies may carry stamps.
     pub stamped: bool,
+    /// Our clock less the sender's, in ns: 0 on one machine.
+    #[serde(default)]
+    pub offset_nanos: i64,
 }
 
 /// What the sink counted in a slice.
@@ -50,7 +53,7 @@ pub struct SinkCounts {
 
 /// The state of the slice that runs.
 #[derive(Debug)]
-struct Sink {
+pub(crate) struct Sink {
     order: SinkOrder,
     checker: TagChecker,
     missized: u64,
@@ -62,9 +65,10 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(flows: usize) -> Self {
+    /// A sink of so many flows.
+    pub(crate) fn new(flows: usize) -> Self {
         Self {
-            order: SinkOrder { size_bytes: None, stamped: false },
+            order: SinkOrder { size_bytes: None, stamped: false, offset_nanos: 0 },
             checker: TagChecker::new(),
             missized: 0,
             bytes: 0,
@@ -75,12 +79,13 @@ impl Sink {
         }
     }
 
-    fn begin(&mut self, order: SinkOrder) {
+    /// Counts from nothing.
+    pub(crate) fn begin(&mut self, order: SinkOrder) {
         *self = Self { order, ..Self::new(self.flows.len()) };
     }
 
     #[inline]
-    fn handle(&mut self, flow: usize, body: &[u8], now: Instant) {
+    pub(crate) fn handle(&mut self, flow: usize, body: &[u8], now: Instant) {
         if self.order.size_bytes.is_none_or(|size| size == body.len()) {
             self.checker.check(body);
         } else {
@@ -98,12 +103,14 @@ impl Sink {
     /// The time of the turn would leave out what came before this message in it, so the clock is read.
     fn record(&mut self, body: &[u8]) {
         if let Some(due_nanos) = read_stamp(body) {
+            let due_nanos = due_nanos.saturating_add_signed(self.order.offset_nanos);
             let nanos = self.clock.now_nanos().saturating_sub(due_nanos);
             record_latency(&mut self.latencies, nanos);
         }
     }
 
-    fn counts(&self) -> SinkCounts {
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> SinkCounts {
         let seconds = self
             .times
             .map_or(0.0, |(first, last)| last.saturating_duration_since(first).as_secs_f64());
@@ -184,7 +191,7 @@ mod tests {
     use crate::tag::write_tag;
 
     fn order() -> SinkOrder {
-        SinkOrder { size_bytes: Some(16), stamped: false }
+        SinkOrder { size_bytes: Some(16), stamped: false, offset_nanos: 0 }
     }
 
     #[test]

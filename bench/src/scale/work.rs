@@ -57,7 +57,7 @@ pub fn run(args: &WorkArgs) -> Result<Sheet> {
         machine: args.machine,
     };
     let client = Client::start_as(identity, &settings)?;
-    client.begin(&SinkOrder { size_bytes: Some(SIZE_BYTES), stamped: false })?;
+    client.begin(&SinkOrder { size_bytes: Some(SIZE_BYTES), stamped: false, offset_nanos: 0 })?;
     let messages = args.messages;
     client.on_each_shard(|shard| {
         let (key, sink) = (client.peer_key(), client.sinks(shard)[0].clone());

@@ -1,0 +1,282 @@
+//! An agent: sends streams and counts them, at the word of a controller whose key it allows.
+//!
+//! It has one shard. Orders are taken by a task of that shard, one after the other; until a controller has named the other agents,
+//! only the controller may reach it.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    path::Path,
+    rc::Rc,
+    time::Duration,
+};
+
+use cubed::{
+    Capacity, FlowError, FlowPattern, Instant, Node, Policy, PublicKey, Shard, SpinPolicy, Verb,
+    runtime::clock::Clock,
+};
+
+use super::{AGENT_FLOW, AgentAnswer, AgentCounts, AgentOrder, Stream, peer_error, stream_flow};
+use crate::{
+    cli::MachineArgs,
+    error::{BenchError, Result},
+    machine::cores_from,
+    node::{
+        FLOWS,
+        bodies::Mode,
+        load::{Load, Pace},
+        server::load_identity,
+        sink::{Sink, SinkOrder},
+    },
+    workload::{Choice, Sizes},
+};
+
+/// Room for orders that wait; a plan of many streams is long.
+const QUEUE_BYTES: u64 = 16 << 20;
+
+/// Who an agent is, and whom it obeys.
+#[derive(Debug)]
+pub struct Agent<'a> {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// File with its key.
+    pub identity: &'a Path,
+    /// Controllers.
+    pub allowed: &'a [PublicKey],
+    /// Core to run on; the system chooses without it.
+    pub core: Option<usize>,
+    /// What the node runs on.
+    pub machine: MachineArgs,
+}
+
+/// The agent's state, on its shard.
+struct State {
+    shard: Shard,
+    controllers: Vec<PublicKey>,
+    agents: Vec<PublicKey>,
+    sending: Vec<Stream>,
+    receiving: Vec<(Stream, Rc<RefCell<Sink>>)>,
+    sent: Rc<RefCell<Vec<(u32, u64, u64)>>>,
+    running: Rc<Cell<usize>>,
+    failure: Rc<RefCell<Option<String>>>,
+}
+
+impl Agent<'_> {
+    /// Serves until it is killed or fails; `say` gets the lines that tell where and for whom.
+    ///
+    /// # Errors
+    ///
+    /// Those of the key file and of the node.
+    pub fn serve(&self, say: impl Fn(&str)) -> Result<()> {
+        if self.machine.shards != 1 {
+            return Err(BenchError::Argument("--shards: an agent has one; start several".into()));
+        }
+        let controllers = self.allowed.to_vec();
+        let mut builder = Node::builder()
+            .identity(load_identity(self.identity)?)
+            .listen(self.listen)
+            .policy(policy(self.allowed.iter()))
+            .spin(SpinPolicy::Adaptive);
+        if let Some(core) = self.core {
+            builder = builder.shards(cores_from(core, 1));
+        }
+        let node = self.machine.apply(builder).start(move |shard: Shard| {
+            let controllers = controllers.clone();
+            async move { obey(&shard, controllers) }
+        });
+        let node = node.map_err(|error| BenchError::Machine(error.to_string()))?;
+        say(&format!("listening on {}", node.local_addr()));
+        say(&format!("key {}", node.public_key()));
+        if self.allowed.is_empty() {
+            say("nobody is allowed, so no controller is obeyed: name its key with --allow KEY");
+        }
+        say(&format!("agent {}@{}", node.public_key(), node.local_addr()));
+        node.join().map_err(|error| BenchError::Machine(error.to_string()))
+    }
+}
+
+fn policy<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> Policy {
+    let flows: FlowPattern = FLOWS.parse().expect("a constant pattern is valid");
+    let verbs = [Verb::Send, Verb::Request];
+    keys.fold(Policy::deny(), |policy, key| policy.with_rule(*key, flows.clone(), &verbs))
+}
+
+fn obey(shard: &Shard, controllers: Vec<PublicKey>) -> Result<(), FlowError> {
+    let mut queue = shard.flow(AGENT_FLOW).queue(Capacity::bytes(QUEUE_BYTES))?;
+    let mut state = State {
+        shard: shard.clone(),
+        controllers,
+        agents: Vec::new(),
+        sending: Vec::new(),
+        receiving: Vec::new(),
+        sent: Rc::default(),
+        running: Rc::default(),
+        failure: Rc::default(),
+    };
+    shard.spawn_local(async move {
+        while let Some(batch) = queue.next_batch().await {
+            for message in &batch {
+                // An agent of a plan may send to the streams, and order nothing.
+                if !state.controllers.contains(message.sender()) {
+                    continue;
+                }
+                let answer = match serde_json::from_slice(message.body()) {
+                    Ok(order) => state
+                        .take(order)
+                        .unwrap_or_else(|error| AgentAnswer::Failed(error.to_string())),
+                    Err(error) => AgentAnswer::Failed(format!("order not understood: {error}")),
+                };
+                let text = serde_json::to_vec(&answer).unwrap_or_default();
+                // Without room for the reply, the asker's deadline tells.
+                let _ = message.reply(&text);
+            }
+        }
+    });
+    Ok(())
+}
+
+impl State {
+    fn take(&mut self, order: AgentOrder) -> Result<AgentAnswer> {
+        match order {
+            AgentOrder::Clock => Ok(AgentAnswer::Clock { nanos: Clock::new().now_nanos() }),
+            AgentOrder::Prepare { index, agents, streams } => {
+                self.prepare(index, &agents, streams).map(|()| AgentAnswer::Done)
+            }
+            AgentOrder::Reset => {
+                self.reset()?;
+                Ok(AgentAnswer::Done)
+            }
+            AgentOrder::Run { start_nanos, seconds } => {
+                let seconds = Duration::try_from_secs_f64(seconds).map_err(peer_error)?;
+                self.run(start_nanos, seconds)?;
+                Ok(AgentAnswer::Done)
+            }
+            AgentOrder::Collect => Ok(self.collect()),
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        index: usize,
+        agents: &[(String, SocketAddr)],
+        streams: Vec<Stream>,
+    ) -> Result<()> {
+        if self.running.get() > 0 {
+            return Err(BenchError::Peer("a run is under way".into()));
+        }
+        for (stream, _) in self.receiving.drain(..) {
+            self.shard.remove_flow(&stream_flow(stream.number)).map_err(peer_error)?;
+        }
+        self.agents.clear();
+        for (place, (key, address)) in agents.iter().enumerate() {
+            let key: PublicKey = key.parse().map_err(peer_error)?;
+            if place != index {
+                self.shard.add_peer(key, *address).map_err(peer_error)?;
+            }
+            self.agents.push(key);
+        }
+        let keys = self.controllers.iter().chain(&self.agents);
+        self.shard.set_policy(policy(keys)).map_err(peer_error)?;
+        let is_known = |stream: &Stream| stream.to < agents.len() && stream.from < agents.len();
+        if let Some(wrong) = streams.iter().find(|stream| !is_known(stream)) {
+            return Err(BenchError::Peer(format!("stream {} has no such agent", wrong.number)));
+        }
+        self.sending = streams.iter().filter(|stream| stream.from == index).cloned().collect();
+        for stream in streams.into_iter().filter(|stream| stream.to == index) {
+            self.receive(stream)?;
+        }
+        self.reset()
+    }
+
+    fn receive(&mut self, stream: Stream) -> Result<()> {
+        let sink = Rc::new(RefCell::new(Sink::new(1)));
+        let counted = Rc::clone(&sink);
+        let flow = self.shard.flow(&stream_flow(stream.number)).takes_requests(false);
+        let registered = flow.handler(move |message, context| {
+            counted.borrow_mut().handle(0, message.body(), context.now());
+        });
+        registered.map_err(peer_error)?;
+        self.receiving.push((stream, sink));
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        for (stream, sink) in &self.receiving {
+            let sizes: Sizes = stream.sizes.parse().map_err(BenchError::Peer)?;
+            sink.borrow_mut().begin(SinkOrder {
+                size_bytes: sizes.fixed(),
+                stamped: stream.stamp_every.is_some(),
+                offset_nanos: stream.offset_nanos,
+            });
+        }
+        self.sent.borrow_mut().clear();
+        *self.failure.borrow_mut() = None;
+        Ok(())
+    }
+
+    fn run(&mut self, start_nanos: u64, duration: Duration) -> Result<()> {
+        for stream in &self.sending {
+            let load = Load {
+                sizes: stream.sizes.parse().map_err(BenchError::Peer)?,
+                mode: if stream.is_acknowledged { Mode::Acked } else { Mode::BestEffort },
+                flows: 1,
+                choice: Choice::RoundRobin,
+                seed: stream.seed,
+                pace: stream.rate.map_or(Pace::Full, Pace::Rate),
+                stamp_every: stream.stamp_every,
+            };
+            let (shard, peer, number) = (self.shard.clone(), self.agents[stream.to], stream.number);
+            let (sent, running, failure) =
+                (Rc::clone(&self.sent), Rc::clone(&self.running), Rc::clone(&self.failure));
+            running.set(running.get() + 1);
+            self.shard.spawn_local(async move {
+                let flow = stream_flow(number);
+                let ran = send(&shard, load, peer, flow, start_nanos, duration).await;
+                match ran {
+                    Ok((messages, bytes)) => sent.borrow_mut().push((number, messages, bytes)),
+                    Err(error) => {
+                        *failure.borrow_mut() = Some(format!("stream {number}: {error}"));
+                    }
+                }
+                running.set(running.get() - 1);
+            });
+        }
+        Ok(())
+    }
+
+    fn collect(&self) -> AgentAnswer {
+        if let Some(failure) = self.failure.borrow().clone() {
+            return AgentAnswer::Failed(failure);
+        }
+        if self.running.get() > 0 {
+            return AgentAnswer::Busy;
+        }
+        let counts =
+            |(stream, sink): &(Stream, Rc<RefCell<Sink>>)| (stream.number, sink.borrow().counts());
+        let counters = self.shard.stats().map(|stats| {
+            let some = stats.counters.iter().filter(|(_, value)| *value > 0);
+            some.map(|(name, value)| (name.to_owned(), value)).collect()
+        });
+        AgentAnswer::Counts(Box::new(AgentCounts {
+            sent: self.sent.borrow().clone(),
+            received: self.receiving.iter().map(counts).collect(),
+            counters: counters.unwrap_or_default(),
+        }))
+    }
+}
+
+/// Sends one stream; messages and bytes.
+async fn send(
+    shard: &Shard,
+    load: Load,
+    peer: PublicKey,
+    flow: String,
+    start_nanos: u64,
+    duration: Duration,
+) -> Result<(u64, u64)> {
+    let to = shard.resolve(peer, &flow).map_err(peer_error)?;
+    to.connect().await.map_err(peer_error)?;
+    shard.sleep_until(Instant::from_nanos(start_nanos)).await;
+    let counts = load.run(shard, (peer, &[flow]), duration, None).await?;
+    Ok((counts.messages, counts.bytes))
+}

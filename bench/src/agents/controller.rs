@@ -1,0 +1,354 @@
+//! The controller: estimates the agents' clocks, tells them what to send and when, and adds up what they counted.
+//!
+//! Nothing is averaged: counts are summed and histograms added. A stream of acknowledged messages whose two ends do not agree voids
+//! the run.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use cubed::{Machine, Node, Remote, Shard, SpinPolicy, block_on, runtime::clock::Clock};
+use serde_json::{Value, json};
+
+use super::{
+    AGENT_FLOW, AgentAddress, AgentAnswer, AgentCounts, AgentOrder, Stream, peer_error, plan::Plan,
+};
+use crate::{
+    error::{BenchError, Result},
+    node::{
+        server::{load_identity, new_identity},
+        sink::SinkCounts,
+    },
+    stats::{LatencySummary, latency_histogram},
+    subject::{LatencySlice, ThroughputSlice},
+};
+
+/// How long an agent may take for any answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Round trips by which a clock is estimated; the shortest counts.
+const CLOCK_ROUNDS: usize = 50;
+
+/// Time from the last order until all begin, so that every agent has its order by then and is connected.
+const START_AFTER: Duration = Duration::from_secs(1);
+
+/// How often agents are asked whether they have ended.
+const COLLECT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How much longer than planned a run may take until all is settled.
+const OVERTIME_MAX: Duration = Duration::from_mins(1);
+
+/// An agent, with its clock as estimated.
+#[derive(Debug)]
+struct Controlled {
+    at: AgentAddress,
+    orders: Remote,
+    /// Its clock less ours, in ns.
+    offset_nanos: i64,
+    /// Half of the shortest round trip: how wrong the offset may be.
+    error_nanos: u64,
+}
+
+/// A node that controls agents.
+#[derive(Debug)]
+pub struct Controller {
+    node: Node,
+    agents: Vec<Controlled>,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct RunResult {
+    /// All streams together.
+    pub throughput: ThroughputSlice,
+    /// Times of all stamped messages, from when they were due to their handler on the other agent.
+    pub latency: LatencySlice,
+    /// One object for each stream.
+    pub streams: Value,
+    /// One object for each agent.
+    pub agents: Value,
+}
+
+impl Controller {
+    /// Starts a node with the key in `identity`, or a new one, and meets every agent.
+    ///
+    /// # Errors
+    ///
+    /// Those of the key file and of the node; `Peer` for an agent that is not reached or does not admit us.
+    pub fn start(identity: Option<&Path>, agents: &[AgentAddress]) -> Result<Self> {
+        let Some(first) = agents.first() else {
+            return Err(BenchError::Argument("--agents: name at least one".into()));
+        };
+        let any = match first.address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let mut builder = Node::builder()
+            .identity(identity.map_or_else(new_identity, load_identity)?)
+            .listen(any)
+            .spin(SpinPolicy::Adaptive);
+        for agent in agents {
+            builder = builder.peer(agent.key, agent.address);
+        }
+        let node = builder.start(async |_: Shard| ());
+        let node = node.map_err(|error| BenchError::Machine(error.to_string()))?;
+        let controlled = agents.iter().map(|at| {
+            let orders = node.resolve(at.key, AGENT_FLOW).map_err(peer_error)?;
+            block_on(orders.connect()).map_err(peer_error)?;
+            Ok(Controlled { at: *at, orders, offset_nanos: 0, error_nanos: 0 })
+        });
+        let agents = controlled.collect::<Result<_>>()?;
+        Ok(Self { node, agents })
+    }
+
+    /// What the controller runs on.
+    ///
+    /// # Errors
+    ///
+    /// When it has stopped.
+    pub fn machine(&self) -> Result<Machine> {
+        let stats = block_on(self.node.stats()).map_err(peer_error)?;
+        Ok(stats.shards[0].machine)
+    }
+
+    /// Runs `plan`: warm-up, then the measurement.
+    ///
+    /// # Errors
+    ///
+    /// `Argument` for a plan that the agents do not fit; `Corrupt` when the ends of a stream do not agree; else those of the agents.
+    pub fn run(&mut self, plan: &Plan) -> Result<RunResult> {
+        for agent in &mut self.agents {
+            agent.estimate_clock()?;
+        }
+        let mut streams = plan.streams(self.agents.len())?;
+        for stream in &mut streams {
+            let offset = |place: usize| self.agents[place].offset_nanos;
+            stream.offset_nanos = offset(stream.to) - offset(stream.from);
+        }
+        self.prepare(&streams)?;
+        if plan.warm_up_seconds > 0.0 {
+            self.send_all(plan.warm_up_seconds)?;
+            self.tell_all(|_| AgentOrder::Reset)?;
+        }
+        let counts = self.send_all(plan.seconds)?;
+        self.add_up(&streams, &counts)
+    }
+
+    /// Each agent is told of all agents and of the streams that are its own.
+    fn prepare(&self, streams: &[Stream]) -> Result<()> {
+        let named = |agent: &Controlled| (agent.at.key.to_string(), agent.at.address);
+        let agents: Vec<_> = self.agents.iter().map(named).collect();
+        self.tell_all(|index| {
+            let own = |stream: &&Stream| stream.from == index || stream.to == index;
+            let streams = streams.iter().filter(own).cloned().collect();
+            AgentOrder::Prepare { index, agents: agents.clone(), streams }
+        })
+    }
+
+    fn tell_all(&self, order: impl Fn(usize) -> AgentOrder) -> Result<()> {
+        self.agents.iter().enumerate().try_for_each(|(index, agent)| {
+            match agent.ask(&order(index))? {
+                AgentAnswer::Done => Ok(()),
+                other => Err(agent.unexpected(&other)),
+            }
+        })
+    }
+
+    /// Has all agents send from one moment on, and waits until all have ended; what they counted.
+    fn send_all(&self, seconds: f64) -> Result<Vec<AgentCounts>> {
+        let start = Clock::new().now_nanos() + START_AFTER.as_nanos() as u64;
+        self.tell_all(|index| {
+            let start_nanos = start.saturating_add_signed(self.agents[index].offset_nanos);
+            AgentOrder::Run { start_nanos, seconds }
+        })?;
+        let planned = Duration::from_secs_f64(seconds) + START_AFTER;
+        let deadline = Instant::now() + planned + OVERTIME_MAX;
+        thread::sleep(planned);
+        // Counts are taken when all have ended, or a receiver's could lack what a sender still sends.
+        for agent in &self.agents {
+            agent.wait_until_ended(deadline)?;
+        }
+        self.agents.iter().map(|agent| agent.wait_until_ended(deadline)).collect()
+    }
+
+    fn add_up(&self, streams: &[Stream], counts: &[AgentCounts]) -> Result<RunResult> {
+        let mut throughput = ThroughputSlice::default();
+        let mut latency = LatencySlice { histogram: latency_histogram(), ..LatencySlice::empty() };
+        let (mut told, mut bytes) = (Vec::new(), 0);
+        for stream in streams {
+            let (messages, received) = ends(stream, counts)?;
+            check(stream, messages, received)?;
+            let times = received.latencies.histogram();
+            told.push(json!({
+                "from": stream.from,
+                "to": stream.to,
+                "sizes": stream.sizes,
+                "planned_messages_per_second": stream.rate,
+                "sent": messages.0,
+                "delivered": received.delivered,
+                "seconds": received.seconds,
+                "latency_us": LatencySummary::of(&times),
+            }));
+            throughput.seconds = throughput.seconds.max(received.seconds);
+            throughput.sent += messages.0;
+            throughput.delivered += received.delivered;
+            throughput.duplicated += received.duplicated;
+            bytes += received.bytes;
+            latency.histogram.add(times).map_err(peer_error)?;
+        }
+        throughput.size_bytes = bytes / throughput.delivered.max(1);
+        latency.seconds = throughput.seconds;
+        latency.sent = throughput.sent;
+        latency.lost = throughput.lost();
+        let agents = self.agents.iter().zip(counts).map(|(agent, counts)| agent.describe(counts));
+        Ok(RunResult {
+            throughput,
+            latency,
+            streams: told.into(),
+            agents: agents.collect::<Vec<_>>().into(),
+        })
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.node.shutdown();
+        // How the node ended changes nothing about what was measured.
+        let _ = self.node.join();
+    }
+}
+
+impl Controlled {
+    fn ask(&self, order: &AgentOrder) -> Result<AgentAnswer> {
+        let text = serde_json::to_vec(order).map_err(peer_error)?;
+        let answer = block_on(self.orders.request(text, ANSWER_TIME_MAX));
+        let named = |error: String| BenchError::Peer(format!("agent {}: {error}", self.at.address));
+        let answer = answer.map_err(|error| named(error.to_string()))?;
+        match serde_json::from_slice(&answer).map_err(|error| named(error.to_string()))? {
+            AgentAnswer::Failed(text) => Err(named(text)),
+            answer => Ok(answer),
+        }
+    }
+
+    fn unexpected(&self, answer: &AgentAnswer) -> BenchError {
+        BenchError::Peer(format!("agent {}: unexpected answer {answer:?}", self.at.address))
+    }
+
+    /// Reads its clock within the shortest of some round trips, and takes it for read in the middle.
+    fn estimate_clock(&mut self) -> Result<()> {
+        let clock = Clock::new();
+        let mut shortest = u64::MAX;
+        for _ in 0..CLOCK_ROUNDS {
+            let before = clock.now_nanos();
+            let answer = self.ask(&AgentOrder::Clock)?;
+            let took = clock.now_nanos() - before;
+            let AgentAnswer::Clock { nanos } = answer else {
+                return Err(self.unexpected(&answer));
+            };
+            if took < shortest {
+                shortest = took;
+                self.error_nanos = took / 2;
+                self.offset_nanos = nanos.wrapping_sub(before + took / 2) as i64;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_until_ended(&self, deadline: Instant) -> Result<AgentCounts> {
+        loop {
+            match self.ask(&AgentOrder::Collect)? {
+                AgentAnswer::Counts(counts) => return Ok(*counts),
+                AgentAnswer::Busy if Instant::now() < deadline => thread::sleep(COLLECT_INTERVAL),
+                other => return Err(self.unexpected(&other)),
+            }
+        }
+    }
+
+    fn describe(&self, counts: &AgentCounts) -> Value {
+        let counters: serde_json::Map<_, _> =
+            counts.counters.iter().map(|(name, value)| (name.clone(), (*value).into())).collect();
+        json!({
+            "address": self.at.address.to_string(),
+            "key": self.at.key.to_string(),
+            "clock_offset_us": self.offset_nanos as f64 / 1e3,
+            "clock_error_us": self.error_nanos as f64 / 1e3,
+            "counters": counters,
+        })
+    }
+}
+
+/// What the two ends of a stream counted: messages and bytes sent, and the receiver's counts.
+fn ends<'a>(stream: &Stream, counts: &'a [AgentCounts]) -> Result<((u64, u64), &'a SinkCounts)> {
+    let sent = counts.get(stream.from).and_then(|counts| {
+        let found = counts.sent.iter().find(|(number, ..)| *number == stream.number);
+        found.map(|(_, messages, bytes)| (*messages, *bytes))
+    });
+    let received = counts.get(stream.to).and_then(|counts| {
+        let found = counts.received.iter().find(|(number, _)| *number == stream.number);
+        found.map(|(_, received)| received)
+    });
+    sent.zip(received)
+        .ok_or_else(|| BenchError::Peer(format!("nothing was counted of stream {}", stream.number)))
+}
+
+/// An error when the two ends cannot both be right, or when an acknowledged message was not counted exactly once.
+fn check(stream: &Stream, (messages, bytes): (u64, u64), received: &SinkCounts) -> Result<()> {
+    let invented =
+        received.delivered > messages || received.next_message > messages || received.missized > 0;
+    let broken = stream.is_acknowledged
+        && (received.delivered != messages || received.duplicated > 0 || received.bytes != bytes);
+    if invented || broken {
+        return Err(BenchError::Corrupt(format!(
+            "stream {} from agent {} to agent {}: sent {messages} messages of {bytes} bytes, but received {} of {}, and {} \
+             twice",
+            stream.number,
+            stream.from,
+            stream.to,
+            received.delivered,
+            received.bytes,
+            received.duplicated
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a stream whose ends do not agree voids the run, unless losses are allowed.
+    use super::*;
+
+    fn stream(is_acknowledged: bool) -> Stream {
+        Stream {
+            number: 0,
+            from: 0,
+            to: 1,
+            sizes: "fixed:64".into(),
+            is_acknowledged,
+            rate: None,
+            stamp_every: None,
+            seed: 0,
+            offset_nanos: 0,
+        }
+    }
+
+    #[test]
+    fn losses_are_for_best_effort_and_inventions_for_nobody() {
+        let right =
+            SinkCounts { delivered: 5, next_message: 5, bytes: 320, ..SinkCounts::default() };
+        for is_acknowledged in [true, false] {
+            let stream = stream(is_acknowledged);
+            assert!(check(&stream, (5, 320), &right).is_ok());
+            assert_eq!(check(&stream, (6, 384), &right).is_err(), is_acknowledged);
+            assert!(check(&stream, (4, 256), &right).is_err());
+        }
+    }
+
+    #[test]
+    fn a_stream_that_nobody_counted_is_an_error() {
+        let counts = [AgentCounts { sent: vec![(0, 5, 320)], ..AgentCounts::default() }];
+        assert!(ends(&stream(true), &counts).is_err());
+    }
+}

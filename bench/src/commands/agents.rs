@@ -1,0 +1,41 @@
+//! Runs `agent` and `run`.
+
+use super::{finish, say, tell};
+use crate::{
+    agents::{agent::Agent, controller::Controller, plan::Plan},
+    cli::{AgentArgs, RunArgs},
+    error::Result,
+    report::Report,
+    stats::LatencySummary,
+};
+
+pub(super) fn run_agent(args: &AgentArgs) -> Result<()> {
+    let agent = Agent {
+        listen: args.listen,
+        identity: &args.identity,
+        allowed: &args.allow,
+        core: args.core,
+        machine: args.machine,
+    };
+    agent.serve(say)
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<()> {
+    let plan = Plan::load(&args.plan)?;
+    let mut controller = Controller::start(args.identity.as_deref(), &args.agents)?;
+    tell(&format!("{} agents, {} s", args.agents.len(), plan.seconds));
+    let result = controller.run(&plan)?;
+    let total = result.throughput;
+    let mut report = Report::unmeasured("run", total.size_bytes as usize);
+    report.seconds = total.seconds;
+    report.messages_per_second = Some(total.messages_per_second());
+    report.goodput_gbps = Some(total.goodput_gbps());
+    report.sent = Some(total.sent);
+    report.delivered = Some(total.delivered);
+    report.lost = Some(total.lost());
+    report.duplicated = Some(total.duplicated);
+    report.latency_us = LatencySummary::of(&result.latency.histogram);
+    report.distribute("run", &result.latency);
+    let report = report.with("streams", result.streams).with("agents", result.agents);
+    finish(&report.on(controller.machine()?), &args.output)
+}
