@@ -1,0 +1,333 @@
+//! The workloads: what is sent, how it is checked and how it is timed, the same for every stack.
+//!
+//! Each message carries its number, little endian, in bytes 0 to 8 and in bytes 8 to 16 whether it is the last. The sender decides
+//! by its clock when to end; the receiver times itself, from the end of its warm-up. Every message is checked, those of the
+//! warm-up too.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// Fewest bytes of a message: its number and its mark.
+pub(crate) const SIZE_MIN: usize = 16;
+
+/// Messages between two looks at the clock, which costs some 25 ns.
+const LOOK_EVERY: u64 = 32;
+
+/// What a sender goes on for after the receiver's time, so that the receiver is never left without messages.
+const MARGIN: Duration = Duration::from_millis(300);
+
+/// The mark of the last message.
+const LAST: u64 = u64::from_le_bytes(*b"the last");
+
+/// How long one measurement takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    /// Time that is left out, from the first message.
+    pub(crate) warm_up: Duration,
+    /// Time that is measured after it.
+    pub(crate) measured: Duration,
+}
+
+/// What a receiver saw of a one-way load.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Received {
+    /// Messages per second in the measured time.
+    pub(crate) messages_per_second: f64,
+    /// The checks of all messages.
+    pub(crate) checks: Checks,
+}
+
+/// What an asker saw of an echo.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Echoed {
+    /// Median of the round trips, in microseconds.
+    pub(crate) p50_us: f64,
+    /// The time that 99 of 100 round trips kept, in microseconds.
+    pub(crate) p99_us: f64,
+    /// Round trips in the measured time.
+    pub(crate) round_trips: usize,
+    /// The checks of all answers.
+    pub(crate) checks: Checks,
+}
+
+/// Whether what arrived is what was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checks {
+    /// Messages that arrived.
+    pub(crate) messages: u64,
+    /// Messages whose length is not the one sent.
+    pub(crate) wrong_length: u64,
+    /// Numbers that were left out when a later one arrived, or before the end.
+    pub(crate) missing: u64,
+    /// Messages with a number that had passed: late or doubled.
+    pub(crate) repeated: u64,
+}
+
+impl Checks {
+    /// Whether all arrived once, in order and whole.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.wrong_length + self.missing + self.repeated == 0
+    }
+
+    /// Adds those of another run.
+    pub(crate) fn add(&mut self, other: Checks) {
+        self.messages += other.messages;
+        self.wrong_length += other.wrong_length;
+        self.missing += other.missing;
+        self.repeated += other.repeated;
+    }
+}
+
+/// The sender's side of a one-way load.
+#[derive(Debug)]
+pub(crate) struct Load {
+    size: usize,
+    length: Duration,
+    until: Option<Instant>,
+    next: u64,
+    is_ended: bool,
+}
+
+impl Load {
+    /// A load of messages of `size` bytes that outlasts a receiver's `span`.
+    pub(crate) fn new(size: usize, span: Span) -> Self {
+        let length = span.warm_up + span.measured + MARGIN;
+        Self { size, length, until: None, next: 0, is_ended: false }
+    }
+
+    /// Bytes of each message.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Writes the next message's number into `body`, which is all of it; `false` when there is no further message.
+    #[inline]
+    pub(crate) fn fill(&mut self, body: &mut [u8]) -> bool {
+        if self.is_ended {
+            return false;
+        }
+        if self.next.is_multiple_of(LOOK_EVERY) {
+            let now = Instant::now();
+            self.is_ended = now >= *self.until.get_or_insert(now + self.length);
+        }
+        write(body, self.next, self.is_ended);
+        self.next += 1;
+        true
+    }
+}
+
+/// The receiver's side of a one-way load.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    size: usize,
+    span: Span,
+    order: Order,
+    begun: Option<Instant>,
+    from: Option<(Instant, u64)>,
+    to: Option<(Instant, u64)>,
+}
+
+impl Meter {
+    /// A meter of messages of `size` bytes.
+    pub(crate) fn new(size: usize, span: Span) -> Self {
+        Self { size, span, order: Order::default(), begun: None, from: None, to: None }
+    }
+
+    /// Takes one message; `false` when it was the last.
+    #[inline]
+    pub(crate) fn take(&mut self, body: &[u8]) -> bool {
+        let is_last = self.order.check(body, self.size);
+        if self.order.checks.messages.is_multiple_of(LOOK_EVERY) || is_last {
+            self.look(is_last);
+        }
+        !is_last
+    }
+
+    fn look(&mut self, is_last: bool) {
+        let (now, messages) = (Instant::now(), self.order.checks.messages);
+        let begun = *self.begun.get_or_insert(now);
+        match (self.from, self.to) {
+            (None, _) if now >= begun + self.span.warm_up => self.from = Some((now, messages)),
+            (Some((from, _)), None) if is_last || now >= from + self.span.measured => {
+                self.to = Some((now, messages));
+            }
+            _ => {}
+        }
+    }
+
+    /// What was received; an error when the load ended before the measured time began.
+    pub(crate) fn report(&self) -> Result<Received, String> {
+        let (Some((from, before)), Some((to, after))) = (self.from, self.to) else {
+            return Err("too few messages for a rate".into());
+        };
+        let seconds = (to - from).as_secs_f64();
+        let messages_per_second = (after - before) as f64 / seconds.max(1e-9);
+        Ok(Received { messages_per_second, checks: self.order.checks })
+    }
+}
+
+/// The asking side of an echo.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    size: usize,
+    span: Span,
+    order: Order,
+    begun: Option<Instant>,
+    asked: Option<Instant>,
+    next: u64,
+    is_ended: bool,
+    nanoseconds: Vec<u64>,
+}
+
+impl Exchange {
+    /// Questions of `size` bytes, each sent when the one before is answered.
+    pub(crate) fn new(size: usize, span: Span) -> Self {
+        let (order, nanoseconds) = (Order::default(), Vec::with_capacity(1 << 20));
+        let (begun, asked) = (None, None);
+        Self { size, span, order, begun, asked, next: 0, is_ended: false, nanoseconds }
+    }
+
+    /// Bytes of each question.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Writes the next question's number into `body` and starts its time; `false` when there is no further question.
+    pub(crate) fn ask(&mut self, body: &mut [u8]) -> bool {
+        if self.is_ended {
+            return false;
+        }
+        let now = Instant::now();
+        let begun = *self.begun.get_or_insert(now);
+        self.is_ended = now >= begun + self.span.warm_up + self.span.measured;
+        write(body, self.next, self.is_ended);
+        self.next += 1;
+        self.asked = Some(now);
+        true
+    }
+
+    /// Takes the answer to the last question.
+    pub(crate) fn answered(&mut self, body: &[u8]) {
+        self.order.check(body, self.size);
+        if let (Some(asked), Some(begun)) = (self.asked.take(), self.begun)
+            && asked >= begun + self.span.warm_up
+        {
+            self.nanoseconds.push(asked.elapsed().as_nanos() as u64);
+        }
+    }
+
+    /// The times; an error when there are none.
+    pub(crate) fn report(&mut self) -> Result<Echoed, String> {
+        self.nanoseconds.sort_unstable();
+        let round_trips = self.nanoseconds.len();
+        let at = |part: f64| {
+            let index = ((round_trips as f64 * part).ceil() as usize).clamp(1, round_trips) - 1;
+            self.nanoseconds[index] as f64 / 1e3
+        };
+        if round_trips == 0 {
+            return Err("no round trip in the measured time".into());
+        }
+        let mut checks = self.order.checks;
+        checks.missing += self.next - checks.messages.min(self.next);
+        Ok(Echoed { p50_us: at(0.5), p99_us: at(0.99), round_trips, checks })
+    }
+}
+
+/// Whether `body` is the last question: whoever answers ends after it.
+pub(crate) fn is_last(body: &[u8]) -> bool {
+    body.get(8..16).is_some_and(|mark| mark == LAST.to_le_bytes())
+}
+
+#[inline]
+fn write(body: &mut [u8], number: u64, is_last: bool) {
+    body[..8].copy_from_slice(&number.to_le_bytes());
+    body[8..16].copy_from_slice(&(if is_last { LAST } else { 0 }).to_le_bytes());
+}
+
+/// The numbers that arrived.
+#[derive(Debug, Default)]
+struct Order {
+    next: u64,
+    checks: Checks,
+}
+
+impl Order {
+    /// Takes note of one message; whether it is the last.
+    #[inline]
+    fn check(&mut self, body: &[u8], size: usize) -> bool {
+        self.checks.messages += 1;
+        self.checks.wrong_length += u64::from(body.len() != size);
+        let Some(number) = body.first_chunk::<8>() else { return false };
+        let number = u64::from_le_bytes(*number);
+        match number.checked_sub(self.next) {
+            Some(skipped) => {
+                self.checks.missing += skipped;
+                self.next = number + 1;
+            }
+            None => self.checks.repeated += 1,
+        }
+        is_last(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: what is wrong with a stream shows, and what is right is not called wrong.
+    use super::*;
+
+    const SPAN: Span = Span { warm_up: Duration::ZERO, measured: Duration::from_millis(5) };
+
+    fn body(number: u64, is_last: bool) -> Vec<u8> {
+        let mut body = vec![0; 64];
+        write(&mut body, number, is_last);
+        body
+    }
+
+    fn checks_of(bodies: &[Vec<u8>]) -> Checks {
+        let mut meter = Meter::new(64, SPAN);
+        for body in bodies {
+            meter.take(body);
+        }
+        meter.order.checks
+    }
+
+    #[test]
+    fn a_load_that_arrives_whole_is_clean_and_has_a_rate() {
+        let (mut load, mut meter) = (Load::new(64, SPAN), Meter::new(64, SPAN));
+        let mut body = vec![0; 64];
+        let mut went_on = true;
+        while load.fill(&mut body) {
+            assert!(went_on, "a message after the last");
+            went_on = meter.take(&body);
+        }
+        assert!(!went_on, "the last was not marked");
+        let received = meter.report().unwrap();
+        assert!(received.messages_per_second > 0.0 && received.checks.is_clean());
+        assert_eq!(received.checks.messages, load.next);
+    }
+
+    #[test]
+    fn gaps_repeats_and_wrong_lengths_are_counted() {
+        let clean = checks_of(&[body(0, false), body(1, false), body(2, true)]);
+        assert!(clean.is_clean() && clean.messages == 3);
+        assert_eq!(checks_of(&[body(0, false), body(3, true)]).missing, 2);
+        assert_eq!(checks_of(&[body(0, false), body(0, false)]).repeated, 1);
+        assert_eq!(checks_of(&[body(0, false)[..63].to_vec()]).wrong_length, 1);
+        assert_eq!(checks_of(&[vec![]]).wrong_length, 1);
+    }
+
+    #[test]
+    fn an_exchange_times_its_answers_and_notices_a_wrong_one() {
+        let mut exchange = Exchange::new(64, SPAN);
+        let mut question = vec![0; 64];
+        while exchange.ask(&mut question) {
+            exchange.answered(&question);
+        }
+        let echoed = exchange.report().unwrap();
+        assert!(echoed.checks.is_clean() && echoed.round_trips > 0 && is_last(&question));
+        assert!(echoed.p50_us <= echoed.p99_us);
+        exchange.answered(&question);
+        assert!(!exchange.report().unwrap().checks.is_clean());
+    }
+}

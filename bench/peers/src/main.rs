@@ -1,0 +1,102 @@
+//! The executable `cubed-peers`: other transports under the workloads of `cubed-bench`. `bench/peers/run` builds and starts it.
+
+mod load;
+
+mod stack;
+
+mod tcp;
+
+#[cfg(feature = "zmq")]
+mod libzmq;
+
+mod report;
+
+mod side;
+
+mod run;
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    run::Plan,
+    side::SideArgs,
+    stack::{Outcome, STACKS},
+};
+
+/// Measures other transports beside Cubed
+#[derive(Debug, Parser)]
+#[command(name = "cubed-peers", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Seconds of each measurement
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    seconds: f64,
+    /// Seconds before each measurement that do not count
+    #[arg(long, value_name = "N", default_value_t = 0.5)]
+    warm_up: f64,
+    /// Runs of everything; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    runs: usize,
+    /// Stacks or families of them, instead of all
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Also write the results here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The executable of cubed-bench; without it there are no ratios
+    #[arg(long, value_name = "FILE")]
+    cubed: Option<PathBuf>,
+    /// A family that could not be built
+    #[arg(long, value_name = "FAMILY=WHY")]
+    missing: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One side of one measurement
+    #[command(hide = true)]
+    Side(SideArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Some(Command::Side(args)) => side::play(args).map(|()| true),
+        None => run(&cli),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cubed-peers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures and reports; `false` when something failed or messages went missing.
+fn run(cli: &Cli) -> Outcome<bool> {
+    let known =
+        |name: &String| STACKS.iter().any(|stack| stack.is_among(std::slice::from_ref(name)));
+    if let Some(name) = cli.only.iter().find(|name| !known(name)) {
+        let names: Vec<_> = STACKS.iter().map(|stack| stack.name).collect();
+        return Err(format!("no stack is named {name:?}; there are {}", names.join(", ")).into());
+    }
+    let report = run::measure(&Plan {
+        seconds: cli.seconds,
+        warm_up: cli.warm_up,
+        runs: cli.runs,
+        only: &cli.only,
+        cubed: cli.cubed.as_deref(),
+        missing: &cli.missing,
+    });
+    print!("{}", report.table());
+    if let Some(file) = &cli.json {
+        let text = serde_json::to_string_pretty(&report.json())?;
+        fs::write(file, text + "\n").map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(report.is_clean())
+}

@@ -1,0 +1,234 @@
+//! The measurements: which, in which order, in which processes.
+//!
+//! For each run and each workload Cubed goes first and then each stack, so that what disturbs the machine disturbs all of them.
+//! Receivers are on core 1, senders on core 0. A stack that fails does not end the run; it is said in the report.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    load::Checks,
+    report::{Report, Row, Value},
+    side::{READY, Seen},
+    stack::{Outcome, STACKS, Stack},
+};
+
+/// How long a side may take beyond its time: to start, to connect and to hand over what is on the way.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is measured, in the order of the table's columns.
+pub(crate) const WORKLOADS: &[Workload] = &[
+    Workload { name: "one-way 64 B", size: 64, is_echo: false },
+    Workload { name: "one-way 1 KiB", size: 1024, is_echo: false },
+    Workload { name: "one-way 64 KiB", size: 65536, is_echo: false },
+    Workload { name: "echo 64 B", size: 64, is_echo: true },
+];
+
+/// One column of the table.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) size: usize,
+    pub(crate) is_echo: bool,
+}
+
+/// What a run is asked for.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) seconds: f64,
+    pub(crate) warm_up: f64,
+    pub(crate) runs: usize,
+    pub(crate) only: &'a [String],
+    /// The executable of `cubed-bench`; without it there are no ratios.
+    pub(crate) cubed: Option<&'a Path>,
+    /// Families that could not be built, as `FAMILY=WHY`.
+    pub(crate) missing: &'a [String],
+}
+
+/// Measures all of the plan.
+pub(crate) fn measure(plan: &Plan<'_>) -> Report {
+    let mut report = Report::new(plan.seconds, plan.runs);
+    let mut stacks = Vec::new();
+    for stack in STACKS.iter().filter(|stack| stack.is_among(plan.only)) {
+        if stack.sides().is_some() {
+            stacks.push(stack);
+            report.rows.push(Row::new(stack.name, stack.security));
+        } else {
+            let prefix = format!("{}=", stack.family);
+            let why = plan.missing.iter().find_map(|missing| missing.strip_prefix(&prefix));
+            report.skipped.push((stack.name, why.unwrap_or("not built in").to_owned()));
+        }
+    }
+    for run in 1..=plan.runs {
+        for (column, workload) in WORKLOADS.iter().enumerate() {
+            eprint!("run {run} of {}, {}:", plan.runs, workload.name);
+            if let Some(bench) = plan.cubed {
+                eprint!(" cubed");
+                note(&mut report.cubed, column, cubed(bench, workload, plan.seconds));
+            }
+            for (stack, row) in stacks.iter().zip(&mut report.rows) {
+                eprint!(" {}", stack.name);
+                note(row, column, peer(stack, workload, plan));
+            }
+            eprintln!();
+        }
+    }
+    report
+}
+
+fn note(row: &mut Row, column: usize, outcome: Outcome<(Value, Checks)>) {
+    let cell = &mut row.cells[column];
+    match outcome {
+        Ok((value, checks)) => {
+            cell.runs.push(Some(value));
+            cell.checks.add(checks);
+        }
+        Err(error) => {
+            eprint!(" (failed: {error})");
+            cell.runs.push(None);
+            cell.failures.push(error.to_string());
+        }
+    }
+}
+
+/// One measurement of a stack.
+fn peer(stack: &Stack, workload: &Workload, plan: &Plan<'_>) -> Outcome<(Value, Checks)> {
+    let (listens, loads) = if workload.is_echo { ("answer", "ask") } else { ("receive", "send") };
+    let start = |role: &str, core: usize, address: &str| {
+        let mut command = pinned(core, &std::env::current_exe()?);
+        command.args(["side", "--stack", stack.name, "--role", role, "--address", address]);
+        command.arg("--size").arg(workload.size.to_string());
+        command.arg("--warm-up").arg(plan.warm_up.to_string());
+        command.arg("--seconds").arg(plan.seconds.to_string());
+        Side::start(command)
+    };
+    let deadline =
+        Instant::now() + PATIENCE + Duration::try_from_secs_f64(plan.seconds + plan.warm_up)?;
+    let mut listener = start(listens, 1, "")?;
+    let line = listener.line(deadline)?;
+    let address = line.strip_prefix(READY).ok_or_else(|| format!("not ready but {line:?}"))?;
+    let mut loader = start(loads, 0, address)?;
+    let (seen, other) = if workload.is_echo {
+        (loader.line(deadline)?, listener.line(deadline)?)
+    } else {
+        (listener.line(deadline)?, loader.line(deadline)?)
+    };
+    if !matches!(serde_json::from_str(&other)?, Seen::Nothing) {
+        return Err(format!("the other side said {other:?}").into());
+    }
+    match serde_json::from_str(&seen)? {
+        Seen::Received(seen) => Ok((Value::rate(seen.messages_per_second), seen.checks)),
+        Seen::Echoed(seen) => Ok((Value::times(seen.p50_us, seen.p99_us), seen.checks)),
+        Seen::Nothing => Err("nothing was measured".into()),
+    }
+}
+
+/// The same workload by `cubed-bench`; it warms up and checks its tags itself. Its nodes park as the others' threads block.
+fn cubed(bench: &Path, workload: &Workload, seconds: f64) -> Outcome<(Value, Checks)> {
+    let file = tempfile::NamedTempFile::new()?;
+    let mut command = Command::new(bench);
+    if workload.is_echo {
+        command.args(["latency", "--closed"]);
+    } else {
+        command.arg("throughput");
+    }
+    command.args(["--no-baseline", "--quiet", "--size"]).arg(workload.size.to_string());
+    command.arg("--seconds").arg(seconds.to_string()).arg("--json").arg(file.path());
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        return Err(last_line(&output.stderr).into());
+    }
+    let json: serde_json::Value = serde_json::from_reader(file.reopen()?)?;
+    let number = |pointer: &str| {
+        let found = json.pointer(pointer).and_then(serde_json::Value::as_f64);
+        found.ok_or_else(|| format!("cubed-bench reported no {pointer}"))
+    };
+    let value = if workload.is_echo {
+        Value::times(number("/latency_us/p50")?, number("/latency_us/p99")?)
+    } else {
+        Value::rate(number("/messages_per_second")?)
+    };
+    let count = |pointer: &str| json.pointer(pointer).and_then(serde_json::Value::as_u64);
+    let checks = Checks {
+        messages: count("/delivered").unwrap_or_default(),
+        missing: count("/lost").unwrap_or_default(),
+        repeated: count("/duplicated").unwrap_or_default(),
+        wrong_length: 0,
+    };
+    Ok((value, checks))
+}
+
+/// Starts `program` on one core; where there are not so many, wherever the system puts it.
+fn pinned(core: usize, program: &Path) -> Command {
+    if thread::available_parallelism().is_ok_and(|cores| cores.get() > core) {
+        let mut command = Command::new("taskset");
+        command.arg("--cpu-list").arg(core.to_string()).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+fn last_line(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.trim_end().lines().last().unwrap_or("it failed without a word").to_owned()
+}
+
+/// A process that plays one side; it ends no later than this value.
+#[derive(Debug)]
+struct Side {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Side {
+    fn start(mut command: Command) -> Outcome<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            format!("{} cannot be started: {error}", command.get_program().display())
+        })?;
+        let stdout = child.stdout.take().ok_or("started without stdout")?;
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, lines })
+    }
+
+    /// Its next line; when it has none, what it said on stderr.
+    fn line(&mut self, deadline: Instant) -> Outcome<String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.lines.recv_timeout(left).map_err(|_| {
+            let has_ended = matches!(self.child.try_wait(), Ok(Some(_)));
+            self.end();
+            let mut text = Vec::new();
+            if let Some(mut stderr) = self.child.stderr.take() {
+                let _ = stderr.read_to_end(&mut text);
+            }
+            let late = if has_ended || !text.is_empty() { "" } else { "did not end in time: " };
+            format!("{late}{}", last_line(&text)).into()
+        })
+    }
+
+    fn end(&mut self) {
+        // Its own child, by handle; an error means that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
