@@ -134,6 +134,12 @@ impl Meter {
         Self { size, span, order: Order::default(), begun: None, from: None, to: None }
     }
 
+    /// Bytes of each message.
+    #[cfg(feature = "omq")]
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Takes one message; `false` when it was the last.
     #[inline]
     pub(crate) fn take(&mut self, body: &[u8]) -> bool {

@@ -2,12 +2,23 @@
 
 mod load;
 
+mod frames;
+
 mod stack;
+
+#[cfg(any(feature = "quinn", feature = "omq"))]
+mod text;
 
 mod tcp;
 
 #[cfg(feature = "zmq")]
 mod libzmq;
+
+#[cfg(feature = "quinn")]
+mod quic;
+
+#[cfg(feature = "omq")]
+mod omq;
 
 mod report;
 

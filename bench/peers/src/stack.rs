@@ -67,6 +67,11 @@ pub(crate) const STACKS: &[Stack] = &[
     },
     Stack { name: "zmq-clear", family: "zmq", security: "none", make: || zmq(false) },
     Stack { name: "zmq-curve", family: "zmq", security: "CURVE", make: || zmq(true) },
+    Stack { name: "quinn", family: "quinn", security: "TLS 1.3", make: quinn },
+    Stack { name: "omq-tcp", family: "omq", security: "none", make: || omq("tcp") },
+    Stack { name: "omq-curve", family: "omq", security: "CURVE", make: || omq("curve") },
+    Stack { name: "omq-quic", family: "omq", security: "TLS 1.3", make: || omq("quic") },
+    Stack { name: "omq-dart", family: "omq", security: "none", make: || omq("dart") },
 ];
 
 #[cfg(feature = "zmq")]
@@ -77,5 +82,26 @@ fn zmq(is_curve: bool) -> Option<Box<dyn Sides>> {
 
 #[cfg(not(feature = "zmq"))]
 fn zmq(_: bool) -> Option<Box<dyn Sides>> {
+    None
+}
+
+#[cfg(feature = "quinn")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
+fn quinn() -> Option<Box<dyn Sides>> {
+    Some(Box::new(crate::quic::Quic))
+}
+
+#[cfg(not(feature = "quinn"))]
+fn quinn() -> Option<Box<dyn Sides>> {
+    None
+}
+
+#[cfg(feature = "omq")]
+fn omq(way: &str) -> Option<Box<dyn Sides>> {
+    Some(Box::new(crate::omq::Omq::new(way)?))
+}
+
+#[cfg(not(feature = "omq"))]
+fn omq(_: &str) -> Option<Box<dyn Sides>> {
     None
 }
