@@ -16,12 +16,15 @@ mod serve;
 
 mod compare;
 
+mod path;
+
 use clap::{Parser, Subcommand};
 
 pub use self::{
     agents::{AgentArgs, RunArgs},
     compare::CompareArgs,
     latency::{LatencyArgs, RawLatencyArgs},
+    path::PathArgs,
     request::RequestArgs,
     saturate::SaturateArgs,
     serve::{PeerAudienceArgs, PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
@@ -83,6 +86,9 @@ pub enum Command {
     RawLatency(RawLatencyArgs),
     /// Two runs beside each other: ratios, noise, verdicts; exit status 3 when the second is worse
     Compare(CompareArgs),
+    /// So many messages between two endpoints in memory, for `perf-scripts/instructions`.
+    #[command(hide = true)]
+    Path(PathArgs),
     /// The serving process of `throughput` and `latency`.
     #[command(name = server::PEER_COMMAND, hide = true)]
     PeerNode(PeerNodeArgs),

@@ -30,6 +30,7 @@ use crate::{
     monitor::Monitor,
     node::client::{Client, ClientSettings, ServedPeer},
     pairs::Plan,
+    path::MessagePath,
     peers::{audience, listeners},
     progress::{self, Progress},
     raw_echo,
@@ -68,6 +69,7 @@ impl Cli {
             Some(Command::RawLatency(args)) => latency::run_raw(args),
             Some(Command::Scale(command)) => scale::run(command),
             Some(Command::Compare(args)) => compare::run(args),
+            Some(Command::Path(args)) => MessagePath::new()?.send(args.messages, args.size),
             Some(Command::PeerNode(args)) => serve::run_peer_node(args),
             Some(Command::PeerCeiling(args)) => ceiling::run_peer(args.core, args.shares_core),
             Some(Command::PeerAudience(args)) => audience::run(args),
@@ -82,15 +84,15 @@ impl Cli {
     /// stdout, and `scale` has sheets of its own.
     fn reports(&self) -> bool {
         use Command::{
-            Agent, Compare, PeerAudience, PeerCeiling, PeerEcho, PeerListeners, PeerNode, Scale,
-            Serve,
+            Agent, Compare, Path, PeerAudience, PeerCeiling, PeerEcho, PeerListeners, PeerNode,
+            Scale, Serve,
         };
         let Some(command) = &self.command else { return true };
         let answers = matches!(command, Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_));
         !answers
             && !matches!(
                 command,
-                Agent(_) | Compare(_) | Scale(_) | PeerAudience(_) | PeerListeners(_)
+                Agent(_) | Compare(_) | Path(_) | Scale(_) | PeerAudience(_) | PeerListeners(_)
             )
     }
 }

@@ -307,9 +307,7 @@ impl<D: Driver> Pump<D> {
                 }
                 Event::Connected { peer } => {
                     waits.dialled(peer, &Ok(()));
-                    if self.shared.facts.source != Port::Shared {
-                        prefer_listed(&mut state, peer);
-                    }
+                    prefer_listed(&mut state, peer);
                 }
                 Event::DialFailed { peer, error } => {
                     try_next_address(&mut state, peer, &error);

@@ -38,7 +38,7 @@ use crate::{
     pairs::{LatencyRun, ThroughputRun},
     stats::{LatencySummary, median, spread},
     subject::{LatencySlice, ThroughputSlice},
-    surroundings::{ENCRYPTS, Surroundings, doubts},
+    surroundings::{Surroundings, doubts},
 };
 
 /// Name of the fields' meaning; changes when a field is taken away or means something else.
@@ -324,15 +324,6 @@ impl Report {
         stolen / self.intervals.len().max(1) as f64
     }
 
-    /// Of a build that does not encrypt, the row says so and has no goal: it is a baseline of its own.
-    fn named_by_build(mut self) -> Self {
-        if !ENCRYPTS {
-            self.label = format!("{}, no AEAD", self.label);
-            self.goal = None;
-        }
-        self
-    }
-
     /// The same report of nodes that wait by `spin`.
     #[must_use]
     pub fn waiting(mut self, spin: SpinPolicy) -> Self {
@@ -352,7 +343,7 @@ impl Report {
     pub fn by(mut self, client: &Client) -> Result<Self> {
         self.shards = client.shards();
         self.gso_fallbacks = Some(client.gso_fallbacks()?);
-        Ok(self.on(client.machine()).named_by_build())
+        Ok(self.on(client.machine()))
     }
 
     /// The same report of nodes that run on `machine`.

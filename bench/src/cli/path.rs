@@ -1,0 +1,14 @@
+//! The flags of the hidden command `path`.
+
+use clap::Args;
+
+/// What goes along the message path.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct PathArgs {
+    /// Messages
+    #[arg(long)]
+    pub messages: u64,
+    /// Body bytes of each
+    #[arg(long, default_value_t = 64)]
+    pub size: usize,
+}
