@@ -32,8 +32,8 @@ pub(crate) struct Span {
 /// What a receiver saw of a one-way load.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Received {
-    /// Messages per second in the measured time.
-    pub(crate) messages_per_second: f64,
+    /// Messages per second in the measured time; `None` when the machine was disturbed.
+    pub(crate) messages_per_second: Option<f64>,
     /// The checks of all messages.
     pub(crate) checks: Checks,
 }
@@ -41,10 +41,8 @@ pub(crate) struct Received {
 /// What an asker saw of an echo.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Echoed {
-    /// Median of the round trips, in microseconds.
-    pub(crate) p50_us: f64,
-    /// The time that 99 of 100 round trips kept, in microseconds.
-    pub(crate) p99_us: f64,
+    /// Median of the round trips, and the time that 99 of 100 kept, in microseconds; `None` when the measured time had none.
+    pub(crate) p50_p99_us: Option<(f64, f64)>,
     /// Round trips in the measured time.
     pub(crate) round_trips: usize,
     /// The checks of all answers.
@@ -162,15 +160,23 @@ impl Meter {
         }
     }
 
-    /// What was received; an error when the load ended before the measured time began.
-    pub(crate) fn report(&self) -> Result<Received, String> {
-        let (Some((from, before)), Some((to, after))) = (self.from, self.to) else {
-            return Err("too few messages for a rate".into());
+    /// What was received.
+    pub(crate) fn report(&self) -> Received {
+        let rate = match (self.from, self.to) {
+            (Some((from, before)), Some((to, after))) => {
+                rate(after - before, to - from, self.span.measured)
+            }
+            _ => None,
         };
-        let seconds = (to - from).as_secs_f64();
-        let messages_per_second = (after - before) as f64 / seconds.max(1e-9);
-        Ok(Received { messages_per_second, checks: self.order.checks })
+        Received { messages_per_second: rate, checks: self.order.checks }
     }
+}
+
+/// Messages per second over the time that `passed`. `None` when that is not the time that was meant to be measured: one side stood
+/// still while the other's clock went on, and the figure would be that of a backlog or of a pause.
+pub(crate) fn rate(messages: u64, passed: Duration, measured: Duration) -> Option<f64> {
+    let part = passed.as_secs_f64() / measured.as_secs_f64();
+    (0.5..=1.5).contains(&part).then(|| messages as f64 / passed.as_secs_f64())
 }
 
 /// The asking side of an echo.
@@ -223,20 +229,17 @@ impl Exchange {
         }
     }
 
-    /// The times; an error when there are none.
-    pub(crate) fn report(&mut self) -> Result<Echoed, String> {
+    /// The times.
+    pub(crate) fn report(&mut self) -> Echoed {
         self.nanoseconds.sort_unstable();
         let round_trips = self.nanoseconds.len();
         let at = |part: f64| {
-            let index = ((round_trips as f64 * part).ceil() as usize).clamp(1, round_trips) - 1;
-            self.nanoseconds[index] as f64 / 1e3
+            let rank = (round_trips as f64 * part).ceil() as usize;
+            Some(*self.nanoseconds.get(rank.checked_sub(1)?)? as f64 / 1e3)
         };
-        if round_trips == 0 {
-            return Err("no round trip in the measured time".into());
-        }
         let mut checks = self.order.checks;
         checks.missing += self.next - checks.messages.min(self.next);
-        Ok(Echoed { p50_us: at(0.5), p99_us: at(0.99), round_trips, checks })
+        Echoed { p50_p99_us: at(0.5).zip(at(0.99)), round_trips, checks }
     }
 }
 
@@ -308,9 +311,25 @@ mod tests {
             went_on = meter.take(&body);
         }
         assert!(!went_on, "the last was not marked");
-        let received = meter.report().unwrap();
-        assert!(received.messages_per_second > 0.0 && received.checks.is_clean());
-        assert_eq!(received.checks.messages, load.next);
+        let checks = meter.report().checks;
+        assert!(checks.is_clean() && checks.messages == load.next);
+    }
+
+    #[test]
+    fn a_time_cut_short_or_drawn_out_has_no_rate() {
+        let second = Duration::from_secs(1);
+        assert_eq!(rate(3000, second, second), Some(3000.0));
+        assert_eq!(rate(3000, second * 3 / 2, second), Some(2000.0));
+        assert_eq!(rate(32, Duration::from_micros(5), second), None, "a backlog before the last");
+        assert_eq!(rate(32, second * 100, second), None, "the receiver stood still");
+        assert_eq!(rate(32, Duration::ZERO, second), None);
+    }
+
+    #[test]
+    fn a_load_that_ends_before_the_measured_time_has_no_rate() {
+        let mut meter = Meter::new(64, Span { warm_up: Duration::from_hours(1), ..SPAN });
+        assert!(!meter.take(&body(0, true)));
+        assert_eq!(meter.report().messages_per_second, None);
     }
 
     #[test]
@@ -330,10 +349,12 @@ mod tests {
         while exchange.ask(&mut question) {
             exchange.answered(&question);
         }
-        let echoed = exchange.report().unwrap();
+        let echoed = exchange.report();
         assert!(echoed.checks.is_clean() && echoed.round_trips > 0 && is_last(&question));
-        assert!(echoed.p50_us <= echoed.p99_us);
+        let (p50, p99) = echoed.p50_p99_us.unwrap();
+        assert!(p50 <= p99);
         exchange.answered(&question);
-        assert!(!exchange.report().unwrap().checks.is_clean());
+        assert!(!exchange.report().checks.is_clean());
+        assert_eq!(Exchange::new(64, SPAN).report().p50_p99_us, None);
     }
 }

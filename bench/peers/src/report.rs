@@ -32,8 +32,10 @@ pub(crate) struct Row {
 /// One stack under one workload.
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
-    /// One value of each run; `None` where it failed.
+    /// One value of each run; `None` where it failed or was disturbed.
     pub(crate) runs: Vec<Option<Value>>,
+    /// Runs that are left out since one side stood still in them.
+    pub(crate) disturbed: usize,
     pub(crate) failures: Vec<String>,
     /// Those of all runs.
     pub(crate) checks: Checks,
@@ -51,7 +53,7 @@ impl Value {
         Self { main: messages_per_second, tail: None }
     }
 
-    pub(crate) fn times(p50_us: f64, p99_us: f64) -> Self {
+    pub(crate) fn times((p50_us, p99_us): (f64, f64)) -> Self {
         Self { main: p50_us, tail: Some(p99_us) }
     }
 }
@@ -132,6 +134,14 @@ impl Report {
             let (count, runs) = (cell.failures.len(), self.runs);
             let _ = writeln!(text, "FAILED {}, {workload}, {count} of {runs}: {failure}", row.name);
         }
+        if cell.disturbed > 0 {
+            let (count, runs) = (cell.disturbed, self.runs);
+            let _ = writeln!(
+                text,
+                "disturbed {}, {workload}: {count} of {runs} runs left out, in which one side stood still",
+                row.name
+            );
+        }
         if !cell.checks.is_clean() {
             let Checks { messages, wrong_length, missing, repeated } = cell.checks;
             let _ = writeln!(
@@ -166,6 +176,7 @@ impl Report {
                             "runs_p99": if workload.is_echo { tail } else { Vec::new() },
                             "cubed_by_stack": cell.ratio_of(cubed),
                             "checks": cell.checks,
+                            "disturbed": cell.disturbed,
                             "failures": cell.failures,
                         })
                     },
@@ -189,8 +200,9 @@ fn shown(cell: &Cell) -> String {
         (Some(p50), Some(p99)) => format!("{p50:.1} / {p99:.1} us"),
         (Some(rate), None) if rate >= 1e6 => format!("{:.2} M/s", rate / 1e6),
         (Some(rate), None) => format!("{:.1} k/s", rate / 1e3),
-        (None, _) if cell.failures.is_empty() => "-".into(),
-        (None, _) => "failed".into(),
+        (None, _) if !cell.failures.is_empty() => "failed".into(),
+        (None, _) if cell.disturbed > 0 => "disturbed".into(),
+        (None, _) => "-".into(),
     }
 }
 
@@ -235,9 +247,10 @@ mod tests {
         report.rows[0].cells[1].runs.push(None);
         report.rows[0].cells[1].failures.push("why not".into());
         report.rows[0].cells[0].checks.missing = 7;
+        report.rows[0].cells[2] = Cell { runs: vec![None], disturbed: 1, ..Cell::default() };
         let found = report.table();
         assert!(!report.is_clean());
-        assert!(found.contains("| tcp | none | 2.50 M/s | failed |"), "{found}");
+        assert!(found.contains("| tcp | none | 2.50 M/s | failed | disturbed |"), "{found}");
         assert!(found.contains("FAILED tcp, one-way 1 KiB, 1 of 1: why not"), "{found}");
         assert!(found.contains("7 missing"), "{found}");
     }

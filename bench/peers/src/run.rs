@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    load::Checks,
+    load::{Checks, rate},
     report::{Report, Row, Value},
     side::{READY, Seen},
     stack::{Outcome, STACKS, Stack},
@@ -82,11 +82,12 @@ pub(crate) fn measure(plan: &Plan<'_>) -> Report {
     report
 }
 
-fn note(row: &mut Row, column: usize, outcome: Outcome<(Value, Checks)>) {
+fn note(row: &mut Row, column: usize, outcome: Outcome<(Option<Value>, Checks)>) {
     let cell = &mut row.cells[column];
     match outcome {
         Ok((value, checks)) => {
-            cell.runs.push(Some(value));
+            cell.runs.push(value);
+            cell.disturbed += usize::from(value.is_none());
             cell.checks.add(checks);
         }
         Err(error) => {
@@ -98,7 +99,7 @@ fn note(row: &mut Row, column: usize, outcome: Outcome<(Value, Checks)>) {
 }
 
 /// One measurement of a stack.
-fn peer(stack: &Stack, workload: &Workload, plan: &Plan<'_>) -> Outcome<(Value, Checks)> {
+fn peer(stack: &Stack, workload: &Workload, plan: &Plan<'_>) -> Outcome<(Option<Value>, Checks)> {
     let (listens, loads) = if workload.is_echo { ("answer", "ask") } else { ("receive", "send") };
     let start = |role: &str, core: usize, address: &str| {
         let mut command = pinned(core, &std::env::current_exe()?);
@@ -123,14 +124,14 @@ fn peer(stack: &Stack, workload: &Workload, plan: &Plan<'_>) -> Outcome<(Value, 
         return Err(format!("the other side said {other:?}").into());
     }
     match serde_json::from_str(&seen)? {
-        Seen::Received(seen) => Ok((Value::rate(seen.messages_per_second), seen.checks)),
-        Seen::Echoed(seen) => Ok((Value::times(seen.p50_us, seen.p99_us), seen.checks)),
+        Seen::Received(seen) => Ok((seen.messages_per_second.map(Value::rate), seen.checks)),
+        Seen::Echoed(seen) => Ok((seen.p50_p99_us.map(Value::times), seen.checks)),
         Seen::Nothing => Err("nothing was measured".into()),
     }
 }
 
 /// The same workload by `cubed-bench`; it warms up and checks its tags itself. Its nodes park as the others' threads block.
-fn cubed(bench: &Path, workload: &Workload, seconds: f64) -> Outcome<(Value, Checks)> {
+fn cubed(bench: &Path, workload: &Workload, seconds: f64) -> Outcome<(Option<Value>, Checks)> {
     let file = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(bench);
     if workload.is_echo {
@@ -150,9 +151,11 @@ fn cubed(bench: &Path, workload: &Workload, seconds: f64) -> Outcome<(Value, Che
         found.ok_or_else(|| format!("cubed-bench reported no {pointer}"))
     };
     let value = if workload.is_echo {
-        Value::times(number("/latency_us/p50")?, number("/latency_us/p99")?)
+        Some(Value::times((number("/latency_us/p50")?, number("/latency_us/p99")?)))
     } else {
-        Value::rate(number("/messages_per_second")?)
+        let (per_second, passed) = (number("/messages_per_second")?, number("/seconds")?);
+        let duration = |seconds: f64| Duration::try_from_secs_f64(seconds);
+        rate((per_second * passed) as u64, duration(passed)?, duration(seconds)?).map(Value::rate)
     };
     let count = |pointer: &str| json.pointer(pointer).and_then(serde_json::Value::as_u64);
     let checks = Checks {
