@@ -102,7 +102,7 @@ fn times_one_way_are_taken_with_and_without_load() {
 }
 
 #[test]
-fn a_search_ends_below_a_rate_that_failed() {
+fn a_search_reports_the_highest_rate_that_passed() {
     // A limit that anything meets is failed only by what cannot be sent; one that nothing meets by all.
     for (limit, passes) in [("50s", true), ("1ns", false)] {
         let command = ["saturate", "--p99-below", limit, "--seconds", "0.1", "--precision", "0.5"];
@@ -111,9 +111,10 @@ fn a_search_ends_below_a_rate_that_failed() {
         let found = detail(&report, "highest_messages_per_second").as_f64();
         assert_eq!(found.is_some(), passes);
         let steps = detail(&report, "steps").as_array().unwrap();
-        let failed = steps.iter().filter(|step| step["failure"].is_string());
-        let rate = |step: &Value| step["planned_messages_per_second"].as_f64().unwrap();
-        assert!(failed.map(rate).all(|failed| found.is_none_or(|found| failed > found * 0.4)));
+        // A machine with other work fails any step once, so which steps failed says nothing.
+        let passed = steps.iter().filter(|step| step["failure"].is_null());
+        let rates = passed.map(|step| step["planned_messages_per_second"].as_f64().unwrap());
+        assert_eq!(rates.max_by(f64::total_cmp), found);
     }
 }
 
