@@ -1,6 +1,6 @@
 //! How a run goes, on stderr: a bar that is drawn over on a terminal, else a plain line once a second.
 //!
-//! Lines for stdout go through [`print`], so that a bar on the same terminal is not written into.
+//! Lines for stdout go through [`print()`], so that a bar on the same terminal is not written into.
 
 use std::{
     io::{self, IsTerminal, Write},

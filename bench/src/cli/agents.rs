@@ -31,7 +31,7 @@ pub struct AgentArgs {
 /// Flags of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// The plan: a TOML file with seconds and [[load]] tables (docs/BENCHMARKS.md)
+    /// The plan: a TOML file with seconds and an array of load tables (docs/BENCHMARKS.md)
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
     /// The agents, in the order by which the plan counts them from 0

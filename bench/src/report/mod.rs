@@ -1,4 +1,4 @@
-//! What a command hands back: one report of fixed fields, which [`table`] prints and [`output`] writes to files.
+//! What a command hands back: one report of fixed fields, which [`mod@table`] prints and [`output`] writes to files.
 //!
 //! The fields are the same for every command; what was not measured is null or empty. A field keeps its meaning as long as
 //! [`SCHEMA`] keeps its name: fields may be added under the same name, so readers pass over those that they do not know.
