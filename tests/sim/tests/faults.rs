@@ -86,6 +86,12 @@ fn sides_that_chose_differently() {
     }
 }
 
+/// A greeting told before its node gave the session up came after the next session had begun, and ended that on one side only.
+#[test]
+fn a_greeting_of_the_past() {
+    run_one(scenario::chaos, 604).unwrap_or_else(|failure| panic!("{failure:?}"));
+}
+
 #[test]
 fn restart_noticed() {
     check(("faults", "restart_noticed"), scenario::restart_noticed, 50);

@@ -257,6 +257,12 @@ impl Peer {
         self.on_answered(common, header.association);
         if let Some(greeting) = greeted.greeting {
             let association = &self.greeting_pending[found];
+            if self.is_past(association.since, &greeting) {
+                let past = self.greeting_pending.remove(found);
+                common.retired.push(past.local_index());
+                common.counters.dropped_handshake += 1;
+                return Received::Dropped;
+            }
             // Proven by the handshake. Anybody may write another source on a greeting.
             let address = association.address;
             let newcomer = greeting.newcomer(&self.key, address, association.is_dialled());
@@ -274,6 +280,13 @@ impl Peer {
             return Received::Greeted;
         }
         Received::Taken
+    }
+
+    /// Whether the peer greets, under keys of that time, as the incarnation that it was before the present session.
+    fn is_past(&self, since: Instant, greeting: &Greeting) -> bool {
+        self.session.as_deref().is_some_and(|session| {
+            session.greeting.incarnation != greeting.incarnation && session.is_newer_than(since)
+        })
     }
 
     /// We do not accept what the peer says of itself: it is told, and our dial, if it was ours, has failed.

@@ -22,6 +22,12 @@ const OVERLAP: Duration = Duration::from_secs(1);
 const QUIET_PROBE_TIMEOUTS: u32 = 3;
 
 impl Session {
+    /// Whether keys agreed at that time are older than any of this session. Who greets as another incarnation under such keys was
+    /// that before this session began, and is not any more: the datagram was long under way.
+    pub(crate) fn is_newer_than(&self, since: Instant) -> bool {
+        self.previous.iter().chain([&self.current]).all(|keys| keys.since > since)
+    }
+
     /// A further handshake with the same incarnation finished, and the peer greeted under it.
     pub(crate) fn add_association(
         &mut self,
