@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cubed_transport::Token;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
-use cubed_transport::{ChannelId, SendError, SendOptions, Service, Token};
 
 use crate::agenda::Agenda;
-use crate::ledger::{Entry, Kind, Ledger, NodeIndex};
+use crate::ledger::{Ledger, NodeIndex};
 use crate::link::{Link, LinkConfig};
-use crate::node::{GARDEN, Node, NodeSetup, Shard, Start, Waiting};
+use crate::node::{Node, NodeSetup, Shard, Start};
 use crate::recorder::Held;
 use crate::script::{Action, Fault, Seen};
 use crate::trace::Trace;
@@ -47,9 +47,11 @@ enum Happening {
     Act(Action),
 }
 
+mod act;
 mod look;
 mod moves;
 mod settle;
+mod submit;
 mod sums;
 mod tamper;
 
@@ -325,203 +327,6 @@ impl World {
         let endpoint = &mut start.shards[shard].endpoint;
         endpoint.release(held.peer, held.session, held.alias, held.charge);
         self.settle(node)
-    }
-
-    fn act(&mut self, action: Action) -> Result<(), Fault> {
-        match action {
-            Action::Send { from, to, flow, bytes, service } => {
-                let kind = Kind::seen(service, false);
-                self.submit(Entry::new(from, to, flow, kind, bytes), None)?;
-                self.settle(from)
-            }
-            Action::SendToAll { from, to, flow, bytes, service } => {
-                let kind = Kind::seen(service, false);
-                for to in to {
-                    self.submit(Entry::new(from, to, flow, kind, bytes), None)?;
-                }
-                self.settle(from)
-            }
-            Action::Offer { from, to, flow, bytes, asked } => {
-                let entry = Entry::new(from, to, flow, Kind::Acknowledged, bytes);
-                self.submit(Entry { asked: Some(asked), ..entry }, None)?;
-                self.settle(from)
-            }
-            Action::Request { from, to, flow, bytes, deadline } => {
-                let deadline = self.local(from) + deadline;
-                self.submit(Entry::new(from, to, flow, Kind::Request, bytes), Some(deadline))?;
-                self.settle(from)
-            }
-            Action::Connect { from, to } => self.connect(from, to),
-            Action::Watch { from, to } => self.watch(from, to),
-            Action::Kill(node) => {
-                self.kill(node);
-                Ok(())
-            }
-            Action::Jump { node, by } => {
-                self.nodes[node].ahead += by;
-                self.settle(node)
-            }
-            Action::Decide { at, about, garden, accept } => {
-                let key = self.nodes[about].key;
-                let channel = if garden { GARDEN } else { ChannelId::DEFAULT };
-                if let Some(start) = &mut self.nodes[at].start {
-                    start.decide(channel, key, accept);
-                }
-                self.settle(at)
-            }
-            Action::Restart(node) => self.restart(node),
-            Action::Close(node) => {
-                if let Some(start) = &mut self.nodes[node].start {
-                    start.shards.iter_mut().for_each(|shard| shard.endpoint.close());
-                }
-                self.settle(node)
-            }
-            Action::Move { node, address } => {
-                self.nodes[node].address = address;
-                Ok(())
-            }
-            Action::SetLink { from, to, config } => {
-                self.links
-                    .entry((from, to))
-                    .or_insert_with(|| Link::new(config.clone()))
-                    .set(config);
-                Ok(())
-            }
-        }
-    }
-
-    fn connect(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
-        let now = self.local(from);
-        let Some(start) = &mut self.nodes[from].start else {
-            return Ok(());
-        };
-        let peer = start.shards[0].peer(to).ok_or(SendError::UnknownPeer);
-        let result = peer.and_then(|peer| start.shards[0].endpoint.connect(now, peer));
-        result.map_err(|error| self.fault(format!("node {from} cannot dial {to}: {error:?}")))?;
-        self.settle(from)
-    }
-
-    fn watch(&mut self, from: NodeIndex, to: NodeIndex) -> Result<(), Fault> {
-        let now = self.local(from);
-        let Some(start) = &mut self.nodes[from].start else {
-            return Ok(());
-        };
-        let peer = start.shards[0].peer(to).ok_or(SendError::UnknownPeer);
-        let result = peer.and_then(|peer| start.shards[0].endpoint.watch(now, peer));
-        result.map_err(|error| self.fault(format!("node {from} cannot watch {to}: {error:?}")))?;
-        self.settle(from)
-    }
-
-    fn restart(&mut self, node: NodeIndex) -> Result<(), Fault> {
-        self.kill(node);
-        self.nodes[node].start().map_err(|what| self.fault(what))?;
-        for other in 0..self.nodes.len() {
-            if self.links.contains_key(&(node, other)) {
-                self.introduce(node, other)?;
-            }
-        }
-        self.settle(node)
-    }
-
-    /// Writes an entry down and hands it over, or queues it behind those that wait for room.
-    fn submit(&mut self, entry: Entry, deadline: Option<Instant>) -> Result<(), Fault> {
-        let (from, to, kind) = (entry.from, entry.to, entry.kind);
-        let (token, _) = self.ledger.write(entry);
-        self.submitted.push(self.age());
-        let Some(start) = &mut self.nodes[from].start else {
-            self.ledger.rejected(token, SendError::Closing);
-            return Ok(());
-        };
-        let shard = start.sender_of(token, self.ledger.entry(token));
-        let queue = start.shards[shard].waiting.entry(to).or_default();
-        if kind != Kind::BestEffort && !queue.is_empty() {
-            queue.push_back((token, deadline));
-            return Ok(());
-        }
-        if self.hand_over(token, deadline)? == Err(SendError::Full) {
-            if kind == Kind::BestEffort {
-                self.ledger.rejected(token, SendError::Full);
-            } else {
-                self.wait_for_room((from, shard), to, (token, deadline));
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_for_room(
-        &mut self,
-        (from, shard): (NodeIndex, usize),
-        to: NodeIndex,
-        waiting: Waiting,
-    ) {
-        self.shard(from, shard).waiting.entry(to).or_default().push_front(waiting);
-    }
-
-    /// Hands one entry to its endpoint and writes down what it said.
-    fn hand_over(
-        &mut self,
-        token: Token,
-        deadline: Option<Instant>,
-    ) -> Result<Result<(), SendError>, Fault> {
-        loop {
-            match self.offer(token, deadline)? {
-                Err(SendError::Moved(flow)) => {
-                    let entry = self.ledger.entry(token).clone();
-                    let shard = self.running(entry.from).sender_of(token, &entry);
-                    self.shard(entry.from, shard).follow(entry.to, entry.flow, flow);
-                }
-                result => return Ok(result),
-            }
-        }
-    }
-
-    /// Offers one entry to the endpoint of the shard that sends it.
-    fn offer(
-        &mut self,
-        token: Token,
-        deadline: Option<Instant>,
-    ) -> Result<Result<(), SendError>, Fault> {
-        let entry = self.ledger.entry(token).clone();
-        let body = crate::ledger::body(token.0, entry.bytes);
-        let (age, now) = (self.age(), self.local(entry.from));
-        let start = self.running(entry.from);
-        let (number, shard) = (start.number, start.sender_of(token, &entry));
-        let start = &mut start.shards[shard];
-        let flow = start.flow(entry.to, entry.flow);
-        let flow = flow.map_err(|what| Fault { at: age, what })?;
-        let endpoint = &mut start.endpoint;
-        let acknowledged = Service::Acknowledged;
-        let result = match (entry.kind, deadline) {
-            (Kind::Request, deadline) => {
-                endpoint.request(now, flow, body.into(), token, deadline.unwrap_or(now))
-            }
-            (Kind::BestEffort, _) => endpoint.send(now, flow, &body, Service::BestEffort, None),
-            (Kind::Acknowledged, _) if entry.asked.is_some() => {
-                let options = entry.asked.map(|asked| SendOptions {
-                    deadline: asked.deadline.map(|after| now + after),
-                    ..asked.options
-                });
-                let options = options.unwrap_or_default();
-                endpoint.send_owned_with(now, flow, body.into(), &options, Some(token))
-            }
-            // Both ways in are used, by turns.
-            (Kind::Acknowledged, _) if token.0.is_multiple_of(2) => {
-                endpoint.send_owned(now, flow, body.into(), acknowledged, Some(token))
-            }
-            (Kind::Acknowledged, _) => endpoint.send(now, flow, &body, acknowledged, Some(token)),
-        };
-        match result {
-            Ok(()) => {
-                match entry.kind {
-                    Kind::BestEffort => start.best_effort_taken += 1,
-                    Kind::Acknowledged | Kind::Request => start.acknowledged_taken += 1,
-                }
-                self.ledger.taken(token, number);
-            }
-            Err(SendError::Full | SendError::Moved(_)) => {}
-            Err(error) => self.ledger.rejected(token, error),
-        }
-        Ok(result)
     }
 
     fn running(&mut self, node: NodeIndex) -> &mut Start {
