@@ -5,12 +5,14 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use support::{EXECUTABLE, assert_counts, identity_file, measured, refused};
+use support::{EXECUTABLE, assert_counts, bench, identity_file, measured, refused};
 use tempfile::tempdir;
 
 /// `cubed-bench agent` as a child, killed when dropped.
@@ -21,10 +23,12 @@ struct Agent {
 }
 
 impl Agent {
+    /// `allowed`: keys of controllers, with blanks between them.
     fn start(folder: &Path, name: &str, allowed: &str) -> Self {
         let (file, _) = identity_file(folder, name);
         let mut child = Command::new(EXECUTABLE)
-            .args(["agent", "--identity", &file, "--allow", allowed, "--listen", "127.0.0.1:0"])
+            .args(["agent", "--identity", &file, "--listen", "127.0.0.1:0"])
+            .args(allowed.split(' ').flat_map(|key| ["--allow", key]))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -50,9 +54,69 @@ fn agents(folder: &Path, allowed: &str) -> (Vec<Agent>, String) {
 }
 
 fn plan(folder: &Path, loads: &str) -> String {
-    let path = folder.join("plan.toml");
-    fs::write(&path, format!("seconds = 0.3\nwarm_up_seconds = 0.1\n{loads}")).unwrap();
+    plan_of(folder, "plan.toml", "0.3", loads)
+}
+
+fn plan_of(folder: &Path, name: &str, seconds: &str, loads: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, format!("seconds = {seconds}\nwarm_up_seconds = 0.1\n{loads}")).unwrap();
     path.to_str().unwrap().to_owned()
+}
+
+/// A controller whose run is under way at every agent, and another one with a plan of its own.
+struct TwoControllers {
+    agents: Vec<Agent>,
+    first: Child,
+    /// The second one's command line.
+    second: Vec<String>,
+}
+
+impl TwoControllers {
+    /// Three agents send to each other for much longer than the test lasts.
+    fn start(folder: &Path) -> Self {
+        let (first_file, first_key) = identity_file(folder, "first");
+        let (second_file, second_key) = identity_file(folder, "second");
+        let (agents, names) = agents(folder, &format!("{first_key} {second_key}"));
+        let load = "[[load]]\nfrom = [0, 1, 2]\nto = [0, 1, 2]\nrate = \"100\"";
+        let long = plan_of(folder, "long.toml", "3000.0", load);
+        let short = plan(folder, "[[load]]\nfrom = [0]\nto = [1]\nrate = \"100\"");
+        let mut first = Command::new(EXECUTABLE)
+            .args(["run", &long, "--identity", &first_file, "--agents", &names])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(first.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(said.any(|line| line.contains("measuring 3000 s")), "its run did not begin");
+        let pair = [&agents[0].name, ",", &agents[1].name].concat();
+        let second = ["run", &short, "--identity", &second_file, "--agents", &pair];
+        let second: Vec<_> = second.map(ToOwned::to_owned).into_iter().collect();
+        let command: Vec<_> = second.iter().map(String::as_str).collect();
+        let said = refused(&command);
+        assert!(said.contains("a run is under way"), "{said}");
+        Self { agents, first, second }
+    }
+
+    /// Runs the second controller until it succeeds.
+    fn await_second(&self) {
+        let command: Vec<_> = self.second.iter().map(String::as_str).collect();
+        let deadline = Instant::now() + Duration::from_mins(2);
+        loop {
+            let output = bench(&command);
+            if output.status.success() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the agents are not free: {output:?}");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for TwoControllers {
+    fn drop(&mut self) {
+        let _ = self.first.kill();
+        self.first.wait().unwrap();
+    }
 }
 
 const LOADS: &str = r#"
@@ -132,4 +196,28 @@ fn plans_and_agents_that_make_no_sense_are_named() {
         assert!(text.contains(wanted), "{loads}: {text}");
     }
     assert!(refused(&["run", "x.toml", "--agents", "nobody"]).contains("KEY@ADDR"));
+}
+
+#[test]
+fn agents_stop_when_their_controller_is_gone() {
+    let folder = tempdir().unwrap();
+    let mut controllers = TwoControllers::start(folder.path());
+    controllers.first.kill().unwrap();
+    controllers.await_second();
+}
+
+#[test]
+fn a_run_ends_and_names_the_agent_that_is_gone() {
+    let folder = tempdir().unwrap();
+    let mut controllers = TwoControllers::start(folder.path());
+    let gone = controllers.agents.pop().unwrap();
+    let address = gone.name.split_once('@').unwrap().1.to_owned();
+    drop(gone);
+    let mut said = String::new();
+    controllers.first.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(!controllers.first.wait().unwrap().success());
+    assert!(said.contains(&format!("agent {address}: ")), "{said}");
+    // The others were told to stop: no silence to wait for.
+    let command: Vec<_> = controllers.second.iter().map(String::as_str).collect();
+    assert_counts(&measured(&command));
 }

@@ -1,22 +1,19 @@
 //! An agent: sends streams and counts them, at the word of a controller whose key it allows.
 //!
 //! It has one shard. Orders are taken by a task of that shard, one after the other; until a controller has named the other agents,
-//! only the controller may reach it.
+//! only the controller may reach it. It sends for a controller that keeps asking, and for nobody who is gone.
 
-use std::{
-    cell::{Cell, RefCell},
-    net::SocketAddr,
-    path::Path,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, net::SocketAddr, path::Path, rc::Rc, time::Duration};
 
 use cubed::{
     Capacity, FlowError, FlowPattern, Instant, Node, Policy, PublicKey, Shard, SpinPolicy, Verb,
-    runtime::clock::Clock,
+    block_on, runtime::clock::Clock,
 };
 
-use super::{AGENT_FLOW, AgentAnswer, AgentCounts, AgentOrder, Stream, peer_error, stream_flow};
+use super::{
+    AGENT_FLOW, AgentAnswer, AgentCounts, AgentOrder, Stream, peer_error, stream_flow,
+    streams::{SILENCE_MAX, Streams},
+};
 use crate::{
     cli::MachineArgs,
     error::{BenchError, Result},
@@ -33,6 +30,9 @@ use crate::{
 
 /// Room for orders that wait; a plan of many streams is long.
 const QUEUE_BYTES: u64 = 16 << 20;
+
+/// How often it looks whether the controller is gone.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Who an agent is, and whom it obeys.
 #[derive(Debug)]
@@ -52,12 +52,13 @@ pub struct Agent<'a> {
 /// The agent's state, on its shard.
 struct State {
     shard: Shard,
+    node: Node,
     controllers: Vec<PublicKey>,
     agents: Vec<PublicKey>,
     sending: Vec<Stream>,
     receiving: Vec<(Stream, Rc<RefCell<Sink>>)>,
     sent: Rc<RefCell<Vec<(u32, u64, u64)>>>,
-    running: Rc<Cell<usize>>,
+    streams: Rc<Streams>,
     failure: Rc<RefCell<Option<String>>>,
 }
 
@@ -80,11 +81,13 @@ impl Agent<'_> {
         if let Some(core) = self.core {
             builder = builder.shards(cores_from(core, 1));
         }
-        let node = self.machine.apply(builder).start(move |shard: Shard| {
-            let controllers = controllers.clone();
-            async move { obey(&shard, controllers) }
-        });
+        let node = self.machine.apply(builder).start(async |_: Shard| ());
         let node = node.map_err(|error| BenchError::Machine(error.to_string()))?;
+        let own = node.clone();
+        let obeying = block_on(node.on_shard(0, async move |shard| obey(&shard, own, controllers)));
+        obeying
+            .map_err(|error| BenchError::Machine(error.to_string()))?
+            .map_err(|error| BenchError::Machine(error.to_string()))?;
         say(&format!("listening on {}", node.local_addr()));
         say(&format!("key {}", node.public_key()));
         if self.allowed.is_empty() {
@@ -101,18 +104,26 @@ fn policy<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> Policy {
     keys.fold(Policy::deny(), |policy, key| policy.with_rule(*key, flows.clone(), &verbs))
 }
 
-fn obey(shard: &Shard, controllers: Vec<PublicKey>) -> Result<(), FlowError> {
+fn obey(shard: &Shard, node: Node, controllers: Vec<PublicKey>) -> Result<(), FlowError> {
     let mut queue = shard.flow(AGENT_FLOW).queue(Capacity::bytes(QUEUE_BYTES))?;
     let mut state = State {
         shard: shard.clone(),
+        node,
         controllers,
         agents: Vec::new(),
         sending: Vec::new(),
         receiving: Vec::new(),
         sent: Rc::default(),
-        running: Rc::default(),
+        streams: Rc::default(),
         failure: Rc::default(),
     };
+    let (here, streams) = (shard.clone(), Rc::clone(&state.streams));
+    shard.spawn_local(async move {
+        loop {
+            here.sleep(LOOK_INTERVAL).await;
+            streams.look(here.now());
+        }
+    });
     shard.spawn_local(async move {
         while let Some(batch) = queue.next_batch().await {
             for message in &batch {
@@ -122,7 +133,7 @@ fn obey(shard: &Shard, controllers: Vec<PublicKey>) -> Result<(), FlowError> {
                 }
                 let answer = match serde_json::from_slice(message.body()) {
                     Ok(order) => state
-                        .take(order)
+                        .take(order, *message.sender())
                         .unwrap_or_else(|error| AgentAnswer::Failed(error.to_string())),
                     Err(error) => AgentAnswer::Failed(format!("order not understood: {error}")),
                 };
@@ -136,7 +147,8 @@ fn obey(shard: &Shard, controllers: Vec<PublicKey>) -> Result<(), FlowError> {
 }
 
 impl State {
-    fn take(&mut self, order: AgentOrder) -> Result<AgentAnswer> {
+    fn take(&mut self, order: AgentOrder, controller: PublicKey) -> Result<AgentAnswer> {
+        self.streams.hear(controller, self.shard.now());
         match order {
             AgentOrder::Clock => Ok(AgentAnswer::Clock { nanos: Clock::new().now_nanos() }),
             AgentOrder::Prepare { index, agents, streams } => {
@@ -148,7 +160,13 @@ impl State {
             }
             AgentOrder::Run { start_nanos, seconds } => {
                 let seconds = Duration::try_from_secs_f64(seconds).map_err(peer_error)?;
+                self.streams.begin(controller, self.shard.now());
                 self.run(start_nanos, seconds)?;
+                Ok(AgentAnswer::Done)
+            }
+            AgentOrder::Status => Ok(self.status()),
+            AgentOrder::Stop => {
+                self.streams.stop(controller);
                 Ok(AgentAnswer::Done)
             }
             AgentOrder::Collect => Ok(self.collect()),
@@ -161,13 +179,19 @@ impl State {
         agents: &[(String, SocketAddr)],
         streams: Vec<Stream>,
     ) -> Result<()> {
-        if self.running.get() > 0 {
-            return Err(BenchError::Peer("a run is under way".into()));
+        if self.streams.are_running() {
+            return Err(BenchError::Peer(format!(
+                "a run is under way; one whose controller is gone ends after {} s",
+                SILENCE_MAX.as_secs()
+            )));
         }
         for (stream, _) in self.receiving.drain(..) {
             self.shard.remove_flow(&stream_flow(stream.number)).map_err(peer_error)?;
         }
-        self.agents.clear();
+        // What still waits for an agent that is gone ends with this; the next run's would wait for it, too.
+        for key in self.agents.drain(..) {
+            self.node.forget_peer(key);
+        }
         for (place, (key, address)) in agents.iter().enumerate() {
             let key: PublicKey = key.parse().map_err(peer_error)?;
             if place != index {
@@ -226,31 +250,33 @@ impl State {
                 stamp_every: stream.stamp_every,
             };
             let (shard, peer, number) = (self.shard.clone(), self.agents[stream.to], stream.number);
-            let (sent, running, failure) =
-                (Rc::clone(&self.sent), Rc::clone(&self.running), Rc::clone(&self.failure));
-            running.set(running.get() + 1);
+            let (sent, failure) = (Rc::clone(&self.sent), Rc::clone(&self.failure));
+            let running = self.streams.add();
             self.shard.spawn_local(async move {
                 let flow = stream_flow(number);
-                let ran = send(&shard, load, peer, flow, start_nanos, duration).await;
-                match ran {
-                    Ok((messages, bytes)) => sent.borrow_mut().push((number, messages, bytes)),
-                    Err(error) => {
+                let sending = send(&shard, load, peer, flow, start_nanos, duration);
+                match running.until_ended(sending).await {
+                    Some(Ok((messages, bytes))) => {
+                        sent.borrow_mut().push((number, messages, bytes));
+                    }
+                    Some(Err(error)) => {
                         *failure.borrow_mut() = Some(format!("stream {number}: {error}"));
                     }
+                    None => *failure.borrow_mut() = Some(format!("stream {number}: was stopped")),
                 }
-                running.set(running.get() - 1);
             });
         }
         Ok(())
     }
 
-    fn collect(&self) -> AgentAnswer {
+    fn status(&self) -> AgentAnswer {
         if let Some(failure) = self.failure.borrow().clone() {
             return AgentAnswer::Failed(failure);
         }
-        if self.running.get() > 0 {
-            return AgentAnswer::Busy;
-        }
+        if self.streams.are_running() { AgentAnswer::Busy } else { AgentAnswer::Done }
+    }
+
+    fn collect(&self) -> AgentAnswer {
         let counts =
             |(stream, sink): &(Stream, Rc<RefCell<Sink>>)| (stream.number, sink.borrow().counts());
         let counters = self.shard.stats().map(|stats| {

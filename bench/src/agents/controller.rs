@@ -35,8 +35,12 @@ const CLOCK_ROUNDS: usize = 50;
 /// Time from the last order until all begin, so that every agent has its order by then and is connected.
 const START_AFTER: Duration = Duration::from_secs(1);
 
-/// How often agents are asked whether they have ended.
-const COLLECT_INTERVAL: Duration = Duration::from_millis(50);
+/// How long one may take for the order to stop, when something went wrong already.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How often agents are asked whether they have ended: each second while they send, so that none takes us for gone, and as often
+/// as this after their time.
+const STATUS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How much longer than planned a run may take until all is settled.
 const OVERTIME_MAX: Duration = Duration::from_mins(1);
@@ -114,12 +118,23 @@ impl Controller {
         Ok(stats.shards[0].machine)
     }
 
-    /// Runs `plan`: warm-up, then the measurement.
+    /// Runs `plan`: warm-up, then the measurement; `say` gets a line when each began.
     ///
     /// # Errors
     ///
     /// `Argument` for a plan that the agents do not fit; `Corrupt` when the ends of a stream do not agree; else those of the agents.
-    pub fn run(&mut self, plan: &Plan) -> Result<RunResult> {
+    pub fn run(&mut self, plan: &Plan, say: impl Fn(&str)) -> Result<RunResult> {
+        let result = self.run_plan(plan, say);
+        if result.is_err() {
+            for agent in &self.agents {
+                // An agent that is not reached stops by itself.
+                let _ = agent.ask_within(&AgentOrder::Stop, STOP_TIME_MAX);
+            }
+        }
+        result
+    }
+
+    fn run_plan(&mut self, plan: &Plan, say: impl Fn(&str)) -> Result<RunResult> {
         for agent in &mut self.agents {
             agent.estimate_clock()?;
         }
@@ -130,10 +145,16 @@ impl Controller {
         }
         self.prepare(&streams)?;
         if plan.warm_up_seconds > 0.0 {
-            self.send_all(plan.warm_up_seconds)?;
+            self.begin_all(plan.warm_up_seconds)?;
+            say(&format!("warming up {} s", plan.warm_up_seconds));
+            self.wait_until_ended(plan.warm_up_seconds)?;
             self.tell_all(|_| AgentOrder::Reset)?;
         }
-        let counts = self.send_all(plan.seconds)?;
+        self.begin_all(plan.seconds)?;
+        say(&format!("measuring {} s", plan.seconds));
+        self.wait_until_ended(plan.seconds)?;
+        // Counts are taken when all have ended, or a receiver's could lack what a sender still sends.
+        let counts = self.agents.iter().map(Controlled::collect).collect::<Result<Vec<_>>>()?;
         self.add_up(&streams, &counts)
     }
 
@@ -157,21 +178,39 @@ impl Controller {
         })
     }
 
-    /// Has all agents send from one moment on, and waits until all have ended; what they counted.
-    fn send_all(&self, seconds: f64) -> Result<Vec<AgentCounts>> {
+    /// Has all agents send from one moment on.
+    fn begin_all(&self, seconds: f64) -> Result<()> {
         let start = Clock::new().now_nanos() + START_AFTER.as_nanos() as u64;
         self.tell_all(|index| {
             let start_nanos = start.saturating_add_signed(self.agents[index].offset_nanos);
             AgentOrder::Run { start_nanos, seconds }
-        })?;
+        })
+    }
+
+    /// Asks all agents from time to time until none sends, which should be after `seconds`.
+    fn wait_until_ended(&self, seconds: f64) -> Result<()> {
         let planned = Duration::from_secs_f64(seconds) + START_AFTER;
-        let deadline = Instant::now() + planned + OVERTIME_MAX;
-        thread::sleep(planned);
-        // Counts are taken when all have ended, or a receiver's could lack what a sender still sends.
-        for agent in &self.agents {
-            agent.wait_until_ended(deadline)?;
+        let begun = Instant::now();
+        loop {
+            let mut busy = Vec::new();
+            for agent in &self.agents {
+                if agent.is_busy()? {
+                    busy.push(agent.at.address.to_string());
+                }
+            }
+            if busy.is_empty() {
+                return Ok(());
+            }
+            let left = planned.saturating_sub(begun.elapsed());
+            if begun.elapsed() > planned + OVERTIME_MAX {
+                return Err(BenchError::Peer(format!(
+                    "agent {}: still sending {} s after the end; is an agent that it sends to gone?",
+                    busy.join(", "),
+                    OVERTIME_MAX.as_secs()
+                )));
+            }
+            thread::sleep(left.clamp(STATUS_INTERVAL, Duration::from_secs(1)));
         }
-        self.agents.iter().map(|agent| agent.wait_until_ended(deadline)).collect()
     }
 
     fn add_up(&self, streams: &[Stream], counts: &[AgentCounts]) -> Result<RunResult> {
@@ -223,8 +262,12 @@ impl Drop for Controller {
 
 impl Controlled {
     fn ask(&self, order: &AgentOrder) -> Result<AgentAnswer> {
+        self.ask_within(order, ANSWER_TIME_MAX)
+    }
+
+    fn ask_within(&self, order: &AgentOrder, time_max: Duration) -> Result<AgentAnswer> {
         let text = serde_json::to_vec(order).map_err(peer_error)?;
-        let answer = block_on(self.orders.request(text, ANSWER_TIME_MAX));
+        let answer = block_on(self.orders.request(text, time_max));
         let named = |error: String| BenchError::Peer(format!("agent {}: {error}", self.at.address));
         let answer = answer.map_err(|error| named(error.to_string()))?;
         match serde_json::from_slice(&answer).map_err(|error| named(error.to_string()))? {
@@ -257,13 +300,18 @@ impl Controlled {
         Ok(())
     }
 
-    fn wait_until_ended(&self, deadline: Instant) -> Result<AgentCounts> {
-        loop {
-            match self.ask(&AgentOrder::Collect)? {
-                AgentAnswer::Counts(counts) => return Ok(*counts),
-                AgentAnswer::Busy if Instant::now() < deadline => thread::sleep(COLLECT_INTERVAL),
-                other => return Err(self.unexpected(&other)),
-            }
+    fn is_busy(&self) -> Result<bool> {
+        match self.ask(&AgentOrder::Status)? {
+            AgentAnswer::Busy => Ok(true),
+            AgentAnswer::Done => Ok(false),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    fn collect(&self) -> Result<AgentCounts> {
+        match self.ask(&AgentOrder::Collect)? {
+            AgentAnswer::Counts(counts) => Ok(*counts),
+            other => Err(self.unexpected(&other)),
         }
     }
 

@@ -6,6 +6,8 @@
 
 pub mod plan;
 
+mod streams;
+
 pub mod agent;
 
 pub mod controller;
@@ -75,7 +77,11 @@ enum AgentOrder {
     Reset,
     /// Send your streams from this time of your clock on, for so long.
     Run { start_nanos: u64, seconds: f64 },
-    /// Have you sent all, and what did you count?
+    /// Have you sent all? Asked once a second: who is not asked ends the run.
+    Status,
+    /// End the run.
+    Stop,
+    /// What did you count?
     Collect,
 }
 

@@ -23,8 +23,8 @@ pub(super) fn run_agent(args: &AgentArgs) -> Result<()> {
 pub(super) fn run(args: &RunArgs) -> Result<()> {
     let plan = Plan::load(&args.plan)?;
     let mut controller = Controller::start(args.identity.as_deref(), &args.agents)?;
-    tell(&format!("{} agents, {} s", args.agents.len(), plan.seconds));
-    let result = controller.run(&plan)?;
+    tell(&format!("{} agents", args.agents.len()));
+    let result = controller.run(&plan, tell)?;
     let total = result.throughput;
     let mut report = Report::unmeasured("run", total.size_bytes as usize);
     report.seconds = total.seconds;
