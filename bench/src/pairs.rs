@@ -62,7 +62,12 @@ impl Plan {
     }
 }
 
-fn checked_seconds(seconds: f64) -> Result<f64> {
+/// `seconds`, if a run may last so long.
+///
+/// # Errors
+///
+/// `Argument` unless it is above 0 and at most a day.
+pub fn checked_seconds(seconds: f64) -> Result<f64> {
     if seconds > 0.0 && seconds <= 86_400.0 {
         Ok(seconds)
     } else {

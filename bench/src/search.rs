@@ -9,7 +9,7 @@ const TRIES_MAX: u32 = 2;
 /// Below this many a second nothing is searched.
 const RATE_MIN: f64 = 1.0;
 
-/// Above this many a second nothing is searched.
+/// Above this many a second nothing is searched, and no flag asks for more.
 pub const RATE_MAX: f64 = 1e9;
 
 /// The state of a search.

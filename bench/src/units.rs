@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::search::RATE_MAX;
 
+/// Least rate of any flag, per second: one in 11 days. The time to the next message is then one that a `Duration` holds.
+pub const RATE_MIN: f64 = 1e-6;
+
 /// A time: a number and ns, us, ms or s.
 ///
 /// # Errors
@@ -25,21 +28,21 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err(wrong()) } else { Ok(time) }
 }
 
-/// A rate per second, with k or M for 10^3 or 10^6.
+/// A rate per second from [`RATE_MIN`] to [`RATE_MAX`], with k or M for 10^3 or 10^6. Every rate of a flag or a plan is read by this.
 ///
 /// # Errors
 ///
 /// What is wrong with the text.
 pub fn parse_rate(text: &str) -> Result<f64, String> {
     let wrong = || {
-        format!("{text:?}: give a rate above 0 and up to {RATE_MAX}, such as 500000, 500k or 1.5M")
+        format!("{text:?}: give a rate from {RATE_MIN} to {RATE_MAX}, such as 500000, 500k or 1.5M")
     };
     let (number, unit) = match text.strip_suffix('k') {
         Some(number) => (number, 1e3),
         None => text.strip_suffix('M').map_or((text, 1.0), |number| (number, 1e6)),
     };
     let rate = number.parse::<f64>().map_err(|_| wrong())? * unit;
-    if rate > 0.0 && rate <= RATE_MAX { Ok(rate) } else { Err(wrong()) }
+    if (RATE_MIN..=RATE_MAX).contains(&rate) { Ok(rate) } else { Err(wrong()) }
 }
 
 /// Rates from one to another, both included, in equal steps.
@@ -93,9 +96,9 @@ mod tests {
     fn rates_and_ramps_are_read() {
         assert_eq!(parse_rate("1.5M"), Ok(1.5e6));
         assert_eq!((parse_rate("500k"), parse_rate("7")), (Ok(5e5), Ok(7.0)));
-        assert!(
-            parse_rate("0").is_err() && parse_rate("2000M").is_err() && parse_rate("x").is_err()
-        );
+        for wrong in ["0", "1e-20", "-1", "2000M", "inf", "nan", "x"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        }
         let ramp = parse_ramp("100..200/3").unwrap();
         assert_eq!(ramp.rates(), [100.0, 150.0, 200.0]);
         assert!(parse_ramp("100..200").is_err() && parse_ramp("100..200/1").is_err());

@@ -189,6 +189,7 @@ fn plans_and_agents_that_make_no_sense_are_named() {
         ("[[load]]\nfrom = [0]\nto = [0]", "0 streams"),
         ("[[load]]\nfrom = [0]", "plan.toml"),
         ("[[load]]\nfrom = [0]\nto = [1]\nspeed = 1", "speed"),
+        ("[[load]]\nfrom = [0]\nto = [1]\nrate = \"1e-20\"", "1e-20"),
     ] {
         let plan = plan(folder.path(), loads);
         let command = ["run", &plan, "--identity", &control_file, "--agents", &agent.name];

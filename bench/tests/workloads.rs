@@ -160,6 +160,10 @@ fn workloads_out_of_range_are_named() {
         (&["saturate", "--ramp", "5..6"], "/STEPS"),
         (&["saturate", "--precision", "0"], "--precision 0"),
         (&["throughput", "--sizes", "64", "--size", "64"], "--size"),
+        (&["latency", "--rate", "1e-20"], "--rate"),
+        (&["latency", "--rate", "2M"], "--rate 2000000"),
+        (&["scale", "churn", "--rate", "0"], "--rate"),
+        (&["scale", "watch", "--seconds", "inf"], "--seconds inf"),
     ] {
         let text = refused(arguments);
         assert!(text.contains(wanted), "{arguments:?}: {text}");

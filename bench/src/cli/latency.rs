@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{ConnectArgs, MachineArgs, OutputArgs};
+use crate::units::parse_rate;
 
 /// Flags of `latency`.
 #[derive(Debug, Clone, Args)]
@@ -16,7 +17,7 @@ pub struct LatencyArgs {
     pub seconds: f64,
     /// Questions per second, each sent when it is due and timed from then, however late the ones before are answered; 2,000
     /// without it. With --one-way, messages per second of the loaded slices
-    #[arg(long, value_name = "PER_S")]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub rate: Option<f64>,
     /// The next question follows the answer: a late answer then delays the questions that would have met the same delay
     #[arg(long, conflicts_with = "rate")]

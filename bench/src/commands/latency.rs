@@ -72,10 +72,10 @@ pub(super) fn run_raw(args: &RawLatencyArgs) -> Result<()> {
 }
 
 fn interval(rate: f64) -> Result<Duration> {
-    if rate > 0.0 && rate <= RATE_MAX {
+    if rate <= RATE_MAX {
         return Ok(Duration::from_secs_f64(1.0 / rate));
     }
-    Err(BenchError::Argument(format!("--rate {rate}: give a number above 0 and up to {RATE_MAX}")))
+    Err(BenchError::Argument(format!("--rate {rate}: at most {RATE_MAX} questions a second")))
 }
 
 fn wait_mode(spins: bool) -> &'static str {

@@ -34,6 +34,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Not recorded at the start of each slice: caches fill, the path is measured.
 const WARM_UP: Duration = Duration::from_millis(20);
 
+/// How often an open loop looks, at its end, whether its last questions are answered.
+const ANSWER_INTERVAL: Duration = Duration::from_micros(200);
+
 /// Nodes that spin do so over pauses of this length; what comes later finds them asleep.
 const SPIN_TIME: Duration = Duration::from_millis(10);
 
@@ -149,31 +152,52 @@ async fn ask_on_time(
     let mut watch = meter.clone().map(|meter| CounterWatch::new(shard, meter, None));
     let count = (duration.as_secs_f64() / interval.as_secs_f64()).ceil() as u64;
     let start = shard.now();
-    let slice = Rc::new(RefCell::new(LatencySlice::empty()));
-    let mut asking = Vec::with_capacity(count as usize);
+    let asked = Rc::new(RefCell::new(Asked::default()));
     for number in 0..count {
+        if asked.borrow().failure.is_some() {
+            break;
+        }
         let due = start + interval.mul_f64(number as f64);
         wait_until(shard, due).await;
         if let Some(watch) = &mut watch {
             watch.look(shard, shard.now());
         }
         let meter = meter.clone();
-        let (shard_here, to, slice) = (shard.clone(), to.clone(), Rc::clone(&slice));
+        let (here, to, asked) = (shard.clone(), to.clone(), Rc::clone(&asked));
         let mut body = vec![0x5A; size_bytes];
         write_tag(&mut body, number);
-        slice.borrow_mut().sent += 1;
-        asking.push(shard.spawn_local(async move {
-            let answered = ask(&to, &body).await?;
-            slice.borrow_mut().record(answered, due, shard_here.now(), meter.as_ref());
-            Ok::<(), BenchError>(())
-        }));
+        asked.borrow_mut().slice.sent += 1;
+        shard.spawn_local(async move {
+            let answered = ask(&to, &body).await;
+            let mut asked = asked.borrow_mut();
+            match answered {
+                Ok(answered) => {
+                    asked.slice.record(answered, due, here.now(), meter.as_ref());
+                }
+                Err(error) => asked.failure = Some(error),
+            }
+        });
     }
-    for task in asking {
-        task.await.map_err(|error| BenchError::Machine(error.to_string()))??;
+    // Each question holds it until it has its answer: a handle per question would grow with the run.
+    while Rc::strong_count(&asked) > 1 {
+        shard.sleep(ANSWER_INTERVAL).await;
     }
-    let mut slice = slice.take();
+    let Asked { mut slice, failure } = asked.take();
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    if slice.sent != slice.histogram.len() + slice.lost {
+        return Err(BenchError::Machine("a task that asked panicked".into()));
+    }
     slice.seconds = shard.now().saturating_duration_since(start).as_secs_f64();
     Ok(slice)
+}
+
+/// What all questions of an open loop share.
+#[derive(Default)]
+struct Asked {
+    slice: LatencySlice,
+    failure: Option<BenchError>,
 }
 
 /// Asks one question; false without an answer in time.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use cubed::PublicKey;
 
 use super::crowd::CROWD_COMMAND;
-use crate::cli::MachineArgs;
+use crate::{cli::MachineArgs, units::parse_rate};
 
 /// What `scale` can measure.
 #[derive(Debug, Subcommand)]
@@ -144,7 +144,7 @@ pub struct WatchArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ChurnArgs {
     /// Peers added per second; as many are forgotten
-    #[arg(long, value_name = "PER_S", default_value_t = 1_000.0)]
+    #[arg(long, value_name = "RATE", default_value = "1k", value_parser = parse_rate)]
     pub rate: f64,
     /// Seconds to measure with churn; as long again without
     #[arg(long, value_name = "N", default_value_t = 10.0)]

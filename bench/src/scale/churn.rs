@@ -24,6 +24,9 @@ use crate::{
 /// Body bytes of a question.
 const SIZE_BYTES: usize = 64;
 
+/// How often the churn looks whether its slice is over while nothing is due.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Keys that are used in turn.
 const KEYS: u64 = 2_000;
 
@@ -139,10 +142,15 @@ impl Churn {
         let begun = Instant::now();
         for step in 0_u64.. {
             let due = Duration::from_secs_f64(step as f64 / rate);
-            let early = due.saturating_sub(begun.elapsed());
-            thread::sleep(early);
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
+            loop {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let early = due.saturating_sub(begun.elapsed());
+                if early.is_zero() {
+                    break;
+                }
+                thread::sleep(early.min(LOOK_INTERVAL));
             }
             self.late += u64::from(begun.elapsed() > due + Duration::from_millis(100));
             self.change(node)?;

@@ -15,7 +15,10 @@ use super::{
     sheet::Sheet,
     usage::shard_times,
 };
-use crate::error::{BenchError, Result};
+use crate::{
+    error::{BenchError, Result},
+    pairs::checked_seconds,
+};
 
 /// Time for adaptive spinning to end before the CPU is looked at.
 const CALM: Duration = Duration::from_millis(500);
@@ -26,6 +29,7 @@ const CALM: Duration = Duration::from_millis(500);
 ///
 /// Those of host and crowd.
 pub fn run(args: &WatchArgs) -> Result<Sheet> {
+    checked_seconds(args.seconds)?;
     let mut sheet = Sheet::new("scale watch");
     let host = Host::start(&args.machine, args.peers)?;
     look(args, &host, 0, &mut sheet)?;
