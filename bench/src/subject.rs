@@ -71,6 +71,15 @@ impl ThroughputSlice {
     }
 }
 
+/// Part of the planned messages that must have been sent in time: with less, another rate was measured than was asked for.
+const SENT_PART_MIN: f64 = 0.99;
+
+/// What is wrong when only `sent` of so many messages were sent in time; `None` when that is enough.
+pub fn shortfall(planned: f64, sent: u64) -> Option<String> {
+    let is_short = (sent as f64) < planned * SENT_PART_MIN;
+    is_short.then(|| format!("{sent} of {planned:.0} sent in time"))
+}
+
 /// One slice of round trips.
 #[derive(Debug, Clone)]
 pub struct LatencySlice {
@@ -128,6 +137,12 @@ mod tests {
         assert!((slice.messages_per_second() - 1e6).abs() < 1e-6);
         assert!((slice.goodput_gbps() - 8.0).abs() < 1e-9);
         assert!(ThroughputSlice::default().messages_per_second().abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_kept_is_told() {
+        assert_eq!(shortfall(1_000.0, 990), None);
+        assert_eq!(shortfall(1_000.0, 989).unwrap(), "989 of 1000 sent in time");
     }
 
     #[test]

@@ -291,6 +291,17 @@ impl State {
     }
 }
 
+/// An error unless the start is to come: a stream that begins later than the others would be counted as one that was slow.
+fn check_in_time(start: Instant, now: Instant) -> Result<()> {
+    if now <= start {
+        return Ok(());
+    }
+    Err(BenchError::Peer(format!(
+        "its order came, or it was connected, {} ms after the start; repeat the run, with a warm-up if it had none",
+        now.saturating_duration_since(start).as_millis()
+    )))
+}
+
 /// Sends one stream; messages and bytes.
 async fn send(
     shard: &Shard,
@@ -302,7 +313,23 @@ async fn send(
 ) -> Result<(u64, u64)> {
     let to = shard.resolve(peer, &flow).map_err(peer_error)?;
     to.connect().await.map_err(peer_error)?;
-    shard.sleep_until(Instant::from_nanos(start_nanos)).await;
+    let start = Instant::from_nanos(start_nanos);
+    check_in_time(start, shard.now())?;
+    shard.sleep_until(start).await;
     let counts = load.run(shard, (peer, &[flow]), duration, None).await?;
     Ok((counts.messages, counts.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a stream that missed its start is an error.
+    use super::*;
+
+    #[test]
+    fn a_missed_start_is_told() {
+        let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
+        assert!(check_in_time(at(5), at(5)).is_ok());
+        let error = check_in_time(at(5), at(12)).unwrap_err().to_string();
+        assert!(error.contains("7 ms after the start"), "{error}");
+    }
 }

@@ -23,7 +23,7 @@ use crate::{
         sink::SinkCounts,
     },
     stats::{LatencySummary, latency_histogram},
-    subject::{LatencySlice, ThroughputSlice},
+    subject::{LatencySlice, ThroughputSlice, shortfall},
 };
 
 /// How long an agent may take for any answer.
@@ -32,7 +32,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Round trips by which a clock is estimated; the shortest counts.
 const CLOCK_ROUNDS: usize = 50;
 
-/// Time from the last order until all begin, so that every agent has its order by then and is connected.
+/// Time from when the last agent has its order until all begin, so that each is connected by then.
 const START_AFTER: Duration = Duration::from_secs(1);
 
 /// How long one may take for the order to stop, when something went wrong already.
@@ -74,6 +74,8 @@ pub struct RunResult {
     pub streams: Value,
     /// One object for each agent.
     pub agents: Value,
+    /// Streams that did not keep their rate.
+    pub warnings: Vec<String>,
 }
 
 impl Controller {
@@ -145,17 +147,19 @@ impl Controller {
         }
         self.prepare(&streams)?;
         if plan.warm_up_seconds > 0.0 {
-            self.begin_all(plan.warm_up_seconds)?;
+            let planned = self.begin_all(plan.warm_up_seconds)?;
             say(&format!("warming up {} s", plan.warm_up_seconds));
-            self.wait_until_ended(plan.warm_up_seconds)?;
+            self.wait_until_ended(planned)?;
             self.tell_all(|_| AgentOrder::Reset)?;
         }
-        self.begin_all(plan.seconds)?;
+        let planned = self.begin_all(plan.seconds)?;
         say(&format!("measuring {} s", plan.seconds));
-        self.wait_until_ended(plan.seconds)?;
+        self.wait_until_ended(planned)?;
         // Counts are taken when all have ended, or a receiver's could lack what a sender still sends.
         let counts = self.agents.iter().map(Controlled::collect).collect::<Result<Vec<_>>>()?;
-        self.add_up(&streams, &counts)
+        let mut result = self.add_up(&streams, &counts)?;
+        result.warnings = late(&streams, &counts, plan.seconds);
+        Ok(result)
     }
 
     /// Each agent is told of all agents and of the streams that are its own.
@@ -178,18 +182,21 @@ impl Controller {
         })
     }
 
-    /// Has all agents send from one moment on.
-    fn begin_all(&self, seconds: f64) -> Result<()> {
-        let start = Clock::new().now_nanos() + START_AFTER.as_nanos() as u64;
+    /// Has all agents send from one moment on; how far away their end is.
+    fn begin_all(&self, seconds: f64) -> Result<Duration> {
+        // They are told one after the other, and each takes a round trip.
+        let orders: u64 = self.agents.iter().map(|agent| 2 * agent.error_nanos).sum();
+        let lead = START_AFTER + Duration::from_nanos(orders);
+        let start = Clock::new().now_nanos() + lead.as_nanos() as u64;
         self.tell_all(|index| {
             let start_nanos = start.saturating_add_signed(self.agents[index].offset_nanos);
             AgentOrder::Run { start_nanos, seconds }
-        })
+        })?;
+        Ok(lead + Duration::from_secs_f64(seconds))
     }
 
-    /// Asks all agents from time to time until none sends, which should be after `seconds`.
-    fn wait_until_ended(&self, seconds: f64) -> Result<()> {
-        let planned = Duration::from_secs_f64(seconds) + START_AFTER;
+    /// Asks all agents from time to time until none sends, which should be after `planned`.
+    fn wait_until_ended(&self, planned: Duration) -> Result<()> {
         let begun = Instant::now();
         loop {
             let mut busy = Vec::new();
@@ -248,6 +255,7 @@ impl Controller {
             latency,
             streams: told.into(),
             agents: agents.collect::<Vec<_>>().into(),
+            warnings: Vec::new(),
         })
     }
 }
@@ -342,6 +350,17 @@ fn ends<'a>(stream: &Stream, counts: &'a [AgentCounts]) -> Result<((u64, u64), &
         .ok_or_else(|| BenchError::Peer(format!("nothing was counted of stream {}", stream.number)))
 }
 
+/// A line for each stream that did not keep its rate for so many seconds.
+fn late(streams: &[Stream], counts: &[AgentCounts], seconds: f64) -> Vec<String> {
+    let late = streams.iter().filter_map(|stream| {
+        let ((sent, _), _) = ends(stream, counts).ok()?;
+        let what = shortfall(stream.rate? * seconds, sent)?;
+        let Stream { number, from, to, .. } = stream;
+        Some(format!("late: stream {number} from agent {from} to agent {to}: {what}"))
+    });
+    late.collect()
+}
+
 /// An error when the two ends cannot both be right, or when an acknowledged message was not counted exactly once.
 fn check(stream: &Stream, (messages, bytes): (u64, u64), received: &SinkCounts) -> Result<()> {
     let invented =
@@ -392,6 +411,22 @@ mod tests {
             assert_eq!(check(&stream, (6, 384), &right).is_err(), is_acknowledged);
             assert!(check(&stream, (4, 256), &right).is_err());
         }
+    }
+
+    #[test]
+    fn a_stream_that_did_not_keep_its_rate_is_named() {
+        let received = (0, SinkCounts::default());
+        let counts = [
+            AgentCounts { sent: vec![(0, 900, 57_600)], ..AgentCounts::default() },
+            AgentCounts { received: vec![received], ..AgentCounts::default() },
+        ];
+        let at = |rate: Option<f64>| late(&[Stream { rate, ..stream(true) }], &counts, 2.0);
+        assert_eq!(at(None), [""; 0]);
+        assert_eq!(at(Some(450.0)), [""; 0]);
+        assert_eq!(
+            at(Some(500.0)),
+            ["late: stream 0 from agent 0 to agent 1: 900 of 1000 sent in time"]
+        );
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     report.duplicated = Some(total.duplicated);
     report.latency_us = LatencySummary::of(&result.latency.histogram);
     report.distribute("run", &result.latency);
+    report.warnings = result.warnings;
     let report = report.with("streams", result.streams).with("agents", result.agents);
     finish(&report.on(controller.machine()?), &args.output)
 }

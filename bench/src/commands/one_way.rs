@@ -18,7 +18,7 @@ use crate::{
     pairs::Plan,
     report::Report,
     stats::{LatencySummary, median, spread},
-    subject::LatencySlice,
+    subject::{LatencySlice, shortfall},
 };
 
 /// Messages per second of the unloaded slices: each finds the path empty.
@@ -88,6 +88,8 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
         say_counters(nodes.client())?;
     }
     let mut report = report(args, &rounds, &loaded, &unloaded);
+    let planned = rounds.iter().map(|round| round.planned * plan.slice.as_secs_f64()).sum();
+    report.warnings.extend(shortfall(planned, loaded.sent).map(|what| format!("late: {what}")));
     report.intervals = monitor.finish();
     finish(&report.by(nodes.client())?.waiting(spin), &args.output)
 }

@@ -23,6 +23,7 @@ use crate::{
     report::Report,
     search::Search,
     stats::{LatencySummary, median},
+    subject::shortfall,
 };
 
 /// Messages of a step that are timed, about; of more, one in so many is, up to [`STAMP_EVERY_MAX`].
@@ -30,9 +31,6 @@ const STAMPED: f64 = 20_000.0;
 
 /// Fewest: one message of so many is timed.
 const STAMP_EVERY_MAX: f64 = 64.0;
-
-/// Part of the planned messages that must have been sent for a step to pass.
-const SENT_PART_MIN: f64 = 0.99;
 
 /// One step, as it is printed and reported.
 #[derive(Debug, Clone, Serialize)]
@@ -170,10 +168,8 @@ fn failure(step: &Step, duration: Duration, limit: Duration) -> Option<String> {
         Some(format!("{} lost", step.lost))
     } else if latency.p99 >= limit_us {
         Some(format!("p99 not under {limit_us} us"))
-    } else if (step.sent as f64) < planned * SENT_PART_MIN {
-        Some(format!("{} of {planned:.0} sent in time", step.sent))
     } else {
-        None
+        shortfall(planned, step.sent)
     }
 }
 
