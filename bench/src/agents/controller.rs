@@ -1,7 +1,6 @@
 //! The controller: estimates the agents' clocks, tells them what to send and when, and adds up what they counted.
 //!
-//! Nothing is averaged: counts are summed and histograms added. A stream of acknowledged messages whose two ends do not agree voids
-//! the run.
+//! Nothing is averaged: counts are summed and histograms added.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -14,16 +13,16 @@ use cubed::{Machine, Node, Remote, Shard, SpinPolicy, block_on, runtime::clock::
 use serde_json::{Value, json};
 
 use super::{
-    AGENT_FLOW, AgentAddress, AgentAnswer, AgentCounts, AgentOrder, Stream, peer_error, plan::Plan,
+    AGENT_FLOW, AgentAddress, AgentAnswer, AgentCounts, AgentOrder, Stream,
+    ends::{before_due, check, ends, late},
+    peer_error,
+    plan::Plan,
 };
 use crate::{
     error::{BenchError, Result},
-    node::{
-        server::{load_identity, new_identity},
-        sink::SinkCounts,
-    },
+    node::server::{load_identity, new_identity},
     stats::{LatencySummary, latency_histogram},
-    subject::{LatencySlice, ThroughputSlice, shortfall},
+    subject::{LatencySlice, ThroughputSlice},
 };
 
 /// How long an agent may take for any answer.
@@ -52,7 +51,7 @@ struct Controlled {
     orders: Remote,
     /// Its clock less ours, in ns.
     offset_nanos: i64,
-    /// Half of the shortest round trip: how wrong the offset may be.
+    /// How wrong the offset may be: half of the shortest round trip, or what it changed by until the end if that is more.
     error_nanos: u64,
 }
 
@@ -74,7 +73,7 @@ pub struct RunResult {
     pub streams: Value,
     /// One object for each agent.
     pub agents: Value,
-    /// Streams that did not keep their rate.
+    /// Streams that did not keep their rate, and clocks that cannot be right.
     pub warnings: Vec<String>,
 }
 
@@ -138,7 +137,7 @@ impl Controller {
 
     fn run_plan(&mut self, plan: &Plan, say: impl Fn(&str)) -> Result<RunResult> {
         for agent in &mut self.agents {
-            agent.estimate_clock()?;
+            (agent.offset_nanos, agent.error_nanos) = agent.read_clock()?;
         }
         let mut streams = plan.streams(self.agents.len())?;
         for stream in &mut streams {
@@ -155,10 +154,14 @@ impl Controller {
         let planned = self.begin_all(plan.seconds)?;
         say(&format!("measuring {} s", plan.seconds));
         self.wait_until_ended(planned)?;
+        for agent in &mut self.agents {
+            agent.check_clock()?;
+        }
         // Counts are taken when all have ended, or a receiver's could lack what a sender still sends.
         let counts = self.agents.iter().map(Controlled::collect).collect::<Result<Vec<_>>>()?;
         let mut result = self.add_up(&streams, &counts)?;
         result.warnings = late(&streams, &counts, plan.seconds);
+        result.warnings.extend(before_due(&counts));
         Ok(result)
     }
 
@@ -236,6 +239,7 @@ impl Controller {
                 "sent": messages.0,
                 "delivered": received.delivered,
                 "seconds": received.seconds,
+                "before_due": received.before_due,
                 "latency_us": LatencySummary::of(&times),
             }));
             throughput.seconds = throughput.seconds.max(received.seconds);
@@ -288,10 +292,11 @@ impl Controlled {
         BenchError::Peer(format!("agent {}: unexpected answer {answer:?}", self.at.address))
     }
 
-    /// Reads its clock within the shortest of some round trips, and takes it for read in the middle.
-    fn estimate_clock(&mut self) -> Result<()> {
+    /// Reads its clock within the shortest of some round trips, and takes it for read in the middle: its clock less ours, and
+    /// how wrong that may be, in ns.
+    fn read_clock(&self) -> Result<(i64, u64)> {
         let clock = Clock::new();
-        let mut shortest = u64::MAX;
+        let (mut shortest, mut offset_nanos) = (u64::MAX, 0);
         for _ in 0..CLOCK_ROUNDS {
             let before = clock.now_nanos();
             let answer = self.ask(&AgentOrder::Clock)?;
@@ -301,10 +306,17 @@ impl Controlled {
             };
             if took < shortest {
                 shortest = took;
-                self.error_nanos = took / 2;
-                self.offset_nanos = nanos.wrapping_sub(before + took / 2) as i64;
+                offset_nanos = nanos.wrapping_sub(before + took / 2) as i64;
             }
         }
+        Ok((offset_nanos, shortest / 2))
+    }
+
+    /// Reads its clock once more: clocks drift.
+    fn check_clock(&mut self) -> Result<()> {
+        let (offset_nanos, error_nanos) = self.read_clock()?;
+        let drift_nanos = offset_nanos.abs_diff(self.offset_nanos);
+        self.error_nanos = self.error_nanos.max(error_nanos).max(drift_nanos);
         Ok(())
     }
 
@@ -333,105 +345,5 @@ impl Controlled {
             "clock_error_us": self.error_nanos as f64 / 1e3,
             "counters": counters,
         })
-    }
-}
-
-/// What the two ends of a stream counted: messages and bytes sent, and the receiver's counts.
-fn ends<'a>(stream: &Stream, counts: &'a [AgentCounts]) -> Result<((u64, u64), &'a SinkCounts)> {
-    let sent = counts.get(stream.from).and_then(|counts| {
-        let found = counts.sent.iter().find(|(number, ..)| *number == stream.number);
-        found.map(|(_, messages, bytes)| (*messages, *bytes))
-    });
-    let received = counts.get(stream.to).and_then(|counts| {
-        let found = counts.received.iter().find(|(number, _)| *number == stream.number);
-        found.map(|(_, received)| received)
-    });
-    sent.zip(received)
-        .ok_or_else(|| BenchError::Peer(format!("nothing was counted of stream {}", stream.number)))
-}
-
-/// A line for each stream that did not keep its rate for so many seconds.
-fn late(streams: &[Stream], counts: &[AgentCounts], seconds: f64) -> Vec<String> {
-    let late = streams.iter().filter_map(|stream| {
-        let ((sent, _), _) = ends(stream, counts).ok()?;
-        let what = shortfall(stream.rate? * seconds, sent)?;
-        let Stream { number, from, to, .. } = stream;
-        Some(format!("late: stream {number} from agent {from} to agent {to}: {what}"))
-    });
-    late.collect()
-}
-
-/// An error when the two ends cannot both be right, or when an acknowledged message was not counted exactly once.
-fn check(stream: &Stream, (messages, bytes): (u64, u64), received: &SinkCounts) -> Result<()> {
-    let invented =
-        received.delivered > messages || received.next_message > messages || received.missized > 0;
-    let broken = stream.is_acknowledged
-        && (received.delivered != messages || received.duplicated > 0 || received.bytes != bytes);
-    if invented || broken {
-        return Err(BenchError::Corrupt(format!(
-            "stream {} from agent {} to agent {}: sent {messages} messages of {bytes} bytes, but received {} of {}, and {} \
-             twice",
-            stream.number,
-            stream.from,
-            stream.to,
-            received.delivered,
-            received.bytes,
-            received.duplicated
-        )));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    //! Goal: a stream whose ends do not agree voids the run, unless losses are allowed.
-    use super::*;
-
-    fn stream(is_acknowledged: bool) -> Stream {
-        Stream {
-            number: 0,
-            from: 0,
-            to: 1,
-            sizes: "fixed:64".into(),
-            is_acknowledged,
-            rate: None,
-            stamp_every: None,
-            seed: 0,
-            offset_nanos: 0,
-        }
-    }
-
-    #[test]
-    fn losses_are_for_best_effort_and_inventions_for_nobody() {
-        let right =
-            SinkCounts { delivered: 5, next_message: 5, bytes: 320, ..SinkCounts::default() };
-        for is_acknowledged in [true, false] {
-            let stream = stream(is_acknowledged);
-            assert!(check(&stream, (5, 320), &right).is_ok());
-            assert_eq!(check(&stream, (6, 384), &right).is_err(), is_acknowledged);
-            assert!(check(&stream, (4, 256), &right).is_err());
-        }
-    }
-
-    #[test]
-    fn a_stream_that_did_not_keep_its_rate_is_named() {
-        let received = (0, SinkCounts::default());
-        let counts = [
-            AgentCounts { sent: vec![(0, 900, 57_600)], ..AgentCounts::default() },
-            AgentCounts { received: vec![received], ..AgentCounts::default() },
-        ];
-        let at = |rate: Option<f64>| late(&[Stream { rate, ..stream(true) }], &counts, 2.0);
-        assert_eq!(at(None), [""; 0]);
-        assert_eq!(at(Some(450.0)), [""; 0]);
-        assert_eq!(
-            at(Some(500.0)),
-            ["late: stream 0 from agent 0 to agent 1: 900 of 1000 sent in time"]
-        );
-    }
-
-    #[test]
-    fn a_stream_that_nobody_counted_is_an_error() {
-        let counts = [AgentCounts { sent: vec![(0, 5, 320)], ..AgentCounts::default() }];
-        assert!(ends(&stream(true), &counts).is_err());
     }
 }

@@ -8,6 +8,8 @@ pub mod plan;
 
 mod streams;
 
+mod ends;
+
 pub mod agent;
 
 pub mod controller;

@@ -166,6 +166,8 @@ fn checked_slice(load: &Load, sent: &SendCounts, received: &SinkCounts) -> Resul
         || received.delivered > sent.messages
         || received.bytes > sent.bytes + received.duplicated * load.sizes.largest() as u64
         || received.flows.len() > sent.flows.len()
+        // Both read one clock.
+        || received.before_due > 0
         || received.missized > 0;
     let broken = load.mode == Mode::Acked
         && (received.delivered != sent.messages
@@ -248,6 +250,7 @@ mod tests {
             SinkCounts { delivered: 101, ..received() },
             SinkCounts { next_message: 101, ..received() },
             SinkCounts { missized: 1, ..received() },
+            SinkCounts { before_due: 1, ..received() },
             SinkCounts { bytes: 6_401, ..received() },
             SinkCounts { flows: vec![50, 49, 0, 1], ..received() },
         ] {

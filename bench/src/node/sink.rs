@@ -49,6 +49,10 @@ pub struct SinkCounts {
     pub flows: Vec<u64>,
     /// Times of the stamped messages from when they were due to their handler, in ns.
     pub latencies: HistogramCounts,
+    /// Stamped messages that by the clocks came before they were due: not among the times. The clocks are wrong by more than
+    /// their times then.
+    #[serde(default)]
+    pub before_due: u64,
 }
 
 /// The state of the slice that runs.
@@ -60,6 +64,7 @@ pub(crate) struct Sink {
     bytes: u64,
     flows: Vec<u64>,
     latencies: Histogram<u64>,
+    before_due: u64,
     times: Option<(Instant, Instant)>,
     clock: Clock,
 }
@@ -74,6 +79,7 @@ impl Sink {
             bytes: 0,
             flows: vec![0; flows],
             latencies: latency_histogram(),
+            before_due: 0,
             times: None,
             clock: Clock::new(),
         }
@@ -104,8 +110,10 @@ impl Sink {
     fn record(&mut self, body: &[u8]) {
         if let Some(due_nanos) = read_stamp(body) {
             let due_nanos = due_nanos.saturating_add_signed(self.order.offset_nanos);
-            let nanos = self.clock.now_nanos().saturating_sub(due_nanos);
-            record_latency(&mut self.latencies, nanos);
+            match self.clock.now_nanos().checked_sub(due_nanos) {
+                Some(nanos) => record_latency(&mut self.latencies, nanos),
+                None => self.before_due += 1,
+            }
         }
     }
 
@@ -125,6 +133,7 @@ impl Sink {
             bytes: self.bytes,
             flows: self.flows[..used].to_vec(),
             latencies: HistogramCounts::of(&self.latencies),
+            before_due: self.before_due,
         }
     }
 }
@@ -227,5 +236,17 @@ mod tests {
             }
             assert_eq!(sink.counts().latencies.histogram().len(), wanted);
         }
+    }
+
+    #[test]
+    fn a_message_before_its_time_is_counted_and_not_timed() {
+        let mut sink = Sink::new(1);
+        let mut body = [0; 16];
+        // Our clock is said to be an hour ahead of the sender's, which it is not.
+        sink.begin(SinkOrder { stamped: true, offset_nanos: 3_600_000_000_000, ..order() });
+        body[8..].copy_from_slice(&Clock::new().now_nanos().to_le_bytes());
+        sink.handle(0, &body, Instant::from_nanos(5));
+        let counts = sink.counts();
+        assert_eq!((counts.before_due, counts.latencies.histogram().len()), (1, 0));
     }
 }
