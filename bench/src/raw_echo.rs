@@ -2,8 +2,10 @@
 //!
 //! Both sides either spin on non-blocking calls or block in the kernel (*parked*). Sockets are not
 //! connected, as a node's one socket for many peers is not. The sockets are the standard library's,
-//! with no offload, since one datagram travels at a time. With an interval, each question is timed from
-//! when it was due, as an open loop does; one that is due before the last answer came waits for it.
+//! with no offload, since one datagram travels at a time. With an interval each question is sent when it
+//! is due, whatever became of those before, and is timed from then.
+
+mod on_time;
 
 pub mod requests;
 
@@ -86,7 +88,9 @@ impl RawEcho {
             arguments.push("--spin".into());
         }
         let peer = PeerProcess::start(&arguments)?;
-        let socket = bind(spin, Duration::from_nanos(ANSWER_NANOS_MAX))?;
+        // Who asks on time has other questions due while it waits.
+        let polls = spin || interval.is_some();
+        let socket = bind(polls, Duration::from_nanos(ANSWER_NANOS_MAX))?;
         Ok(Self { peer, socket, cores, size_bytes, spin, interval, meter: None })
     }
 
@@ -109,6 +113,7 @@ impl RawEcho {
             answer: vec![0; self.size_bytes + 1],
             next: 0,
             clock: Clock::new(),
+            answer_nanos_max: ANSWER_NANOS_MAX,
         }
     }
 }
@@ -124,7 +129,7 @@ impl LatencySubject for RawEcho {
         let meter = self.meter.as_ref();
         let ask = move || {
             machine::pin(core)?;
-            asker.run(WARM_UP, None, None)?;
+            asker.run(WARM_UP, interval, None)?;
             let _open = meter.map(Meter::open);
             asker.run(duration, interval, meter)
         };
@@ -144,6 +149,8 @@ struct Asker<'a> {
     answer: Vec<u8>,
     next: u64,
     clock: Clock,
+    /// A question without its answer after this long is lost.
+    answer_nanos_max: u64,
 }
 
 impl Asker<'_> {
@@ -153,19 +160,20 @@ impl Asker<'_> {
         interval: Option<Duration>,
         meter: Option<&Meter>,
     ) -> Result<LatencySlice> {
+        match interval {
+            None => self.run_in_turn(duration, meter),
+            Some(interval) => self.run_on_time(duration, interval, meter),
+        }
+    }
+
+    /// Asks for `duration`, each question after the answer to the one before.
+    fn run_in_turn(&mut self, duration: Duration, meter: Option<&Meter>) -> Result<LatencySlice> {
         let mut slice = LatencySlice::empty();
         let start = self.clock.now_nanos();
         let end = start + duration.as_nanos() as u64;
         let mut now = start;
         while now < end {
-            let asked = match interval {
-                None => now,
-                Some(interval) => {
-                    let due = start + interval.mul_f64(slice.sent as f64).as_nanos() as u64;
-                    self.wait_until(due);
-                    due
-                }
-            };
+            let asked = now;
             write_tag(&mut self.question, self.next);
             self.next += 1;
             slice.sent += 1;
@@ -186,21 +194,8 @@ impl Asker<'_> {
         Ok(slice)
     }
 
-    /// Waits for a time. The last part by polling, as a sleep ends some 60 us late: the baseline is to
-    /// be the path's, not the timer's.
-    fn wait_until(&self, due_nanos: u64) {
-        let now = self.clock.now_nanos();
-        let sleep_nanos = due_nanos.saturating_sub(now + SLEEP_LATE_NANOS_MAX);
-        if !self.spin && sleep_nanos > 0 {
-            thread::sleep(Duration::from_nanos(sleep_nanos));
-        }
-        while self.clock.now_nanos() < due_nanos {
-            hint::spin_loop();
-        }
-    }
-
     /// Waits for the answer to the last question, passing over older ones; false after
-    /// [`ANSWER_NANOS_MAX`].
+    /// `answer_nanos_max`.
     fn wait_for_answer(&mut self) -> Result<bool> {
         let asked = self.clock.now_nanos();
         let polls_per_check = if self.spin { POLLS_PER_CHECK } else { 1 };
@@ -215,7 +210,8 @@ impl Asker<'_> {
                 Err(error) if is_empty(&error) => hint::spin_loop(),
                 Err(error) => return Err(BenchError::system("receive an answer")(error)),
             }
-            if poll % polls_per_check == 0 && self.clock.now_nanos() - asked > ANSWER_NANOS_MAX {
+            if poll % polls_per_check == 0 && self.clock.now_nanos() - asked > self.answer_nanos_max
+            {
                 break;
             }
         }

@@ -102,7 +102,7 @@ impl Asking<'_> {
 
     /// Waits for one answer to a question of this slice; false after [`ANSWER_NANOS_MAX`] without any.
     fn take_answer(&mut self) -> Result<bool> {
-        let Asker { socket, to, spin, clock, next, question, answer } = &mut self.asker;
+        let Asker { socket, to, spin, clock, next, question, answer, .. } = &mut self.asker;
         let (asked, every) = (clock.now_nanos(), if *spin { POLLS_PER_CHECK } else { 1 });
         for poll in 1_u64.. {
             match socket.recv_from(answer) {
