@@ -96,7 +96,7 @@ impl<T> Inbound<T> {
             };
             idle = 0;
             let filled = batch.filled;
-            let end = filled.min(begin + (items_max - items));
+            let end = filled.min(begin.saturating_add(items_max - items));
             batch.take(begin..end, |item| take(from, item));
             items += end - begin;
             if end < filled {

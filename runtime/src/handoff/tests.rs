@@ -54,6 +54,20 @@ fn a_producer_without_a_batch_keeps_its_item_and_is_told() {
 }
 
 #[test]
+fn what_a_budget_cut_is_taken_whole_by_a_drain_without_one() {
+    let (mut first, mut second) = pair(SMALL);
+    for cut in 1..4 {
+        for item in 0..4 {
+            first.outbound.push(1, item).expect("room");
+        }
+        let mut seen = drain(&mut second, cut);
+        assert_eq!(seen.len(), cut);
+        seen.extend(drain(&mut second, usize::MAX));
+        assert_eq!(seen, [0, 1, 2, 3]);
+    }
+}
+
+#[test]
 fn a_drain_takes_of_each_producer_in_turn_and_says_when_more_is_there() {
     let mut shards = mesh(3, SMALL);
     for shard in shards.iter_mut().take(2) {
