@@ -1,8 +1,11 @@
 //! Messages to flows of this node that have not ended, by the number that travels with them.
 //!
-//! Always holds: a number names one message; a late answer to one that is gone finds nothing, for slots carry a generation.
+//! Always holds: a number names one message, and never looks like that of a request that was passed on for a peer; a late
+//! answer to one that is gone finds nothing, for slots carry a generation.
 
 use cubed_transport::Token;
+
+use crate::origins::FORWARDED_REQUEST;
 
 /// One message.
 pub(crate) struct Pending {
@@ -16,6 +19,10 @@ pub(crate) struct Pending {
     /// It was delivered, and only the reply is missing.
     pub(crate) is_settled: bool,
 }
+
+/// Generations go round within the bits below `FORWARDED_REQUEST`.
+const GENERATION_MAX: u32 = (FORWARDED_REQUEST >> 32) as u32 - 1;
+const _: () = assert!(FORWARDED_REQUEST.is_power_of_two());
 
 /// All of them.
 #[derive(Default)]
@@ -46,7 +53,7 @@ impl PendingTable {
             return None;
         }
         let pending = slot.take()?;
-        *generation = generation.wrapping_add(1);
+        *generation = if *generation == GENERATION_MAX { 0 } else { *generation + 1 };
         self.free.push(id as u32);
         Some(pending)
     }
@@ -64,5 +71,40 @@ impl PendingTable {
 
     pub(crate) fn count(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a number names one message of this shard, for ever.
+    use super::*;
+
+    fn message() -> Pending {
+        Pending { way: 0, to: 0, charge: 64, token: None, is_request: true, is_settled: false }
+    }
+
+    #[test]
+    fn a_late_answer_finds_nothing() {
+        let mut table = PendingTable::default();
+        let first = table.add(message());
+        assert!(table.remove(first).is_some() && table.remove(first).is_none());
+        let second = table.add(message());
+        assert_ne!(first, second);
+        assert!(table.get_mut(first).is_none() && table.get_mut(second).is_some());
+    }
+
+    #[test]
+    fn a_slot_used_for_years_never_looks_like_a_request_of_a_peer() {
+        let mut table = PendingTable::default();
+        let first = table.add(message());
+        table.remove(first);
+        table.slots[0].0 = u32::MAX >> 1;
+        for _ in 0..3 {
+            let id = table.add(message());
+            assert_eq!(id & FORWARDED_REQUEST, 0, "{id:#x}");
+            assert!(table.get_mut(id).is_some());
+            assert_eq!(table.on(None), [id]);
+            assert!(table.remove(id).is_some() && table.get_mut(id).is_none());
+        }
     }
 }
