@@ -6,8 +6,8 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use cubed::{
-    Capacity, Destination, FlowError, Node, Outcome, Policy, Refusal, RequestError, SendError,
-    Shard, Shards, block_on,
+    Capacity, Destination, FlowError, LocalStats, Node, NodeStats, Outcome, Policy, Refusal,
+    RequestError, SendError, Shard, Shards, block_on,
 };
 use support::{PATIENCE, builder, eventually, sender_to, stop};
 
@@ -214,6 +214,50 @@ fn a_pinned_queue_slows_its_peers_and_gives_their_credit_back() {
     eventually("all settled", || block_on(peer.stats()).expect("runs").tally().pending == 0);
     let tally = block_on(peer.stats()).expect("runs").tally();
     assert_eq!(tally.delivered, 3 * 500, "{tally:?}");
+    stop(&[&peer, &node]);
+}
+
+#[test]
+fn best_effort_of_peers_stays_within_a_pinned_queue_that_nobody_reads() {
+    const TOTAL_BYTES: u64 = 64 << 10;
+    let start = |shard: Shard| async move {
+        // Another shard owns the name, so what a peer sends comes by that one.
+        if shard.index() == (shard.owner("unread") + 1) % SHARDS {
+            let capacity = Capacity::bytes(TOTAL_BYTES).total(TOTAL_BYTES);
+            let queue = shard.flow("unread").pinned().queue(capacity).expect("new");
+            let own = shard.clone();
+            shard.spawn_local(async move {
+                own.sleep(PATIENCE * 10).await;
+                drop(queue);
+            });
+        }
+    };
+    let node = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
+    let node = node.start(start).expect("starts");
+    let (peer, key) = (sender_to(&node), node.public_key());
+    let stream = async move |shard: Shard| {
+        let to = shard.resolve(key, "unread").expect("a name");
+        assert_eq!(to.send(b"bind").acknowledged().await, Ok(Outcome::Delivered));
+        for _ in 0..20 {
+            while to.try_send(&[1; 1_000]).is_ok() {}
+            to.ready().await.expect("runs");
+        }
+    };
+    block_on(peer.on_shard(0, stream)).expect("runs");
+    let sum = |stats: &NodeStats, count: fn(&LocalStats) -> u64| {
+        stats.shards.iter().map(|shard| count(&shard.local)).sum::<u64>()
+    };
+    let mut stats = block_on(node.stats()).expect("runs");
+    eventually("more came than fits", || {
+        stats = block_on(node.stats()).expect("runs");
+        sum(&stats, |local| local.dropped) > 0
+    });
+    let flows: Vec<_> = stats.shards.iter().flat_map(|shard| &shard.flows).collect();
+    let [unread] = flows[..] else { panic!("one flow of {flows:?}") };
+    assert!(unread.queued_bytes <= TOTAL_BYTES, "{unread:?}");
+    let (taken, dropped) = (sum(&stats, |local| local.taken), sum(&stats, |local| local.dropped));
+    assert_eq!(dropped + unread.queued, taken, "each is held or counted");
+    assert_eq!(sum(&stats, |local| local.forwarded_lost), 0, "nobody was told of best effort");
     stop(&[&peer, &node]);
 }
 

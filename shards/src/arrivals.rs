@@ -143,7 +143,10 @@ impl Receiver {
                 What::Settled { id, ending }
             }
             (_, Err(_)) => {
-                self.local.counters.forwarded_lost += 1;
+                // Nobody was told that best effort was delivered.
+                let is_lost = header.origin != UNCHARGED;
+                self.local.counters.forwarded_lost += u64::from(is_lost);
+                self.local.counters.dropped += u64::from(!is_lost);
                 credit
             }
             (_, Ok(Disposition::Consumed)) => credit,

@@ -71,8 +71,11 @@ pub(crate) const DEADLINES_SPARE_MAX: usize = 1_024;
 /// Bodies from here on are kept as they were assembled; shorter ones are copied into the batch.
 pub(crate) const OWNED_BODY_BYTES_MIN: usize = 16 << 10;
 
-/// Capacity of a queue, at most: offsets into a batch are 31 bits.
+/// Capacity of a queue unless its own is set, at most.
 pub(crate) const QUEUE_BYTES_MAX: u64 = 1 << 30;
+
+/// What a queue holds at most, whatever its capacity and whatever was promised: offsets into a batch are 31 bits.
+pub(crate) const QUEUE_HELD_BYTES_MAX: u64 = 1 << 31;
 
 /// Cleared batches a queue keeps for reuse: one being filled, one being read, one to spare.
 pub(crate) const QUEUE_SPARE_BATCHES_MAX: usize = 2;
@@ -119,4 +122,4 @@ pub(crate) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_micros(200);
 
 const _: () = assert!(OUTBOX_STALLED_BYTES_MAX < OUTBOX_BYTES_MAX);
 const _: () = assert!(OUTBOX_STALLED_BYTES_MAX as u64 >= 2 * HANDLER_WINDOW_BYTES_MIN);
-const _: () = assert!(QUEUE_BYTES_MAX < 1 << 31);
+const _: () = assert!(QUEUE_BYTES_MAX < QUEUE_HELD_BYTES_MAX);

@@ -87,10 +87,10 @@ impl Asked {
     }
 }
 
-/// Whether a message came from a peer through another shard, which has answered for its room.
+/// Whether a message came from a peer through another shard, which has answered for its room. It has not for best effort.
 #[inline]
 pub(crate) fn is_promised(peer: PeerId, alias: u32) -> bool {
-    peer == HERE && alias & FORWARDED != 0
+    peer == HERE && alias & FORWARDED != 0 && alias != UNCHARGED
 }
 
 #[cfg(test)]

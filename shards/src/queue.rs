@@ -3,7 +3,8 @@
 //! Bodies are copied into one chunk of the batch being filled; large ones are kept as they were
 //! assembled. What a queue holds is charged to its senders' credit and given back when the batch is
 //! dropped, so a slow task slows its senders and nobody else. Always holds: a message is in exactly one
-//! batch, batches come in order, and the bytes held stay within the capacity.
+//! batch, batches come in order, and the bytes held stay within the capacity, but for what other shards promised to peers,
+//! each as much again at most; and below `QUEUE_HELD_BYTES_MAX` in any case.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,7 +16,8 @@ use cubed_transport::{Body, Incoming, Refusal, ReplyTo, SendError, Service};
 
 use crate::handed::HERE;
 use crate::limits::{
-    MESSAGE_CHARGE_BYTES, OWNED_BODY_BYTES_MIN, QUEUE_BYTES_MAX, QUEUE_SPARE_BATCHES_MAX,
+    MESSAGE_CHARGE_BYTES, OWNED_BODY_BYTES_MIN, QUEUE_BYTES_MAX, QUEUE_HELD_BYTES_MAX,
+    QUEUE_SPARE_BATCHES_MAX,
 };
 use crate::message::Responder;
 use crate::origins::is_promised;
@@ -44,7 +46,7 @@ impl Capacity {
         }
     }
 
-    /// Sets the limit over all senders, bytes.
+    /// Sets the limit over all senders, bytes. Beyond 2 GiB it is 2 GiB.
     #[must_use]
     pub const fn total(mut self, bytes: u64) -> Self {
         self.total_bytes = bytes;
@@ -244,7 +246,7 @@ impl QueueState {
             waker: None,
             held_bytes: 0,
             held_messages: 0,
-            total_bytes_max: capacity.total_bytes,
+            total_bytes_max: capacity.total_bytes.min(QUEUE_HELD_BYTES_MAX),
             closed: false,
             stopped: false,
         }))
@@ -257,7 +259,8 @@ impl QueueState {
         }
         let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
         let is_promised = is_promised(message.peer, message.alias);
-        if !is_promised && self.held_bytes + charge > self.total_bytes_max {
+        let limit = if is_promised { QUEUE_HELD_BYTES_MAX } else { self.total_bytes_max };
+        if self.held_bytes + charge > limit {
             return Err(Refusal::QueueFull);
         }
         self.filling.push(message, charge);
@@ -398,8 +401,9 @@ impl Contents {
     }
 }
 
-/// Marks an entry whose body is kept by itself. Chunks stay below it: `QUEUE_BYTES_MAX` is 2^30.
+/// Marks an entry whose body is kept by itself. Offsets into chunks stay below it, as do all bytes of a queue.
 const OWNED: u32 = 1 << 31;
+const _: () = assert!(QUEUE_HELD_BYTES_MAX <= OWNED as u64);
 const NO_REPLY: u32 = u32::MAX;
 /// How many senders back a message looks for its own before it opens another credit.
 const CREDITS_SEARCHED_MAX: usize = 8;

@@ -1,5 +1,6 @@
 //! Goal: bodies, senders and credit of a batch are those of its messages.
 use super::*;
+use crate::origins::{FORWARDED, UNCHARGED};
 use cubed_transport::PeerId;
 use std::task::Context;
 
@@ -63,6 +64,31 @@ fn a_full_queue_refuses_and_takes_again_after_the_batch_is_dropped() {
     assert_eq!(push(), Err(Refusal::QueueFull), "a batch in use is still held");
     drop(batch);
     assert_eq!(push(), Ok(()));
+}
+
+/// As another shard passes it on: `origin` says what it promised.
+fn passed_on(origin: u32, service: Service) -> Incoming<'static> {
+    Incoming { peer: HERE, alias: origin, service, ..message(0, Body::Borrowed(&[0; 100])) }
+}
+
+#[test]
+fn a_full_queue_takes_what_another_shard_promised_and_no_best_effort() {
+    let (_queue, state, _outbox) = queue(Capacity::bytes(200).total(200));
+    let push = |mut message| state.borrow_mut().push(&mut message);
+    assert_eq!(push(passed_on(UNCHARGED, Service::BestEffort)), Ok(()));
+    assert_eq!(push(passed_on(UNCHARGED, Service::BestEffort)), Err(Refusal::QueueFull));
+    assert_eq!(push(passed_on(FORWARDED | 3, Service::Acknowledged)), Ok(()));
+    assert_eq!(state.borrow().held(), (2, 2 * 164));
+}
+
+#[test]
+fn no_promise_and_no_capacity_takes_offsets_beyond_31_bits() {
+    let (_queue, state, _outbox) = queue(Capacity::bytes(1 << 40).total(1 << 40));
+    state.borrow_mut().held_bytes = QUEUE_HELD_BYTES_MAX - 200;
+    let push = |mut message| state.borrow_mut().push(&mut message);
+    assert_eq!(push(passed_on(FORWARDED | 3, Service::Acknowledged)), Ok(()));
+    assert_eq!(push(passed_on(FORWARDED | 3, Service::Acknowledged)), Err(Refusal::QueueFull));
+    assert_eq!(push(message(0, Body::Borrowed(&[0; 100]))), Err(Refusal::QueueFull));
 }
 
 #[test]
