@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use cubed::{
     Capacity, Destination, FlowError, LocalStats, Node, NodeStats, Outcome, Policy, Refusal,
@@ -258,6 +260,80 @@ fn best_effort_of_peers_stays_within_a_pinned_queue_that_nobody_reads() {
     let (taken, dropped) = (sum(&stats, |local| local.taken), sum(&stats, |local| local.dropped));
     assert_eq!(dropped + unread.queued, taken, "each is held or counted");
     assert_eq!(sum(&stats, |local| local.forwarded_lost), 0, "nobody was told of best effort");
+    stop(&[&peer, &node]);
+}
+
+/// A name that this shard owns, of many that begin so.
+async fn name_on(node: &Node, shard: usize, begin: &'static str) -> String {
+    let find = async move |shard: Shard| {
+        let mut names = (0..).map(|number: u32| format!("{begin}.{number}"));
+        names.find(|name| shard.owns(name)).expect("names without end")
+    };
+    node.on_shard(shard, find).await.expect("runs")
+}
+
+#[test]
+fn a_sender_is_told_of_room_though_nothing_else_comes_back() {
+    let node = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
+    let node = node.start(async |_: Shard| ()).expect("starts");
+    let (peer, key) = (sender_to(&node), node.public_key());
+    let name = block_on(name_on(&node, 0, "busy"));
+    let flow = name.clone();
+    let register = async move |shard: Shard| shard.flow(&flow).handler(|_, _| {}).expect("new");
+    block_on(node.on_shard(1, register)).expect("runs");
+    for from in [&peer, &node] {
+        let to = name.clone();
+        let send = async move |shard: Shard| {
+            let to = shard.resolve(key, &to).expect("a name");
+            for _ in 0..3 {
+                assert_eq!(to.send(b"x").acknowledged().await, Ok(Outcome::Delivered));
+            }
+        };
+        block_on(from.on_shard(0, send)).expect("runs");
+    }
+    // The flow's shard stands still, and the peer's best effort fills the way to it. Nothing comes back for that.
+    let ((stands, hears), (go, waits)) = (mpsc::channel(), mpsc::channel());
+    let standing = node.clone();
+    let standing = thread::spawn(move || {
+        let stand = async move |_: Shard| {
+            stands.send(()).expect("the test waits");
+            waits.recv_timeout(PATIENCE).expect("let go");
+        };
+        block_on(standing.on_shard(1, stand)).expect("runs");
+    });
+    hears.recv_timeout(PATIENCE).expect("it stands");
+    eventually("the way is full", || {
+        let to = name.clone();
+        let send = async move |shard: Shard| {
+            let to = shard.resolve(key, &to).expect("a name");
+            for _ in 0..100 {
+                let _ = to.try_send(b"x");
+            }
+        };
+        block_on(peer.on_shard(0, send)).expect("runs");
+        let stats = async |shard: Shard| shard.stats().expect("no handler").counters;
+        block_on(node.on_shard(0, stats)).expect("runs").best_effort_refused > 0
+    });
+    let ((full, hears_full), (ready, hears_ready)) = (mpsc::channel(), mpsc::channel());
+    let own = name.clone();
+    let wait = async move |shard: Shard| {
+        let to = shard.resolve(shard.public_key(), &own).expect("a name");
+        let result = to.try_send(b"x");
+        let waiting = shard.clone();
+        shard.spawn_local(async move {
+            full.send(result).expect("the test waits");
+            to.ready().await.expect("runs");
+            drop(waiting);
+            let _ = ready.send(());
+        });
+    };
+    block_on(node.on_shard(0, wait)).expect("runs");
+    assert_eq!(hears_full.recv_timeout(PATIENCE), Ok(Err(SendError::Full)));
+    // Long enough for the first shard to fall asleep, which is what made this fail; it holds however long it takes.
+    thread::sleep(Duration::from_millis(200));
+    go.send(()).expect("it stands");
+    standing.join().expect("no panic");
+    hears_ready.recv_timeout(PATIENCE).expect("told of room");
     stop(&[&peer, &node]);
 }
 

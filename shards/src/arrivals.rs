@@ -58,7 +58,7 @@ impl Receiver {
         let room = if is_charged {
             local.ways[way as usize].forwarded + charge <= total_bytes
         } else {
-            local.has_channel_room(to)
+            local.is_open(to)
         };
         if !room {
             return Err(Refusal::QueueFull);

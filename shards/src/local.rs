@@ -109,8 +109,8 @@ pub(crate) struct Local {
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     /// What must not be turned away and found no room: answers, credit, messages of peers. All of it is bounded by somebody's credit.
     backlog: Vec<VecDeque<Handed>>,
-    /// The shard to which there was no room last.
-    short: Option<usize>,
+    /// Shards to which a message of ours found no room since there was some.
+    is_short: Vec<bool>,
     /// Flows with a value that waits for room.
     valued: Vec<u32>,
     has_room_again: bool,
@@ -134,7 +134,7 @@ impl Local {
             requests: HashMap::new(),
             deadlines: BinaryHeap::new(),
             backlog: (0..shards).map(|_| VecDeque::new()).collect(),
-            short: None,
+            is_short: vec![false; shards],
             valued: Vec::new(),
             has_room_again: false,
             is_closing: false,
@@ -258,13 +258,11 @@ impl Local {
                 // There was room; if the shard ended just now, its messages end as unknown.
                 let _ = self.out.push(to, item);
             }
-        }
-        if let Some(to) = self.short
-            && self.backlog[to].is_empty()
-            && self.out.has_room(to)
-        {
-            self.short = None;
-            self.has_room_again = true;
+            // Whoever waits for a shard that has ended is told so when it tries.
+            if self.is_short[to] && (self.closed[to] || self.is_open(to)) {
+                self.is_short[to] = false;
+                self.has_room_again = true;
+            }
         }
         worked | self.out.flush()
     }
@@ -305,13 +303,16 @@ impl Local {
         self.facts.keys.get(usize::from(channel.0)).copied()
     }
 
-    /// Whether there is no room for a message that may be turned away.
-    pub(crate) fn has_channel_room(&mut self, to: usize) -> bool {
-        let has_room = self.backlog[to].is_empty() && self.out.has_room(to);
-        if !has_room {
-            self.short = Some(to);
-        }
-        has_room
+    /// Whether the way to this shard has room for a message that may be turned away.
+    pub(crate) fn is_open(&mut self, to: usize) -> bool {
+        self.backlog[to].is_empty() && self.out.has_room(to)
+    }
+
+    /// As [`Local::is_open`], for a sender that waits if not.
+    fn has_channel_room(&mut self, to: usize) -> bool {
+        let is_open = self.is_open(to);
+        self.is_short[to] |= !is_open;
+        is_open
     }
 
     /// Tells the flow's shard our number for it, unless it knows.
@@ -464,3 +465,6 @@ impl Local {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,11 +256,13 @@ impl<D: Driver> Pump<D> {
         }
         let State { receiver, stalled, .. } = &mut *state;
         let worked = receiver.local.run(&mut receiver.waits, now);
-        if receiver.local.take_room() && (*stalled || receiver.waits.is_full(HERE)) {
+        // Tasks that this wakes run before the shard sleeps, and what the outbox still had is flushed: there was work.
+        let has_room = receiver.local.take_room() && (*stalled || receiver.waits.is_full(HERE));
+        if has_room {
             receiver.waits.room(HERE);
             self.retry_outbox(&mut state, HERE);
         }
-        drained.items > 0 || closed.is_some() || worked
+        drained.items > 0 || closed.is_some() || worked || has_room
     }
 
     /// Sends what the endpoint has, up to a limit; whether anything left.
