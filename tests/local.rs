@@ -4,10 +4,13 @@ mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cubed::{
-    Capacity, Destination, Node, Outcome, Policy, Refusal, RequestError, SendError, Shard, block_on,
+    Bytes, Capacity, Destination, Node, Outcome, Policy, Refusal, RequestError, SendError, Shard,
+    block_on,
 };
 use support::{PATIENCE, builder, stop};
 
@@ -85,6 +88,42 @@ fn what_nobody_takes_is_refused_by_name() {
         // An acknowledged one behind it: the best effort has been dropped, and counted.
         assert_eq!(to.send(b"x").acknowledged().await, refused);
         assert_eq!(shard.stats().expect("no handler").local.dropped, 1);
+    });
+}
+
+/// The memory of a body, which says when it ends.
+struct Memory(Vec<u8>, Arc<AtomicU32>);
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_long_body_that_nobody_takes_is_freed_at_once() {
+    alone(async |shard: Shard| {
+        let freed = Arc::new(AtomicU32::new(0));
+        let body = || Bytes::from_owner(Memory(vec![7; 100_000], Arc::clone(&freed)));
+        shard.flow("plain").takes_requests(false).handler(|_, _| {}).expect("new");
+        let (plain, nowhere) = (own(&shard, "plain"), own(&shard, "nowhere"));
+        let refused = Ok(Outcome::Refused(Refusal::NoSuchFlow));
+        assert_eq!(nowhere.send_owned(body()).acknowledged().await, refused);
+        assert_eq!(freed.load(Ordering::Relaxed), 1, "no such flow");
+        let refused = Err(RequestError::Refused(Refusal::NotAServer));
+        assert_eq!(plain.request_owned(body(), PATIENCE).await, refused);
+        assert_eq!(freed.load(Ordering::Relaxed), 2, "no server");
+        let late = plain.message_owned(body()).deadline(Duration::ZERO).await;
+        assert_eq!(late, Ok(Outcome::Expired));
+        assert_eq!(freed.load(Ordering::Relaxed), 3, "too late");
+        assert_eq!(plain.send_owned(body()).acknowledged().await, Ok(Outcome::Delivered));
+        assert_eq!(freed.load(Ordering::Relaxed), 4, "handled");
     });
 }
 

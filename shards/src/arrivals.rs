@@ -3,6 +3,7 @@
 //! Always holds: each message is answered once, with its room or with how it ended; a message that a peer was told is
 //! delivered is not refused for want of room, which its forwarder has seen to.
 
+use bytes::Bytes;
 use cubed_router::address::FlowName;
 use cubed_transport::{
     Body, ChannelId, Disposition, Incoming, Refusal, ReplyTo, SendError, Service,
@@ -118,6 +119,8 @@ impl Receiver {
     }
 
     fn take_message(&mut self, from: usize, header: Header, item: &mut Handed) {
+        // Taken whatever becomes of it: what stays in the item stays until its place in the ring is used again.
+        let long = item.take_long();
         let is_late = header.deadline.is_some_and(|at| at <= self.now);
         if is_late && let Kind::Acknowledged { id } | Kind::Request { id } = header.kind {
             self.local.answer(
@@ -127,7 +130,7 @@ impl Receiver {
             );
             return;
         }
-        let result = self.deliver_handed(from, &header, item);
+        let result = self.deliver_handed(from, &header, item.short(), long);
         let credit = What::Credit { origin: header.origin, charge: header.charge };
         let answer = match (header.kind, result) {
             (Kind::BestEffort, result) => {
@@ -161,7 +164,8 @@ impl Receiver {
         &mut self,
         from: usize,
         header: &Header,
-        item: &mut Handed,
+        short: &[u8],
+        long: Option<Bytes>,
     ) -> Result<Disposition, Refusal> {
         let number = self.find_arrival(from, header.way).ok_or(Refusal::NoSuchFlow)?;
         let flow = self.flows.get_mut(number).ok_or(Refusal::NoSuchFlow)?;
@@ -179,11 +183,11 @@ impl Receiver {
             return Err(Refusal::NotAServer);
         }
         // Long bodies were made for this message alone, mostly: then they are taken as they are.
-        let mut long = item.take_long().map(Vec::from);
+        let mut long = long.map(Vec::from);
         let body = match &mut long {
             Some(body) if body.len() >= OWNED_BODY_BYTES_MIN => Body::Assembled(body),
             Some(body) => Body::Borrowed(body),
-            None => Body::Borrowed(item.short()),
+            None => Body::Borrowed(short),
         };
         if body.as_slice().len() as u64 > flow.message_bytes_max {
             return Err(Refusal::TooLarge);
