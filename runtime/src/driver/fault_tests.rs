@@ -54,6 +54,28 @@ fn refused_receives_leave_everything_for_later() {
 }
 
 #[test]
+fn a_look_at_the_side_socket_that_is_refused_is_made_again() {
+    for kind in BOTH {
+        for errno in [libc::ENOMEM, libc::ENOBUFS] {
+            let (mut driver, sender) = (driver_with_side(kind), socket("127.0.0.1:0"));
+            let nothing = &mut |_: Received<'_>| panic!("nothing is there, or the call failed");
+            assert_eq!(driver.recv_side(8, nothing).expect("no error"), 0);
+            assert!(!driver.is_side_pending(), "found empty");
+            send(&sender, driver.local_addr(), &[1], 0);
+            while !driver.is_side_pending() {
+                wait_for_numbers(&mut driver, &mut Vec::new(), None);
+            }
+            fail(Call::Recv, errno, 1);
+            assert_eq!(driver.recv_side(8, nothing).expect("no error"), 0);
+            assert_eq!((clear(), driver.stats().memory_refusals), (1, 1));
+            // It was announced once and is not announced again.
+            assert!(driver.is_side_pending(), "{kind} {errno}");
+            assert_eq!(driver.recv_side(8, &mut |_| {}).expect("recv"), 1);
+        }
+    }
+}
+
+#[test]
 fn a_sleep_that_is_refused_ends_early_and_overlooks_nothing() {
     for kind in BOTH {
         for errno in [libc::EINTR, libc::EAGAIN, libc::ENOMEM] {

@@ -58,11 +58,13 @@ impl Side {
         let mut count = 0;
         while count < datagrams_max {
             let Some(held) = self.held.get_mut(self.next) else {
+                let refused = self.socket.stats().recv_refused;
                 // Fewer than asked for may also mean an error of the next one, so only nothing means empty.
                 if self.read(datagrams_max - count)? {
                     continue;
                 }
-                self.is_pending = false;
+                // Want of memory says nothing of what is there.
+                self.is_pending = self.socket.stats().recv_refused > refused;
                 break;
             };
             let Held { next, end, segment_bytes, meta } = held;
