@@ -126,8 +126,9 @@ fn io_uring(facts: &Facts) -> Finding {
     }
 }
 
-/// What one shard on `io_uring` locks, in bytes: what a glommio executor asks for.
-const SHARD_LOCKED_BYTES: u64 = 512 << 10;
+/// The least limit on locked memory with which a glommio executor starts, in bytes. It looks at the limit, not at what is left
+/// of it, so many shards need no more than one.
+const LOCKED_BYTES_NEEDED: u64 = 512 << 10;
 
 fn locked_memory(facts: &Facts) -> Finding {
     let check = "locked memory";
@@ -136,19 +137,18 @@ fn locked_memory(facts: &Facts) -> Finding {
     };
     let found = match bytes {
         u64::MAX => "no limit".to_owned(),
-        bytes => format!("{} KiB, enough for {} shards", bytes >> 10, bytes / SHARD_LOCKED_BYTES),
+        bytes => format!("{} KiB", bytes >> 10),
     };
-    let needed = (facts.cores.len().max(1) as u64).saturating_mul(SHARD_LOCKED_BYTES);
-    if bytes >= needed {
+    if bytes >= LOCKED_BYTES_NEEDED {
         return Finding::good(check, found);
     }
     Finding::slow(
         check,
         found,
-        "a shard on each core does not get its ring: the node then runs on epoll",
+        "the executor gets no ring: the node runs on epoll and the portable executor",
         &format!(
             "ulimit -l {}, LimitMEMLOCK= in systemd, or --ulimit memlock=-1 in Docker",
-            needed >> 10
+            LOCKED_BYTES_NEEDED >> 10
         ),
     )
 }

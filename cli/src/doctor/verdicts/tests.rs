@@ -77,8 +77,9 @@ fn each_fault_is_found_by_its_check() {
     assert_eq!(faults(|facts| facts.kernel = Some("5.15.0-91".into())), [("kernel", Slow)]);
     assert_eq!(faults(|facts| facts.driver = error()), [("io_uring", Slow)]);
     assert_eq!(faults(|facts| facts.executor = error()), [("io_uring", Slow)]);
-    let little = |facts: &mut Facts| facts.locked_bytes_max = Some((2 << 20) - 1);
-    assert_eq!(faults(little), [("locked memory", Slow)]);
+    let locked = |bytes| faults(move |facts: &mut Facts| facts.locked_bytes_max = Some(bytes));
+    assert_eq!(locked((512 << 10) - 1), [("locked memory", Slow)]);
+    assert_eq!(locked(512 << 10), [], "as much for many shards as for one");
     assert_eq!(faults(|facts| facts.files_max = Some(127)), [("open files", Fails)]);
     assert_eq!(faults(|facts| facts.socket = Err(String::new())), [("socket", Fails)]);
     let half = |facts: &mut Facts| socket(facts).buffers.recv_bytes /= 2;
