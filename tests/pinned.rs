@@ -3,12 +3,14 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use cubed::{
-    Capacity, Destination, FlowError, LocalStats, Node, NodeStats, Outcome, Policy, Refusal,
+    Capacity, Destination, FlowError, LocalStats, Node, NodeStats, Outcome, Policy, Queue, Refusal,
     RequestError, SendError, Shard, Shards, block_on,
 };
 use support::{PATIENCE, builder, eventually, sender_to, stop};
@@ -263,6 +265,16 @@ fn best_effort_of_peers_stays_within_a_pinned_queue_that_nobody_reads() {
     stop(&[&peer, &node]);
 }
 
+/// A node that knows who owns what at `node`, so that it sends to the owner from the first message on.
+fn peer_that_met(node: &Node) -> Node {
+    let (peer, key) = (sender_to(node), node.public_key());
+    let meet = async move |shard: Shard| {
+        shard.resolve(key, "any").expect("a name").connect().await.expect("met");
+    };
+    block_on(peer.on_shard(0, meet)).expect("runs");
+    peer
+}
+
 /// A name that this shard owns, of many that begin so.
 async fn name_on(node: &Node, shard: usize, begin: &'static str) -> String {
     let find = async move |shard: Shard| {
@@ -272,11 +284,73 @@ async fn name_on(node: &Node, shard: usize, begin: &'static str) -> String {
     node.on_shard(shard, find).await.expect("runs")
 }
 
+/// Keeps what the queue gets, drops the queue after the message `last`, and goes on keeping the rest.
+async fn keep_all(shard: Shard, mut queue: Queue, gone: Sender<()>) {
+    let mut kept = Vec::new();
+    let mut is_last = false;
+    while !is_last {
+        let batch = queue.next_batch().await.expect("runs");
+        is_last = batch.iter().any(|message| message.body() == b"last");
+        kept.push(batch);
+    }
+    drop(queue);
+    gone.send(()).expect("the test waits");
+    shard.sleep(PATIENCE * 10).await;
+    drop(kept);
+}
+
+#[test]
+fn a_flow_that_moved_is_found_again_though_messages_of_it_are_under_way() {
+    let node = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
+    let node = node.start(async |_: Shard| ()).expect("starts");
+    let (peer, key) = (peer_that_met(&node), node.public_key());
+    let ways = [("local", &node, false), ("passed", &peer, false), ("promised", &peer, true)];
+    for (begin, from, is_acknowledged) in ways {
+        // The first shard owns the name, passes on what peers send, and sends itself.
+        let name = block_on(name_on(&node, 0, begin));
+        let ((told, hears), flow) = (mpsc::channel(), name.clone());
+        let register = async move |shard: Shard| {
+            let queue = shard.flow(&flow).queue(Capacity::bytes(1 << 20)).expect("new");
+            shard.spawn_local(keep_all(shard.clone(), queue, told));
+        };
+        block_on(node.on_shard(1, register)).expect("runs");
+        let to = name.clone();
+        let first = async move |shard: Shard| {
+            let to = shard.resolve(key, &to).expect("a name");
+            for body in [b"one ", b"more", b"last"] {
+                assert_eq!(to.send(body).acknowledged().await, Ok(Outcome::Delivered));
+            }
+        };
+        block_on(from.on_shard(0, first)).expect("runs");
+        hears.recv_timeout(PATIENCE).expect("the last one came");
+        let (count, flow) = (Arc::new(AtomicU32::new(0)), name.clone());
+        let seen = Arc::clone(&count);
+        let register = async move |shard: Shard| {
+            let handler = move |_: &cubed::Message<'_>, _: &mut cubed::Context<'_>| {
+                seen.fetch_add(1, Ordering::Relaxed);
+            };
+            shard.flow(&flow).handler(handler).expect("new");
+        };
+        block_on(node.on_shard(2, register)).expect("runs");
+        eventually("its messages come to where it is", || {
+            let to = name.clone();
+            let send = async move |shard: Shard| {
+                let to = shard.resolve(key, &to).expect("a name");
+                if is_acknowledged { to.try_send_acknowledged(b"x") } else { to.try_send(b"x") }
+            };
+            let sent = block_on(from.on_shard(0, send)).expect("runs");
+            assert!(matches!(sent, Ok(()) | Err(SendError::Full)), "{sent:?}");
+            count.load(Ordering::Relaxed) > 0
+        });
+    }
+    stop(&[&peer, &node]);
+}
+
 #[test]
 fn a_sender_is_told_of_room_though_nothing_else_comes_back() {
     let node = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
     let node = node.start(async |_: Shard| ()).expect("starts");
-    let (peer, key) = (sender_to(&node), node.public_key());
+    let (peer, key) = (peer_that_met(&node), node.public_key());
     let name = block_on(name_on(&node, 0, "busy"));
     let flow = name.clone();
     let register = async move |shard: Shard| shard.flow(&flow).handler(|_, _| {}).expect("new");
@@ -333,7 +407,8 @@ fn a_sender_is_told_of_room_though_nothing_else_comes_back() {
     thread::sleep(Duration::from_millis(200));
     go.send(()).expect("it stands");
     standing.join().expect("no panic");
-    hears_ready.recv_timeout(PATIENCE).expect("told of room");
+    // After 10 s a timer of the handshake's ends that sleep in any case.
+    hears_ready.recv_timeout(PATIENCE / 2).expect("told of room");
     stop(&[&peer, &node]);
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Arrival {
     /// Our number of it, as of a generation of our flows.
     found: Option<u32>,
     generation: u32,
+    /// Of the registry, when that shard was last told that nobody has it here.
+    told_gone: Option<u32>,
 }
 
 impl Receiver {
@@ -42,6 +44,7 @@ impl Receiver {
             }
             What::Reply { id } => self.local.replied(&mut self.waits, id, item.take_body()),
             What::Credit { origin, charge } => self.take_credit(origin, charge),
+            What::Gone { way } => self.local.look_again(way),
         }
     }
 
@@ -103,7 +106,7 @@ impl Receiver {
         }
         let generation = self.flows.generation();
         let found = self.flows.find(channel, name.as_str()).map(|(number, _)| number);
-        known[way as usize] = Some(Arrival { channel, name, found, generation });
+        known[way as usize] = Some(Arrival { channel, name, found, generation, told_gone: None });
     }
 
     /// Our number of the flow that shard `from` calls `way`.
@@ -131,6 +134,10 @@ impl Receiver {
             return;
         }
         let result = self.deliver_handed(from, &header, item.short(), long);
+        let is_told = matches!(header.kind, Kind::Acknowledged { .. } | Kind::Request { .. });
+        if result == Err(Refusal::NoSuchFlow) && !is_told {
+            self.tell_gone(from, header.way);
+        }
         let credit = What::Credit { origin: header.origin, charge: header.charge };
         let answer = match (header.kind, result) {
             (Kind::BestEffort, result) => {
@@ -157,6 +164,17 @@ impl Receiver {
         };
         if !matches!(answer, What::Credit { charge: 0, .. }) {
             self.local.answer(from, answer, Carried::Nothing);
+        }
+    }
+
+    /// Has shard `from` look again who has this flow. Once for each change of the registry: it looks after that.
+    #[cold]
+    fn tell_gone(&mut self, from: usize, way: u32) {
+        let generation = self.local.facts.registry.generation();
+        let known = self.arrivals.get_mut(from).and_then(|known| known.get_mut(way as usize));
+        let Some(Some(arrival)) = known else { return };
+        if arrival.told_gone.replace(generation) != Some(generation) {
+            self.local.answer(from, What::Gone { way }, Carried::Nothing);
         }
     }
 

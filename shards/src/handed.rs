@@ -29,6 +29,8 @@ pub(crate) enum What {
     Reply { id: u64 },
     /// Room that comes back.
     Credit { origin: u32, charge: u64 },
+    /// The flow that the receiver calls so is not here any more. For messages whose end is not told.
+    Gone { way: u32 },
 }
 
 /// What a message says of itself.

@@ -3,7 +3,7 @@
 //! A flow of our own key is sent to as one of a peer is, by a [`cubed_transport::FlowId`] whose peer is [`HERE`]. Policy is not
 //! asked: whoever runs code on a shard of this node can register the flow itself, and holds the node's key. Always holds:
 //! what a flow's senders on this shard have under way stays within the flow's window; an accepted message ends once;
-//! a flow changes its shard only while nothing of it is under way, so that order is kept.
+//! a flow changes its shard only while nothing of it is under way, or when its shard has it no more, so that order is kept.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -69,7 +69,7 @@ pub(crate) struct Way {
     pub(crate) to: u8,
     /// Of the registry, when `to` was found.
     generation: u32,
-    /// Nobody had it: look again, whatever is under way.
+    /// Shard `to` has it no more: look again, whatever is under way.
     is_lost: bool,
     /// Shard `to` knows our number for it.
     is_named: bool,
@@ -323,6 +323,13 @@ impl Local {
         }
         let (to, channel, name) = (usize::from(one.to), one.channel, one.name.clone());
         self.answer(to, What::Name { way, channel, name }, Carried::Nothing);
+    }
+
+    /// The flow's shard has it no more.
+    pub(crate) fn look_again(&mut self, way: u32) {
+        if let Some(one) = self.ways.get_mut(way as usize) {
+            one.is_lost = true;
+        }
     }
 
     /// The shard that a flow's messages go to.

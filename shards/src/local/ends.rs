@@ -34,7 +34,7 @@ impl Local {
             self.give_back(way, charge);
         }
         if ending == Ending::Refused(Refusal::NoSuchFlow) {
-            self.ways[way as usize].is_lost = true;
+            self.look_again(way);
         }
         if awaits_reply {
             return self.count_ended(outcome);
