@@ -36,9 +36,10 @@ impl Receiver {
             What::Message(header) => self.take_message(from, header, item),
             What::Settled { id, ending } => self.local.settled(&mut self.waits, id, ending),
             What::Reply { id } if id & FORWARDED_REQUEST != 0 => {
+                let long = item.take_long();
                 if let Some(to) = self.local.asked.take(id & !FORWARDED_REQUEST) {
-                    let pushed =
-                        self.outbox.borrow_mut().push(Target::Reply(to), &item.take_body());
+                    let body = long.as_deref().unwrap_or(item.short());
+                    let pushed = self.outbox.borrow_mut().push(Target::Reply(to), body);
                     self.replies_lost += u64::from(pushed == Err(SendError::Full));
                 }
             }

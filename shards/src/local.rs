@@ -223,10 +223,17 @@ impl Local {
         if self.closed[to] {
             return;
         }
-        if self.backlog[to].is_empty() && self.out.has_room(to) {
-            let pushed = self.out.push_with(to, |slot| slot.set(what, body));
-            debug_assert!(pushed.is_ok(), "there was room");
-        } else {
+        let mut kept = Some((what, body));
+        if self.backlog[to].is_empty() {
+            let fill = |slot: &mut Handed| {
+                if let Some((what, body)) = kept.take() {
+                    slot.set(what, body);
+                }
+            };
+            // Whatever finds no room stays in `kept`.
+            let _ = self.out.push_with(to, fill);
+        }
+        if let Some((what, body)) = kept {
             self.backlog[to].push_back(Handed::new(what, body));
         }
     }
