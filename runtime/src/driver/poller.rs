@@ -10,7 +10,7 @@ use std::ptr;
 
 use crate::socket::timespec;
 
-/// Most descriptors that one wait names: a driver has two sockets and an eventfd.
+/// Most descriptors that one wait names: a driver has three sockets and an eventfd.
 const READY_MAX: usize = 4;
 
 /// What makes a descriptor count as ready.

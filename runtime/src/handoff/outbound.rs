@@ -175,19 +175,21 @@ impl<T> Outbound<T> {
         if self.unflushed.is_empty() {
             return false;
         }
-        let batches = self.stats.batches;
-        let mut unflushed = std::mem::take(&mut self.unflushed);
-        for to in &unflushed {
-            self.send(*to);
+        let mut sent = std::mem::take(&mut self.unflushed);
+        sent.retain(|to| {
+            self.ways[*to].is_unannounced = false;
+            self.send(*to)
+        });
+        let has_sent = !sent.is_empty();
+        if has_sent {
+            // One fence for all: after every batch was published, before any flag is read (see `parking`).
+            fence(Ordering::SeqCst);
         }
-        // One fence for all: after every batch was published, before any flag is read (see `parking`).
-        fence(Ordering::SeqCst);
-        for to in unflushed.drain(..) {
-            self.ways[to].is_unannounced = false;
+        for to in sent.drain(..) {
             self.announce(to);
         }
-        self.unflushed = unflushed;
-        self.stats.batches > batches
+        self.unflushed = sent;
+        has_sent
     }
 
     /// Whether shard `to` has ended. Items that it had not drained by then are lost: whoever waits for an answer to one
@@ -250,21 +252,23 @@ impl<T> Outbound<T> {
         }
     }
 
-    /// Sends the open batch, if there is one.
+    /// Sends the open batch, if there is one; whether it left.
     #[inline]
-    fn send(&mut self, to: usize) {
+    fn send(&mut self, to: usize) -> bool {
         let way = &mut self.ways[to];
         let filled = std::mem::take(&mut way.filled);
         if filled == 0 {
-            return;
+            return false;
         }
         if self.places[to].is_closed() {
             self.stats.closed += filled as u64;
-        } else if let Some(batch) = way.ring.slot() {
-            batch.filled = filled;
-            way.ring.publish();
-            self.stats.batches += 1;
+            return false;
         }
+        let Some(batch) = way.ring.slot() else { return false };
+        batch.filled = filled;
+        way.ring.publish();
+        self.stats.batches += 1;
+        true
     }
 
     fn announce(&mut self, to: usize) {

@@ -129,6 +129,23 @@ fn whoever_is_gone_is_told_as_closed() {
 }
 
 #[test]
+fn a_flush_without_items_wakes_nobody() {
+    let (mut first, second) = pair::<u64>(SMALL);
+    let network = MemoryNetwork::new();
+    let mut driver = network.bind("192.0.2.1:1".parse().expect("address")).expect("free");
+    second.inbound.attach(driver.waker());
+    assert!(first.outbound.has_room(1));
+    assert!(!first.outbound.flush());
+    driver.wait(None, &mut |_| {}).expect("wait");
+    assert_eq!(driver.stats().wakes, 0, "room was asked for, and nothing sent");
+    assert!(first.outbound.has_room(1));
+    first.outbound.push(1, 1).expect("room");
+    assert!(first.outbound.flush());
+    driver.wait(None, &mut |_| {}).expect("wait");
+    assert_eq!(driver.stats().wakes, 1);
+}
+
+#[test]
 fn a_shard_reaches_itself() {
     let mut alone = mesh(1, SMALL);
     alone[0].outbound.push(0, 7).expect("room");
