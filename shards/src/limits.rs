@@ -58,7 +58,8 @@ pub(crate) const HANDED_SHORT_BYTES_MAX: usize = 4 << 10;
 /// Items of other shards taken per turn, at most: as many as the datagrams of a turn bring.
 pub(crate) const HANDED_PER_TURN_MAX: usize = 1_024;
 
-/// Flows of this node that one of its shards can send to.
+/// Flows of this node, by name, that one of its shards can send to or pass messages on to, in its life: a destination and a
+/// peer's binding hold the number of one for as long as they like, so none is used again.
 pub(crate) const LOCAL_FLOWS_MAX: usize = 65_536;
 
 /// Requests of peers that a shard passed on and that were not answered, at most. An asker that gave up is not told of here, so

@@ -118,7 +118,8 @@ impl Shard {
     /// The flow `name` of the peer with this key. Dials nobody; sending does.
     ///
     /// With the node's own key it is a flow of this node, on whichever shard has it: messages go there without the network and
-    /// without asking the policy, with the same services and outcomes.
+    /// without asking the policy, with the same services and outcomes. A shard keeps each such name until the node ends, 65,536 at
+    /// most, those that its peers reach by it on other shards included: use one flow for many clients rather than a name for each.
     ///
     /// The peer may have a session from now on, whatever the policy; what it may do in it, the policy
     /// says.
