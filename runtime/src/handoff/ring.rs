@@ -4,8 +4,9 @@
 //! line. The consumer gives slots back by a number of its own, which the producer reads only when the ring looks full.
 //!
 //! Always holds: slot *n* modulo the ring's length belongs to the producer until it stamps it *n* + 1, then to the consumer
-//! until it says that it has released *n* + 1 slots. Both keep this, see `Producer::slot` and `Consumer::slot`; so nobody
-//! ever has a slot at the same time as another. `tests/ring.rs` has loom try the orders of their steps on this very file.
+//! until it says that it has released *n* + 1 slots. `Producer::publish` and `Consumer::release` keep this, and assert that the
+//! slot that they give away is theirs; so nobody ever has a slot at the same time as another. `tests/parking.rs` has loom try
+//! the orders of their steps on this very file.
 
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, SlotCell};
 
@@ -79,16 +80,20 @@ impl<S: Default> Producer<S> {
             (0..len).map(|_| slot()).collect()
         });
         let slot = &slots[self.place];
-        // SAFETY: the consumer has released slot `next` - `len`, read by acquire in `has_room`, and takes this one only when
-        // `publish` has stamped it, which needs `self`, as does this borrow.
+        // SAFETY: the consumer has released slot `next` - `len`, read by acquire in `has_room`: `Consumer::release` says so only of
+        // slots that were its own. It takes this one only when `publish` has stamped it, which needs `self`, as does this borrow.
         Some(unsafe { slot.content.get_mut() })
     }
 
-    /// Gives the slot that was filled to the consumer.
+    /// Gives the slot that was filled to the consumer. Only after `slot` has given it.
+    ///
+    /// # Panics
+    ///
+    /// If all slots are the consumer's.
     #[inline]
     pub(crate) fn publish(&mut self) {
         let Some(slots) = self.shared.slots.get() else { return };
-        debug_assert!(self.next - self.released < self.len as u64, "a slot of ours");
+        assert!(self.next - self.released < self.len as u64, "`slot` gave it");
         self.next += 1;
         slots[self.place].stamp.store(self.next, Ordering::Release);
         self.place = if self.place + 1 == self.len { 0 } else { self.place + 1 };
@@ -119,15 +124,19 @@ impl<S> Consumer<S> {
             return None;
         }
         let slot = &self.shared.slots.get()?[self.place];
-        // SAFETY: the producer has stamped this slot, read by acquire in `is_ready`, and takes it again only when `release` has
-        // counted it, which needs `self`, as does this borrow.
+        // SAFETY: the producer has stamped this slot, read by acquire in `is_ready`: `Producer::publish` stamps only what was its own.
+        // It takes it again only when `release` has counted it, which needs `self`, as does this borrow.
         Some(unsafe { slot.content.get_mut() })
     }
 
     /// Gives the slot that was emptied back. Only after `slot` has given it.
+    ///
+    /// # Panics
+    ///
+    /// If it is the producer's.
     #[inline]
     pub(crate) fn release(&mut self) {
-        debug_assert!(self.is_ready(), "a slot of ours");
+        assert!(self.is_ready(), "`slot` gave it");
         let len = self.shared.slots.get().map_or(1, |slots| slots.len());
         self.place = if self.place + 1 == len { 0 } else { self.place + 1 };
         self.next += 1;

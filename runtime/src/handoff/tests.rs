@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use super::ring::ring;
 use super::{HandOff, HandOffOptions, PushError, mesh};
 use crate::driver::uring::{UringDriver, UringOptions};
 use crate::driver::{Driver, DriverWaker};
@@ -216,6 +217,23 @@ fn a_producer_that_waits_is_woken_by_the_drain_that_the_last_one_asks_for() {
     assert_eq!(drain(&mut second, 4), [4, 5, 6, 7]);
     driver.wait(None, &mut |_| {}).expect("wait");
     assert_eq!(driver.stats().wakes, 1);
+}
+
+#[test]
+#[should_panic(expected = "`slot` gave it")]
+fn a_producer_publishes_no_slot_of_the_consumer() {
+    let (mut producer, _consumer) = ring::<u8>(1);
+    assert!(producer.slot().is_some());
+    producer.publish();
+    producer.publish();
+}
+
+#[test]
+#[should_panic(expected = "`slot` gave it")]
+fn a_consumer_releases_no_slot_of_the_producer() {
+    let (mut producer, mut consumer) = ring::<u8>(1);
+    assert!(producer.slot().is_some());
+    consumer.release();
 }
 
 #[test]
