@@ -18,7 +18,11 @@ mod compare;
 
 mod path;
 
-use clap::{Parser, Subcommand};
+mod order;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::{
     agents::{AgentArgs, RunArgs},
@@ -58,6 +62,17 @@ pub struct Cli {
     /// Where the tour's results go.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl Cli {
+    /// Reads a command line, program name first; flags of a command may stand before it as well.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the line, in clap's words; also the text of `--help`.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(order::flags_behind_commands(&Self::command(), line))
+    }
 }
 
 /// What can be measured.

@@ -98,7 +98,7 @@ impl Cli {
 }
 
 /// The surroundings as they were when this was first asked for: before anything was started.
-fn surroundings() -> &'static Surroundings {
+pub(crate) fn surroundings() -> &'static Surroundings {
     static BEFORE: OnceLock<Surroundings> = OnceLock::new();
     BEFORE.get_or_init(Surroundings::gather)
 }

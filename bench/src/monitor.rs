@@ -1,7 +1,7 @@
 //! Watches a measurement from a thread of its own: one interval after the other into the report, and onto the terminal.
 //!
-//! The thread wakes once per interval. On a machine with no core to spare that costs the measurement some 0.1 % and a few of its
-//! round trips some 50 us, so intervals are not shorter than [`INTERVAL_MIN`].
+//! The thread wakes once per interval. On a machine with no core to spare that costs the measurement something (docs/BENCHMARKS.md,
+//! what a run leaves behind), so intervals are not shorter than [`INTERVAL_MIN`], and an interval of zero watches nothing.
 
 use std::{
     thread,
@@ -56,12 +56,13 @@ pub struct Interval {
 /// A thread that watches a meter. Ended by [`Monitor::finish`], or with the value.
 #[derive(Debug)]
 pub struct Monitor {
-    meter: Meter,
+    /// What the measurement tells it by; `None` watches nothing.
+    meter: Option<Meter>,
     watching: Option<thread::JoinHandle<Vec<Interval>>>,
 }
 
 impl Monitor {
-    /// Begins to watch a run that is to measure for `planned`, every `interval` or as often as fits its length.
+    /// Begins to watch a run that is to measure for `planned`, every `interval` or as often as fits its length; of zero, never.
     ///
     /// # Errors
     ///
@@ -71,6 +72,9 @@ impl Monitor {
         interval: Option<Duration>,
         progress: Progress,
     ) -> Result<Self> {
+        if interval.is_some_and(|interval| interval.is_zero()) {
+            return Ok(Self { meter: None, watching: None });
+        }
         let interval = checked_interval(planned, interval)?;
         let meter = Meter::default();
         let mut watch = Watch::new(meter.clone(), interval, progress);
@@ -78,11 +82,11 @@ impl Monitor {
             .name("monitor".into())
             .spawn(move || watch.run())
             .map_err(BenchError::system("start a thread"))?;
-        Ok(Self { meter, watching: Some(watching) })
+        Ok(Self { meter: Some(meter), watching: Some(watching) })
     }
 
-    /// What the measurement tells it by.
-    pub fn meter(&self) -> Meter {
+    /// What the measurement tells it by; `None` when nothing is watched.
+    pub fn meter(&self) -> Option<Meter> {
         self.meter.clone()
     }
 
@@ -92,7 +96,9 @@ impl Monitor {
     }
 
     fn stop(&mut self) -> Vec<Interval> {
-        self.meter.stop();
+        if let Some(meter) = &self.meter {
+            meter.stop();
+        }
         // A panic of the watcher loses the intervals, not the measurement; its message is on stderr.
         self.watching.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
@@ -109,7 +115,7 @@ fn checked_interval(planned: Duration, interval: Option<Duration>) -> Result<Dur
         None => Ok((planned / INTERVALS).clamp(INTERVAL_MIN, INTERVAL_MAX)),
         Some(interval) if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) => Ok(interval),
         Some(interval) => Err(BenchError::Argument(format!(
-            "--interval {}: between {} and {} ms",
+            "--interval {}: between {} and {} ms, or 0 for none",
             interval.as_millis(),
             INTERVAL_MIN.as_millis(),
             INTERVAL_MAX.as_millis()
@@ -183,7 +189,7 @@ mod tests {
     fn a_run_becomes_intervals_of_measured_time() {
         let monitor =
             Monitor::start(Duration::from_secs(1), Some(INTERVAL_MIN), Progress::silent()).unwrap();
-        let meter = monitor.meter();
+        let meter = monitor.meter().expect("it watches");
         for _ in 0..2 {
             let open = meter.open();
             for _ in 0..26 {
@@ -193,11 +199,20 @@ mod tests {
             drop(open);
         }
         let intervals = monitor.finish();
-        assert!((2..=6).contains(&intervals.len()), "{intervals:?}");
+        // At least one of each slice; how many more depends on what else the machine does.
+        assert!(intervals.len() >= 2, "{intervals:?}");
         assert!(intervals.is_sorted_by(|one, next| one.at_s + one.seconds <= next.at_s + 1e-9));
         let first = &intervals[0];
         assert!((first.p50_us.unwrap() - 20.0).abs() < 0.1 && !first.cpu_busy.is_empty());
         assert!(first.messages_per_second > 0.0 && first.slice == 1);
+    }
+
+    #[test]
+    fn an_interval_of_zero_watches_nothing() {
+        let monitor =
+            Monitor::start(Duration::from_secs(1), Some(Duration::ZERO), Progress::silent());
+        let monitor = monitor.unwrap();
+        assert!(monitor.meter().is_none() && monitor.finish().is_empty());
     }
 
     #[test]

@@ -94,9 +94,9 @@ impl RawEcho {
         Ok(Self { peer, socket, cores, size_bytes, spin, interval, meter: None })
     }
 
-    /// Tells `meter` of every slice from here on.
-    pub fn watch(&mut self, meter: Meter) {
-        self.meter = Some(meter);
+    /// Tells `meter` of every slice from here on, if there is one.
+    pub fn watch(&mut self, meter: Option<Meter>) {
+        self.meter = meter;
     }
 
     /// Whether both sides poll.

@@ -3,13 +3,14 @@
 mod support;
 
 use serde_json::Value;
-use support::measured;
+use support::{bench, measured};
 
 /// The rows of a command that must succeed.
 fn rows(arguments: &[&str]) -> Vec<Value> {
     let report = measured(&[&["scale"], arguments].concat());
     assert_eq!(report["schema"], "cubed-bench-scale/1");
     assert_eq!(report["command"], format!("scale {}", arguments[0]));
+    assert!(report["surroundings"]["kernel"].is_string() && report["warnings"].is_array());
     report["rows"].as_array().expect("rows").clone()
 }
 
@@ -97,4 +98,18 @@ fn steered_datagrams_reach_their_shard_and_others_are_handed_over() {
         count(&report["details"], "strays_handed") > 0
     });
     assert!(handed, "nothing came to a wrong shard");
+}
+
+#[test]
+fn a_bound_that_is_violated_sets_the_exit_status_and_flags_may_come_first() {
+    let run = |bound: &str| {
+        let flags = ["--quiet", "--fail-if", bound];
+        bench(&[&flags[..], &["scale", "idle", "--sockets", "0", "--peers", "5"]].concat())
+    };
+    assert_eq!(run("peers>5").status.code(), Some(0));
+    let output = run("peers>=5");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("peers is 5"), "{text}");
+    assert_eq!(run("pears>5").status.code(), Some(1));
 }

@@ -99,9 +99,9 @@ impl Ceiling {
         Ok(ceiling)
     }
 
-    /// Tells `meter` of every slice from here on: of what was sent, since the receiver says what arrived only at the end.
-    pub fn watch(&mut self, meter: Meter) {
-        self.meter = Some(meter);
+    /// Tells `meter` of every slice from here on, if there is one: of what was sent, since the receiver says what arrived only at the end.
+    pub fn watch(&mut self, meter: Option<Meter>) {
+        self.meter = meter;
     }
 
     /// Datagrams in flight that the calibration chose.

@@ -1,4 +1,6 @@
 //! Goal: every promised flag parses, and those that belong together are asked for together.
+use std::ffi::OsString;
+
 use clap::Parser;
 use cubed::{Backend, Executor, PublicKey};
 
@@ -6,7 +8,8 @@ use super::*;
 use crate::node::bodies::Mode;
 
 fn parsed(line: &str) -> Result<Command, clap::Error> {
-    let cli = Cli::try_parse_from(std::iter::once("cubed-bench").chain(line.split(' ')))?;
+    let words = std::iter::once("cubed-bench").chain(line.split(' '));
+    let cli = Cli::read(words.map(OsString::from))?;
     Ok(cli.command.expect("a command was given"))
 }
 
@@ -44,6 +47,24 @@ fn latency_and_serve_take_their_flags() {
     };
     assert_eq!(args.machine.backend, Backend::Epoll);
     assert_eq!((args.listen.port(), args.allow), (7530, vec![one, other]));
+}
+
+#[test]
+fn flags_before_the_command_are_the_commands_or_refused() {
+    let line = "--json out.json --shards 2 --fail-if rate<5M throughput --size 16";
+    let Command::Throughput(args) = parsed(line).unwrap() else {
+        panic!("not throughput");
+    };
+    assert_eq!((args.size, args.machine.shards, args.output.fail_if.len()), (16, 2, 1));
+    assert!(args.output.json.is_some());
+    for line in
+        ["--quiet throughput", "--quiet scale idle", "scale --quiet idle", "--quiet compare a b"]
+    {
+        let line = std::iter::once("cubed-bench").chain(line.split(' '));
+        assert!(Cli::read(line.map(OsString::from)).unwrap().quiet);
+    }
+    let error = parsed("--shards 2 compare a b").unwrap_err().to_string();
+    assert!(error.contains("unexpected argument '--shards'"), "{error}");
 }
 
 #[test]

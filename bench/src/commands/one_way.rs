@@ -64,9 +64,9 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
         let idle = Load { stamp_every: Some(1), ..load.at(Pace::Rate(UNLOADED_RATE)) };
         let (busy, idle) = if index % 2 == 0 {
             let idle = nodes.run(&idle, plan.slice, None)?;
-            (nodes.run(&busy, plan.slice, Some(&meter))?, idle)
+            (nodes.run(&busy, plan.slice, meter.as_ref())?, idle)
         } else {
-            let busy = nodes.run(&busy, plan.slice, Some(&meter))?;
+            let busy = nodes.run(&busy, plan.slice, meter.as_ref())?;
             (busy, nodes.run(&idle, plan.slice, None)?)
         };
         let (Some(at_load), Some(at_rest)) =

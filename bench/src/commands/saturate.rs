@@ -56,7 +56,7 @@ struct Steps<'a> {
     load: Load,
     duration: Duration,
     limit: Duration,
-    meter: Meter,
+    meter: Option<Meter>,
     taken: Vec<Step>,
 }
 
@@ -133,7 +133,7 @@ impl Steps<'_> {
     fn take(&mut self, rate: f64) -> Result<Tried> {
         let every = (rate * self.duration.as_secs_f64() / STAMPED).clamp(1.0, STAMP_EVERY_MAX);
         let load = Load { stamp_every: Some(every as u64), ..self.load.at(Pace::Rate(rate)) };
-        let slice = self.loader.run(&load, self.duration, Some(&self.meter))?;
+        let slice = self.loader.run(&load, self.duration, self.meter.as_ref())?;
         let throughput = slice.throughput;
         let latency_us = LatencySummary::of(&slice.latencies);
         let mut step = Step {

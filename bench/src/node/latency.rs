@@ -69,9 +69,9 @@ impl CubedEcho {
         Ok(Self { client: Client::start(settings)?, size_bytes, interval, meter: None })
     }
 
-    /// Tells `meter` of every slice from here on.
-    pub fn watch(&mut self, meter: Meter) {
-        self.meter = Some(meter);
+    /// Tells `meter` of every slice from here on, if there is one.
+    pub fn watch(&mut self, meter: Option<Meter>) {
+        self.meter = meter;
     }
 
     /// The measuring node.

@@ -86,9 +86,9 @@ impl CubedRequests {
         Ok(Self { client, size_bytes, outstanding, meter: None, times: LatencySlice::empty() })
     }
 
-    /// Tells `meter` of every slice from here on.
-    pub fn watch(&mut self, meter: Meter) {
-        self.meter = Some(meter);
+    /// Tells `meter` of every slice from here on, if there is one.
+    pub fn watch(&mut self, meter: Option<Meter>) {
+        self.meter = meter;
     }
 
     /// The measuring node.

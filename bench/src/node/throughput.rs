@@ -29,9 +29,9 @@ impl CubedThroughput {
         Self { loader: Rc::clone(loader), load, name, meter: None }
     }
 
-    /// Tells `meter` of every slice from here on.
-    pub fn watch(&mut self, meter: Meter) {
-        self.meter = Some(meter);
+    /// Tells `meter` of every slice from here on, if there is one.
+    pub fn watch(&mut self, meter: Option<Meter>) {
+        self.meter = meter;
     }
 }
 

@@ -102,9 +102,9 @@ impl CubedPeers {
         Ok(peers)
     }
 
-    /// Tells `meter` of every slice from here on.
-    pub fn watch(&mut self, meter: Meter) {
-        self.meter = Some(meter);
+    /// Tells `meter` of every slice from here on, if there is one.
+    pub fn watch(&mut self, meter: Option<Meter>) {
+        self.meter = meter;
     }
 
     /// What the measuring node runs on.

@@ -30,7 +30,8 @@ pub struct OutputArgs {
     /// Write what happened in each interval to FILE, one row per interval
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub csv: Option<PathBuf>,
-    /// Milliseconds of each interval, 100 to 1000; without it a hundredth of the run as far as that allows
+    /// Milliseconds of each interval, 100 to 1000; without it a hundredth of the run as far as that allows; 0 for
+    /// none, and nothing is shown while it runs
     #[arg(long, value_name = "MS", help_heading = "Results")]
     pub interval: Option<u64>,
     /// End with exit status 3 when a figure is beyond BOUND, as in 'p99>200us': p50, p90, p99, p99.9, max (ns, us, ms, s), rate (k, M),

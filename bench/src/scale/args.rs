@@ -1,14 +1,11 @@
 //! The flags of `scale` and its sub-commands.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use cubed::PublicKey;
 
-use super::crowd::CROWD_COMMAND;
+use super::{bound::Bound, crowd::CROWD_COMMAND};
 use crate::{cli::MachineArgs, units::parse_rate};
 
 /// What `scale` can measure.
@@ -34,19 +31,18 @@ pub enum ScaleCommand {
 }
 
 impl ScaleCommand {
-    /// Where the result goes besides the terminal.
-    pub fn json(&self) -> Option<&Path> {
-        let output = match self {
-            Self::Idle(args) => &args.output,
-            Self::Flows(args) => &args.output,
-            Self::Handshakes(args) => &args.output,
-            Self::Start(args) => &args.output,
-            Self::Watch(args) => &args.output,
-            Self::Churn(args) => &args.output,
-            Self::Work(args) => &args.output,
-            Self::PeerCrowd(_) => return None,
-        };
-        output.json.as_deref()
+    /// Where the result goes besides the terminal, and the shards of each node; `None` of a process that answers another one.
+    pub fn output(&self) -> Option<(&SheetArgs, usize)> {
+        match self {
+            Self::Idle(args) => Some((&args.output, args.machine.shards)),
+            Self::Flows(args) => Some((&args.output, args.machine.shards)),
+            Self::Handshakes(args) => Some((&args.output, 1)),
+            Self::Start(args) => Some((&args.output, args.machine.shards)),
+            Self::Watch(args) => Some((&args.output, args.machine.shards)),
+            Self::Churn(args) => Some((&args.output, args.machine.shards)),
+            Self::Work(args) => Some((&args.output, args.machine.shards)),
+            Self::PeerCrowd(_) => None,
+        }
     }
 }
 
@@ -56,6 +52,10 @@ pub struct SheetArgs {
     /// Write the result to FILE as one JSON object
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub json: Option<PathBuf>,
+    /// End with exit status 3 when a figure of any row is beyond BOUND, as in 'bytes_per_peer>6000': a column of the table and a
+    /// number, by >, >=, < or <=. Repeat it for several
+    #[arg(long, value_name = "BOUND", help_heading = "Results")]
+    pub fail_if: Vec<Bound>,
 }
 
 /// Flags of `scale idle`.

@@ -4,6 +4,8 @@
 //! light ones ([`guest`]), each with keys and, where sockets are measured, a socket of its own ([`crowd`]).
 //! Modules are listed leaf first; each imports only from those above it.
 
+pub mod bound;
+
 pub mod sheet;
 
 pub mod usage;
@@ -32,15 +34,24 @@ pub mod churn;
 
 pub mod work;
 
-use crate::error::Result;
 use args::ScaleCommand;
+
+use crate::{
+    commands::{surroundings, tell},
+    cpu::Look,
+    error::Result,
+};
 
 /// Runs one command of the group.
 ///
 /// # Errors
 ///
-/// Whatever kept it from a result.
+/// Whatever kept it from a result. `Limit` when a bound of `--fail-if` is violated.
 pub fn run(command: &ScaleCommand) -> Result<()> {
+    if command.output().is_some() {
+        tell(&surroundings().line());
+    }
+    let before = Look::take();
     let sheet = match command {
         ScaleCommand::Idle(args) => idle::run(args)?,
         ScaleCommand::Flows(args) => flows::run(args)?,
@@ -51,5 +62,7 @@ pub fn run(command: &ScaleCommand) -> Result<()> {
         ScaleCommand::Work(args) => work::run(args)?,
         ScaleCommand::PeerCrowd(args) => return crowd::run(args),
     };
-    sheet.finish(command.json())
+    let Some((output, shards)) = command.output() else { return Ok(()) };
+    let stolen = Look::take().since(&before).stolen;
+    sheet.within(surroundings(), shards, stolen).finish(output.json.as_deref(), &output.fail_if)
 }
