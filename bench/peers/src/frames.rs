@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::load::Load;
+use cubed_peers::load::Load;
 
 /// Bytes before each body.
 pub(crate) const HEADER_BYTES: usize = 4;
@@ -106,8 +106,9 @@ mod tests {
     //! Goal: frames come out as they went in, however the stream is cut.
     use std::time::Duration;
 
+    use cubed_peers::load::{Meter, Span};
+
     use super::*;
-    use crate::load::{Meter, Span};
 
     #[test]
     fn frames_survive_being_cut() {

@@ -2,12 +2,11 @@
 //!
 //! Each process has libzmq's I/O thread beside the application's, on the same core.
 
-use zmq::{Context, CurveKeyPair, Message, Socket, SocketType};
-
-use crate::{
+use cubed_peers::{
     load::{Exchange, Load, Meter, is_last},
     stack::{Outcome, Ready, Sides},
 };
+use zmq::{Context, CurveKeyPair, Message, Socket, SocketType};
 
 /// libzmq over TCP.
 #[derive(Debug)]

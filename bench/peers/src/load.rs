@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 /// Fewest bytes of a message: its number and its mark.
-pub(crate) const SIZE_MIN: usize = 16;
+pub const SIZE_MIN: usize = 16;
 
 /// Messages between two looks at the clock, which costs some 25 ns.
 const LOOK_EVERY: u64 = 32;
@@ -22,54 +22,54 @@ const LAST: u64 = u64::from_le_bytes(*b"the last");
 
 /// How long one measurement takes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
+pub struct Span {
     /// Time that is left out, from the first message.
-    pub(crate) warm_up: Duration,
+    pub warm_up: Duration,
     /// Time that is measured after it.
-    pub(crate) measured: Duration,
+    pub measured: Duration,
 }
 
 /// What a receiver saw of a one-way load.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Received {
+pub struct Received {
     /// Messages per second in the measured time; `None` when the machine was disturbed.
-    pub(crate) messages_per_second: Option<f64>,
+    pub messages_per_second: Option<f64>,
     /// The checks of all messages.
-    pub(crate) checks: Checks,
+    pub checks: Checks,
 }
 
 /// What an asker saw of an echo.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Echoed {
+pub struct Echoed {
     /// Median of the round trips, and the time that 99 of 100 kept, in microseconds; `None` when the measured time had none.
-    pub(crate) p50_p99_us: Option<(f64, f64)>,
+    pub p50_p99_us: Option<(f64, f64)>,
     /// Round trips in the measured time.
-    pub(crate) round_trips: usize,
+    pub round_trips: usize,
     /// The checks of all answers.
-    pub(crate) checks: Checks,
+    pub checks: Checks,
 }
 
 /// Whether what arrived is what was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Checks {
+pub struct Checks {
     /// Messages that arrived.
-    pub(crate) messages: u64,
+    pub messages: u64,
     /// Messages whose length is not the one sent.
-    pub(crate) wrong_length: u64,
+    pub wrong_length: u64,
     /// Numbers that were left out when a later one arrived, or before the end.
-    pub(crate) missing: u64,
+    pub missing: u64,
     /// Messages with a number that had passed: late or doubled.
-    pub(crate) repeated: u64,
+    pub repeated: u64,
 }
 
 impl Checks {
     /// Whether all arrived once, in order and whole.
-    pub(crate) fn is_clean(&self) -> bool {
+    pub fn is_clean(&self) -> bool {
         self.wrong_length + self.missing + self.repeated == 0
     }
 
     /// Adds those of another run.
-    pub(crate) fn add(&mut self, other: Checks) {
+    pub fn add(&mut self, other: Checks) {
         self.messages += other.messages;
         self.wrong_length += other.wrong_length;
         self.missing += other.missing;
@@ -79,7 +79,7 @@ impl Checks {
 
 /// The sender's side of a one-way load.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub struct Load {
     size: usize,
     length: Duration,
     until: Option<Instant>,
@@ -89,19 +89,19 @@ pub(crate) struct Load {
 
 impl Load {
     /// A load of messages of `size` bytes that outlasts a receiver's `span`.
-    pub(crate) fn new(size: usize, span: Span) -> Self {
+    pub fn new(size: usize, span: Span) -> Self {
         let length = span.warm_up + span.measured + MARGIN;
         Self { size, length, until: None, next: 0, is_ended: false }
     }
 
     /// Bytes of each message.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.size
     }
 
     /// Writes the next message's number into `body`, which is all of it; `false` when there is no further message.
     #[inline]
-    pub(crate) fn fill(&mut self, body: &mut [u8]) -> bool {
+    pub fn fill(&mut self, body: &mut [u8]) -> bool {
         if self.is_ended {
             return false;
         }
@@ -116,8 +116,8 @@ impl Load {
 }
 
 /// The receiver's side of a one-way load.
-#[derive(Debug)]
-pub(crate) struct Meter {
+#[derive(Debug, Clone)]
+pub struct Meter {
     size: usize,
     span: Span,
     order: Order,
@@ -128,19 +128,18 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// A meter of messages of `size` bytes.
-    pub(crate) fn new(size: usize, span: Span) -> Self {
+    pub fn new(size: usize, span: Span) -> Self {
         Self { size, span, order: Order::default(), begun: None, from: None, to: None }
     }
 
     /// Bytes of each message.
-    #[cfg(feature = "omq")]
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.size
     }
 
     /// Takes one message; `false` when it was the last.
     #[inline]
-    pub(crate) fn take(&mut self, body: &[u8]) -> bool {
+    pub fn take(&mut self, body: &[u8]) -> bool {
         let is_last = self.order.check(body, self.size);
         if self.order.checks.messages.is_multiple_of(LOOK_EVERY) || is_last {
             self.look(is_last);
@@ -161,7 +160,7 @@ impl Meter {
     }
 
     /// What was received.
-    pub(crate) fn report(&self) -> Received {
+    pub fn report(&self) -> Received {
         let rate = match (self.from, self.to) {
             (Some((from, before)), Some((to, after))) => {
                 rate(after - before, to - from, self.span.measured)
@@ -174,14 +173,14 @@ impl Meter {
 
 /// Messages per second over the time that `passed`. `None` when that is not the time that was meant to be measured: one side stood
 /// still while the other's clock went on, and the figure would be that of a backlog or of a pause.
-pub(crate) fn rate(messages: u64, passed: Duration, measured: Duration) -> Option<f64> {
+pub fn rate(messages: u64, passed: Duration, measured: Duration) -> Option<f64> {
     let part = passed.as_secs_f64() / measured.as_secs_f64();
     (0.5..=1.5).contains(&part).then(|| messages as f64 / passed.as_secs_f64())
 }
 
 /// The asking side of an echo.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub struct Exchange {
     size: usize,
     span: Span,
     order: Order,
@@ -194,19 +193,19 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Questions of `size` bytes, each sent when the one before is answered.
-    pub(crate) fn new(size: usize, span: Span) -> Self {
+    pub fn new(size: usize, span: Span) -> Self {
         let (order, nanoseconds) = (Order::default(), Vec::with_capacity(1 << 20));
         let (begun, asked) = (None, None);
         Self { size, span, order, begun, asked, next: 0, is_ended: false, nanoseconds }
     }
 
     /// Bytes of each question.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.size
     }
 
     /// Writes the next question's number into `body` and starts its time; `false` when there is no further question.
-    pub(crate) fn ask(&mut self, body: &mut [u8]) -> bool {
+    pub fn ask(&mut self, body: &mut [u8]) -> bool {
         if self.is_ended {
             return false;
         }
@@ -220,7 +219,7 @@ impl Exchange {
     }
 
     /// Takes the answer to the last question.
-    pub(crate) fn answered(&mut self, body: &[u8]) {
+    pub fn answered(&mut self, body: &[u8]) {
         self.order.check(body, self.size);
         if let (Some(asked), Some(begun)) = (self.asked.take(), self.begun)
             && asked >= begun + self.span.warm_up
@@ -230,7 +229,7 @@ impl Exchange {
     }
 
     /// The times.
-    pub(crate) fn report(&mut self) -> Echoed {
+    pub fn report(&mut self) -> Echoed {
         self.nanoseconds.sort_unstable();
         let round_trips = self.nanoseconds.len();
         let at = |part: f64| {
@@ -244,7 +243,7 @@ impl Exchange {
 }
 
 /// Whether `body` is the last question: whoever answers ends after it.
-pub(crate) fn is_last(body: &[u8]) -> bool {
+pub fn is_last(body: &[u8]) -> bool {
     body.get(8..16).is_some_and(|mark| mark == LAST.to_le_bytes())
 }
 
@@ -255,7 +254,7 @@ fn write(body: &mut [u8], number: u64, is_last: bool) {
 }
 
 /// The numbers that arrived.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Order {
     next: u64,
     checks: Checks,

@@ -1,10 +1,6 @@
 //! The executable `cubed-peers`: other transports under the workloads of `cubed-bench`. `bench/peers/run` builds and starts it.
 
-mod load;
-
 mod frames;
-
-mod stack;
 
 #[cfg(any(feature = "quinn", feature = "omq"))]
 mod text;
@@ -17,23 +13,29 @@ mod libzmq;
 #[cfg(feature = "quinn")]
 mod quic;
 
+#[cfg(feature = "quinn")]
+mod datagrams;
+
 #[cfg(feature = "omq")]
 mod omq;
 
-mod report;
+mod stacks;
 
-mod side;
+mod report;
 
 mod run;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use cubed_peers::{
+    side::{self, SideArgs},
+    stack::Outcome,
+};
 
 use crate::{
-    run::Plan,
-    side::SideArgs,
-    stack::{Outcome, STACKS},
+    run::{Plan, WORKLOADS},
+    stacks::{STACKS, Stack},
 };
 
 /// Measures other transports beside Cubed
@@ -54,12 +56,21 @@ struct Cli {
     /// Stacks or families of them, instead of all
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
+    /// Workloads, instead of all
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    workloads: Vec<String>,
     /// Also write the results here
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The executable of cubed-bench; without it there are no ratios
     #[arg(long, value_name = "FILE")]
     cubed: Option<PathBuf>,
+    /// The executable of a family that has one of its own
+    #[arg(long, value_name = "FAMILY=FILE")]
+    program: Vec<String>,
+    /// What the results are to be read with: versions, machine
+    #[arg(long, value_name = "NAME=TEXT")]
+    fact: Vec<String>,
     /// A family that could not be built
     #[arg(long, value_name = "FAMILY=WHY")]
     missing: Vec<String>,
@@ -75,7 +86,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
-        Some(Command::Side(args)) => side::play(args).map(|()| true),
+        Some(Command::Side(args)) => {
+            side::play(args, stacks::named(&args.stack).and_then(Stack::sides)).map(|()| true)
+        }
         None => run(&cli),
     };
     match outcome {
@@ -96,17 +109,24 @@ fn run(cli: &Cli) -> Outcome<bool> {
         let names: Vec<_> = STACKS.iter().map(|stack| stack.name).collect();
         return Err(format!("no stack is named {name:?}; there are {}", names.join(", ")).into());
     }
+    if let Some(name) = cli.workloads.iter().find(|name| !WORKLOADS.iter().any(|w| w.key == **name))
+    {
+        let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.key).collect();
+        return Err(format!("no workload is named {name:?}; there are {}", names.join(", ")).into());
+    }
     let report = run::measure(&Plan {
         seconds: cli.seconds,
         warm_up: cli.warm_up,
         runs: cli.runs,
         only: &cli.only,
+        workloads: &cli.workloads,
+        programs: &cli.program,
         cubed: cli.cubed.as_deref(),
         missing: &cli.missing,
     });
     print!("{}", report.table());
     if let Some(file) = &cli.json {
-        let text = serde_json::to_string_pretty(&report.json())?;
+        let text = serde_json::to_string_pretty(&report.json(&cli.fact))?;
         fs::write(file, text + "\n").map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(report.is_clean())

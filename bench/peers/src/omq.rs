@@ -7,17 +7,17 @@
 use std::{collections::VecDeque, future::Future, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use cubed_peers::{
+    load::{Exchange, Load, Meter, is_last},
+    stack::{Outcome, Ready, Sides},
+};
 use omq_tokio::{
     Context, CurveKeypair, CurvePublicKey, DartCongestion, Endpoint, Error, Message, Options,
     PayloadPool, Socket, SocketType, TrySendError, message::MAX_INLINE_MESSAGE,
     options::WorkloadProfile,
 };
 
-use crate::{
-    load::{Exchange, Load, Meter, is_last},
-    stack::{Outcome, Ready, Sides},
-    text,
-};
+use crate::text;
 
 /// How long a socket that is closed goes on sending; also the longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);

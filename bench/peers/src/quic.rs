@@ -2,13 +2,15 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
+use cubed_peers::{
+    load::{Exchange, Load, Meter, is_last},
+    stack::{Outcome, Ready, Sides},
+};
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, ServerConfig};
 use rustls::{RootCertStore, pki_types::PrivatePkcs8KeyDer};
 
 use crate::{
     frames::{Batch, Frames, HEADER_BYTES, header},
-    load::{Exchange, Load, Meter, is_last},
-    stack::{Outcome, Ready, Sides},
     text,
 };
 
@@ -87,12 +89,13 @@ impl Sides for Quic {
     }
 }
 
-fn run(side: impl Future<Output = Outcome<()>>) -> Outcome<()> {
+/// Runs one side on this thread.
+pub(crate) fn run(side: impl Future<Output = Outcome<()>>) -> Outcome<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(side)
 }
 
 /// Listens with a fresh certificate, which is part of the address, and takes one connection.
-async fn accept(ready: Ready<'_>) -> Outcome<(Endpoint, Connection)> {
+pub(crate) async fn accept(ready: Ready<'_>) -> Outcome<(Endpoint, Connection)> {
     let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
     let certificate = made.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -104,7 +107,8 @@ async fn accept(ready: Ready<'_>) -> Outcome<(Endpoint, Connection)> {
     Ok((endpoint, connection))
 }
 
-async fn connect(address: &str) -> Outcome<(Endpoint, Connection)> {
+/// Connects to an address that [`accept`] told.
+pub(crate) async fn connect(address: &str) -> Outcome<(Endpoint, Connection)> {
     let (address, hex) = address.split_once(';').ok_or("an address without a certificate")?;
     let certificate = text::from_hex(hex)?;
     let mut roots = RootCertStore::empty();

@@ -5,9 +5,10 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value as Json, json};
+use cubed_peers::load::Checks;
+use serde_json::{Map, Value as Json, json};
 
-use crate::{load::Checks, run::WORKLOADS};
+use crate::run::WORKLOADS;
 
 /// All of a run.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Report {
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) security: &'static str,
+    /// Whether a message that is missing is a fault, or else a result.
+    pub(crate) is_reliable: bool,
     /// One for each workload.
     pub(crate) cells: Vec<Cell>,
 }
@@ -59,8 +62,15 @@ impl Value {
 }
 
 impl Row {
-    pub(crate) fn new(name: &'static str, security: &'static str) -> Self {
-        Self { name, security, cells: WORKLOADS.iter().map(|_| Cell::default()).collect() }
+    pub(crate) fn new(name: &'static str, security: &'static str, is_reliable: bool) -> Self {
+        let cells = WORKLOADS.iter().map(|_| Cell::default()).collect();
+        Self { name, security, is_reliable, cells }
+    }
+
+    /// Whether nothing arrived that should not have, and of a reliable stack all that was sent.
+    fn is_right(&self, cell: &Cell) -> bool {
+        let missing = if self.is_reliable { cell.checks.missing } else { 0 };
+        Checks { missing, ..cell.checks }.is_clean()
     }
 }
 
@@ -73,6 +83,11 @@ impl Cell {
         median(self.runs.iter().flatten().filter_map(|value| value.tail).collect())
     }
 
+    /// Part of the messages that never arrived.
+    fn lost(&self) -> f64 {
+        self.checks.missing as f64 / (self.checks.messages + self.checks.missing).max(1) as f64
+    }
+
     /// Median of the runs' ratios to this cell.
     fn ratio_of(&self, cubed: &Cell) -> Option<f64> {
         let pairs = self.runs.iter().zip(&cubed.runs);
@@ -82,14 +97,14 @@ impl Cell {
 
 impl Report {
     pub(crate) fn new(seconds: f64, runs: usize) -> Self {
-        let cubed = Row::new("cubed", "TLS 1.3");
+        let cubed = Row::new("cubed", "TLS 1.3", true);
         Self { seconds, runs, cubed, rows: Vec::new(), skipped: Vec::new() }
     }
 
     /// Whether everything that was to be measured was, and all that was sent arrived once and in order.
     pub(crate) fn is_clean(&self) -> bool {
-        let mut cells = self.all().flat_map(|row| &row.cells);
-        cells.all(|cell| cell.failures.is_empty() && cell.checks.is_clean())
+        self.all()
+            .all(|row| row.cells.iter().all(|cell| cell.failures.is_empty() && row.is_right(cell)))
     }
 
     fn all(&self) -> impl Iterator<Item = &Row> {
@@ -98,17 +113,24 @@ impl Report {
 
     /// The table as Markdown, with what failed and what was left out below it.
     pub(crate) fn table(&self) -> String {
-        let mut text = String::from("| stack | security |");
+        let mut text = String::from("| stack | security | reliable |");
         for workload in WORKLOADS {
             let _ = write!(text, " {} |", workload.name);
         }
-        let _ = write!(text, "\n| --- | --- |{}\n", " --- |".repeat(WORKLOADS.len()));
+        let _ = write!(text, "\n| --- | --- | --- |{}\n", " --- |".repeat(WORKLOADS.len()));
         for row in self.all().filter(|row| row.cells.iter().any(|cell| !cell.runs.is_empty())) {
-            let _ = write!(text, "| {} | {} |", row.name, row.security);
+            let reliable = if row.is_reliable { "yes" } else { "no" };
+            let _ = write!(text, "| {} | {} | {reliable} |", row.name, row.security);
             for (cell, cubed) in row.cells.iter().zip(&self.cubed.cells) {
                 let ratio = cell.ratio_of(cubed).filter(|_| row.name != self.cubed.name);
                 let ratio = ratio.map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
-                let _ = write!(text, " {}{ratio} |", shown(cell));
+                let lost = cell.lost();
+                let lost = if row.is_reliable || lost == 0.0 {
+                    String::new()
+                } else {
+                    format!(", {:.1} % lost", lost * 100.0)
+                };
+                let _ = write!(text, " {}{ratio}{lost} |", shown(cell));
             }
             text.push('\n');
         }
@@ -142,7 +164,7 @@ impl Report {
                 row.name
             );
         }
-        if !cell.checks.is_clean() {
+        if !row.is_right(cell) {
             let Checks { messages, wrong_length, missing, repeated } = cell.checks;
             let _ = writeln!(
                 text,
@@ -154,12 +176,16 @@ impl Report {
     }
 
     /// The same as JSON.
-    pub(crate) fn json(&self) -> Json {
+    pub(crate) fn json(&self, facts: &[String]) -> Json {
         let rows: Vec<Json> = self
             .all()
             .flat_map(|row| {
-                row.cells.iter().zip(&self.cubed.cells).zip(WORKLOADS).map(
-                    |((cell, cubed), workload)| {
+                row.cells
+                    .iter()
+                    .zip(&self.cubed.cells)
+                    .zip(WORKLOADS)
+                    .filter(|((cell, _), _)| !cell.runs.is_empty())
+                    .map(|((cell, cubed), workload)| {
                         let main: Vec<_> =
                             cell.runs.iter().map(|run| run.map(|v| v.main)).collect();
                         let tail: Vec<_> =
@@ -167,26 +193,33 @@ impl Report {
                         json!({
                             "stack": row.name,
                             "security": row.security,
-                            "workload": workload.name,
+                            "reliable": row.is_reliable,
+                            "workload": workload.key,
                             "size_bytes": workload.size,
                             "unit": if workload.is_echo { "us" } else { "messages/s" },
                             "median": cell.main(),
                             "runs": main,
                             "median_p99": cell.tail(),
                             "runs_p99": if workload.is_echo { tail } else { Vec::new() },
+                            "lost": cell.lost(),
                             "cubed_by_stack": cell.ratio_of(cubed),
                             "checks": cell.checks,
                             "disturbed": cell.disturbed,
                             "failures": cell.failures,
                         })
-                    },
-                )
+                    })
             })
             .collect();
         let skipped: Vec<Json> =
             self.skipped.iter().map(|(name, why)| json!({ "stack": name, "why": why })).collect();
+        let facts: Map<String, Json> = facts
+            .iter()
+            .filter_map(|fact| fact.split_once('='))
+            .map(|(name, text)| (name.to_owned(), text.into()))
+            .collect();
         json!({
-            "schema": "cubed-peers/1",
+            "schema": "cubed-peers/2",
+            "facts": facts,
             "seconds": self.seconds,
             "runs": self.runs,
             "rows": rows,
@@ -240,7 +273,7 @@ mod tests {
     #[test]
     fn failures_and_missing_messages_are_in_the_table() {
         let mut report = Report::new(2.0, 1);
-        report.rows.push(Row::new("tcp", "none"));
+        report.rows.push(Row::new("tcp", "none", true));
         let found = report.table();
         assert!(report.is_clean() && !found.contains("| tcp |"), "never measured");
         report.rows[0].cells[0] = cell(&[Some(2.5e6)]);
@@ -250,8 +283,21 @@ mod tests {
         report.rows[0].cells[2] = Cell { runs: vec![None], disturbed: 1, ..Cell::default() };
         let found = report.table();
         assert!(!report.is_clean());
-        assert!(found.contains("| tcp | none | 2.50 M/s | failed | disturbed |"), "{found}");
+        assert!(found.contains("| tcp | none | yes | 2.50 M/s | failed | disturbed |"), "{found}");
         assert!(found.contains("FAILED tcp, one-way 1 KiB, 1 of 1: why not"), "{found}");
         assert!(found.contains("7 missing"), "{found}");
+    }
+
+    #[test]
+    fn of_an_unreliable_stack_losses_are_a_result_and_doubles_a_fault() {
+        let mut report = Report::new(2.0, 1);
+        report.rows.push(Row::new("loose", "none", false));
+        report.rows[0].cells[0] = cell(&[Some(2.5e6)]);
+        report.rows[0].cells[0].checks = Checks { messages: 90, missing: 10, ..Checks::default() };
+        assert!(report.is_clean());
+        let found = report.table();
+        assert!(found.contains("| loose | none | no | 2.50 M/s, 10.0 % lost |"), "{found}");
+        report.rows[0].cells[0].checks.repeated = 1;
+        assert!(!report.is_clean() && report.table().contains("FAULTY loose"));
     }
 }

@@ -5,18 +5,22 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{
+use cubed_peers::{
     load::{Checks, rate},
-    report::{Report, Row, Value},
     side::{READY, Seen},
-    stack::{Outcome, STACKS, Stack},
+    stack::Outcome,
+};
+
+use crate::{
+    report::{Report, Row, Value},
+    stacks::{STACKS, Stack},
 };
 
 /// How long a side may take beyond its time: to start, to connect and to hand over what is on the way.
@@ -24,15 +28,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is measured, in the order of the table's columns.
 pub(crate) const WORKLOADS: &[Workload] = &[
-    Workload { name: "one-way 64 B", size: 64, is_echo: false },
-    Workload { name: "one-way 1 KiB", size: 1024, is_echo: false },
-    Workload { name: "one-way 64 KiB", size: 65536, is_echo: false },
-    Workload { name: "echo 64 B", size: 64, is_echo: true },
+    Workload { key: "16", name: "one-way 16 B", size: 16, is_echo: false },
+    Workload { key: "64", name: "one-way 64 B", size: 64, is_echo: false },
+    Workload { key: "256", name: "one-way 256 B", size: 256, is_echo: false },
+    Workload { key: "1024", name: "one-way 1 KiB", size: 1024, is_echo: false },
+    Workload { key: "65536", name: "one-way 64 KiB", size: 65536, is_echo: false },
+    Workload { key: "echo", name: "echo 64 B", size: 64, is_echo: true },
 ];
 
 /// One column of the table.
 #[derive(Debug)]
 pub(crate) struct Workload {
+    /// For `--workloads` and the results.
+    pub(crate) key: &'static str,
     pub(crate) name: &'static str,
     pub(crate) size: usize,
     pub(crate) is_echo: bool,
@@ -45,6 +53,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) warm_up: f64,
     pub(crate) runs: usize,
     pub(crate) only: &'a [String],
+    /// Keys of workloads; none is all.
+    pub(crate) workloads: &'a [String],
+    /// Executables of families that have their own, as `FAMILY=FILE`.
+    pub(crate) programs: &'a [String],
     /// The executable of `cubed-bench`; without it there are no ratios.
     pub(crate) cubed: Option<&'a Path>,
     /// Families that could not be built, as `FAMILY=WHY`.
@@ -56,30 +68,59 @@ pub(crate) fn measure(plan: &Plan<'_>) -> Report {
     let mut report = Report::new(plan.seconds, plan.runs);
     let mut stacks = Vec::new();
     for stack in STACKS.iter().filter(|stack| stack.is_among(plan.only)) {
-        if stack.sides().is_some() {
-            stacks.push(stack);
-            report.rows.push(Row::new(stack.name, stack.security));
+        if let Some(program) = plan.program(stack) {
+            stacks.push((stack, program));
+            report.rows.push(Row::new(stack.name, stack.security, stack.is_reliable));
         } else {
-            let prefix = format!("{}=", stack.family);
-            let why = plan.missing.iter().find_map(|missing| missing.strip_prefix(&prefix));
-            report.skipped.push((stack.name, why.unwrap_or("not built in").to_owned()));
+            let why = of_family(plan.missing, stack).unwrap_or("not built in");
+            report.skipped.push((stack.name, why.to_owned()));
         }
     }
+    let mut loose = Row::new("cubed-best-effort", "TLS 1.3", false);
     for run in 1..=plan.runs {
         for (column, workload) in WORKLOADS.iter().enumerate() {
+            if !plan.workloads.is_empty() && !plan.workloads.iter().any(|key| key == workload.key) {
+                continue;
+            }
             eprint!("run {run} of {}, {}:", plan.runs, workload.name);
             if let Some(bench) = plan.cubed {
                 eprint!(" cubed");
-                note(&mut report.cubed, column, cubed(bench, workload, plan.seconds));
+                note(&mut report.cubed, column, cubed(bench, workload, plan.seconds, "acked"));
+                if !workload.is_echo {
+                    eprint!(" {}", loose.name);
+                    let outcome = cubed(bench, workload, plan.seconds, "best-effort");
+                    note(&mut loose, column, outcome);
+                }
             }
-            for (stack, row) in stacks.iter().zip(&mut report.rows) {
-                eprint!(" {}", stack.name);
-                note(row, column, peer(stack, workload, plan));
+            for ((stack, program), row) in stacks.iter().zip(&mut report.rows) {
+                if workload.size <= stack.size_max {
+                    eprint!(" {}", stack.name);
+                    note(row, column, peer(stack, program, workload, plan));
+                }
             }
             eprintln!();
         }
     }
+    if plan.cubed.is_some() {
+        report.rows.insert(0, loose);
+    }
     report
+}
+
+impl Plan<'_> {
+    /// The executable that plays the sides of `stack`, if there is one.
+    fn program(&self, stack: &Stack) -> Option<PathBuf> {
+        match of_family(self.programs, stack) {
+            Some(file) => Some(file.into()),
+            None => std::env::current_exe().ok().filter(|_| stack.sides().is_some()),
+        }
+    }
+}
+
+/// What is said of the stack's family in entries of the form `FAMILY=TEXT`.
+fn of_family<'a>(entries: &'a [String], stack: &Stack) -> Option<&'a str> {
+    let of = |entry: &'a String| entry.strip_prefix(stack.family)?.strip_prefix('=');
+    entries.iter().find_map(of)
 }
 
 fn note(row: &mut Row, column: usize, outcome: Outcome<(Option<Value>, Checks)>) {
@@ -99,10 +140,15 @@ fn note(row: &mut Row, column: usize, outcome: Outcome<(Option<Value>, Checks)>)
 }
 
 /// One measurement of a stack.
-fn peer(stack: &Stack, workload: &Workload, plan: &Plan<'_>) -> Outcome<(Option<Value>, Checks)> {
+fn peer(
+    stack: &Stack,
+    program: &Path,
+    workload: &Workload,
+    plan: &Plan<'_>,
+) -> Outcome<(Option<Value>, Checks)> {
     let (listens, loads) = if workload.is_echo { ("answer", "ask") } else { ("receive", "send") };
     let start = |role: &str, core: usize, address: &str| {
-        let mut command = pinned(core, &std::env::current_exe()?);
+        let mut command = pinned(core, program);
         command.args(["side", "--stack", stack.name, "--role", role, "--address", address]);
         command.arg("--size").arg(workload.size.to_string());
         command.arg("--warm-up").arg(plan.warm_up.to_string());
@@ -131,13 +177,18 @@ fn peer(stack: &Stack, workload: &Workload, plan: &Plan<'_>) -> Outcome<(Option<
 }
 
 /// The same workload by `cubed-bench`; it warms up and checks its tags itself. Its nodes park as the others' threads block.
-fn cubed(bench: &Path, workload: &Workload, seconds: f64) -> Outcome<(Option<Value>, Checks)> {
+fn cubed(
+    bench: &Path,
+    workload: &Workload,
+    seconds: f64,
+    mode: &str,
+) -> Outcome<(Option<Value>, Checks)> {
     let file = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(bench);
     if workload.is_echo {
         command.args(["latency", "--closed"]);
     } else {
-        command.arg("throughput");
+        command.args(["throughput", "--mode", mode]);
     }
     command.args(["--no-baseline", "--quiet", "--size"]).arg(workload.size.to_string());
     command.arg("--seconds").arg(seconds.to_string()).arg("--json").arg(file.path());

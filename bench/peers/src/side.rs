@@ -1,4 +1,4 @@
-//! One side of one measurement, in a process of its own: the hidden sub-command that [`crate::run`] starts twice.
+//! One side of one measurement, in a process of its own, which `run` starts twice.
 //!
 //! It says `ready ADDRESS` on stdout when it listens, and in the end one line of JSON with what it saw.
 
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     load::{Echoed, Exchange, Load, Meter, Received, SIZE_MIN, Span},
-    stack::{self, Outcome},
+    stack::{Outcome, Sides},
 };
 
 /// The word before the address of a side that listens.
-pub(crate) const READY: &str = "ready ";
+pub const READY: &str = "ready ";
 
 /// What a side does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Role {
+pub enum Role {
     /// Listens and measures a one-way load.
     Receive,
     /// Sends it.
@@ -28,12 +28,12 @@ pub(crate) enum Role {
     Ask,
 }
 
-/// Flags of the hidden sub-command.
+/// Flags of a side.
 #[derive(Debug, Args)]
-pub(crate) struct SideArgs {
+pub struct SideArgs {
     /// Which stack
     #[arg(long)]
-    stack: String,
+    pub stack: String,
     /// Which side of which workload
     #[arg(long, value_enum)]
     role: Role,
@@ -53,7 +53,7 @@ pub(crate) struct SideArgs {
 
 /// What a side saw.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Seen {
+pub enum Seen {
     /// A receiver.
     Received(Received),
     /// An asker.
@@ -62,10 +62,9 @@ pub(crate) enum Seen {
     Nothing,
 }
 
-/// Plays the side to its end.
-pub(crate) fn play(args: &SideArgs) -> Outcome<()> {
-    let stack = stack::named(&args.stack).ok_or("no stack has this name")?;
-    let sides = stack.sides().ok_or("this stack was not built in")?;
+/// Plays the side of `args` with `sides`, those of the stack that it names, to its end.
+pub fn play(args: &SideArgs, sides: Option<Box<dyn Sides>>) -> Outcome<()> {
+    let sides = sides.ok_or("no stack of this name was built in")?;
     if args.size < SIZE_MIN {
         return Err(format!("messages have at least {SIZE_MIN} bytes").into());
     }

@@ -8,11 +8,12 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::{
-    frames::{Batch, Frames, HEADER_BYTES, batch_frames, header},
+use cubed_peers::{
     load::{Exchange, Load, Meter, is_last},
     stack::{Outcome, Ready, Sides},
 };
+
+use crate::frames::{Batch, Frames, HEADER_BYTES, batch_frames, header};
 
 /// Plain TCP.
 #[derive(Debug)]

@@ -1,8 +1,13 @@
 //! Bytes as text, so that a certificate can be part of the address that a listening side prints.
 
+use std::fmt::Write as _;
+
 /// Two digits for each byte.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The bytes of such a text.
