@@ -45,7 +45,7 @@ use crate::time::Instant;
 pub use config::{ChannelConfig, Config, ConfigError};
 pub use failure::DialFailure;
 use handshakes::{Handshakes, Local};
-use lanes::Node;
+use lanes::KnownPeer;
 pub use life::{PeerMemory, PeerPresence, PeerState};
 pub(crate) use options::CLASSES;
 pub use options::{Priority, SendOptions, Service};
@@ -72,7 +72,7 @@ pub struct Endpoint {
     peers: Vec<Peer>,
     /// Where the search for a stranger to forget goes on.
     forget_from: usize,
-    by_key: HashMap<(ChannelId, PublicKey), Node>,
+    by_key: HashMap<(ChannelId, PublicKey), KnownPeer>,
     owners: HashMap<u32, Owner, IndexHasher>,
     /// Our index of the association that we send on, by the peer's; entries may be stale. The peer chose the key.
     by_remote: HashMap<u32, u32>,

@@ -50,6 +50,8 @@ pub(crate) struct Path {
     pub(crate) congestion: Controller,
     /// From a window of so many datagrams on they leave in pairs.
     pairs_datagrams: u64,
+    /// Lanes that share the way to the peer as one flow, this one among them.
+    lanes: u16,
     pub(crate) pacer: Pacer,
     /// Bytes in flight under all keys.
     pub(crate) bytes_in_flight: u64,
@@ -91,6 +93,7 @@ impl Path {
             since: Instant::default(),
             rtt: estimator(rtt),
             congestion: Controller::new(limits.congestion, datagram_bytes.into()),
+            lanes: 1,
             pairs_datagrams: PAIRS_WINDOW_DATAGRAMS,
             pacer: Pacer::new(),
             bytes_in_flight: 0,
@@ -122,11 +125,11 @@ impl Path {
             self.prospect = None;
             return;
         }
-        let bytes_in_flight = self.bytes_in_flight;
-        let prospect_after = self.prospect_after;
+        let Self { bytes_in_flight, prospect_after, lanes, .. } = *self;
         let incumbent = self.incumbent.take();
         let new = Self::new(now, address, limits, rtt);
         *self = Self { since: now, bytes_in_flight, prospect_after, former, incumbent, ..new };
+        self.set_lanes(lanes);
     }
 
     /// Takes what an acknowledgement says about this path, leaving out what was sent on another.
@@ -141,8 +144,10 @@ impl Path {
     ) {
         let since = self.since;
         if let Some(sent) = summary.rtt_from.filter(|sent| *sent >= since) {
-            // The acknowledgement may have lain here all the time.
-            self.on_rtt_sample(now, sent + absence.since(sent), delay_us);
+            // The acknowledgement may have lain here all the time: such a wait is only a bound, good for want of better.
+            if absence.since(sent).is_zero() || !self.rtt.has_sample() {
+                self.on_rtt_sample(now, sent, delay_us);
+            }
         }
         if let Some(newest) = summary.newest.filter(|sent| *sent >= since) {
             self.congestion.on_acked(now, newest, summary.bytes, &self.rtt, !limited_by_window);
@@ -174,6 +179,7 @@ impl Path {
     /// So many lanes share the path as one flow, this one among them. What is a large window is one for all of them.
     pub(crate) fn set_lanes(&mut self, lanes: u16) {
         let lanes = lanes.max(1);
+        self.lanes = lanes;
         self.congestion.set_lanes(lanes);
         self.pairs_datagrams = (PAIRS_WINDOW_DATAGRAMS / u64::from(lanes)).max(PAIRS_DATAGRAMS_MIN);
     }
@@ -261,7 +267,8 @@ fn estimator(rtt: Option<Duration>) -> RttEstimator {
 
 #[cfg(test)]
 mod tests {
-    //! Goal: nothing getting through for long empties the window; less does not.
+    //! Goal: nothing getting through for long empties the window, less does not; an absence shortens no round trip; lanes stay coupled
+    //! on another path.
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -282,6 +289,43 @@ mod tests {
         let losses = Losses { newest, bytes: 1_000, span, span_begun: begun };
         path.on_lost(begun + span + MS, &losses);
         path.congestion.window()
+    }
+
+    /// The round trips known after a packet of `sent` was acknowledged at 20 ms, when nobody ran from 1 ms on.
+    fn acked_in_an_absence(path: &mut Path, sent: Duration) -> (Duration, Duration) {
+        let begun = Instant::from_nanos(1_000_000_000);
+        let (sent, now) = (begun + sent, begun + 20 * MS);
+        let mut absence = Absence::default();
+        absence.note(begun + MS, now);
+        let summary =
+            AckSummary { rtt_from: Some(sent), newest: None, bytes: 0, ..AckSummary::default() };
+        path.on_acked(now, &summary, 0, &absence, false);
+        (path.rtt.min(), path.rtt.latest())
+    }
+
+    #[test]
+    fn a_wait_in_which_nobody_ran_is_no_round_trip() {
+        let mut unmeasured = path();
+        unmeasured.rtt = estimator(None);
+        let bound = acked_in_an_absence(&mut unmeasured, Duration::ZERO);
+        assert_eq!(bound, (20 * MS, 20 * MS));
+        let mut path = path();
+        assert_eq!(acked_in_an_absence(&mut path, Duration::ZERO), (10 * MS, 10 * MS));
+        assert_eq!(acked_in_an_absence(&mut path, 12 * MS), (10 * MS, 10 * MS));
+    }
+
+    #[test]
+    fn lanes_stay_coupled_on_another_path() {
+        let limits = Limits::default();
+        let elsewhere = "10.0.0.2:1".parse().unwrap();
+        let mut moved = path();
+        moved.set_lanes(4);
+        moved.move_to(Instant::default(), elsewhere, &limits, None);
+        let mut alone = path();
+        alone.move_to(Instant::default(), elsewhere, &limits, None);
+        assert_eq!((moved.lanes, alone.lanes), (4, 1));
+        assert_eq!(moved.pairs_datagrams, 4);
+        assert!(moved.congestion.window() < alone.congestion.window());
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Peer {
     /// it has not heard of: so it is told an incarnation of its own.
     pub(crate) fn succeed(mut self, common: &mut Common, former: &Self) -> Self {
         (self.sessions, self.timer_at) = (former.sessions, former.timer_at);
+        self.counted_in = former.counted_in;
         self.incarnation = Some(common.draw_incarnation());
         self
     }

@@ -221,8 +221,8 @@ impl Silence {
         self.beat_pause = HEARTBEAT_INTERVAL_MAX.saturating_sub(Duration::from_nanos(jitter));
     }
 
-    /// Since when nothing came although a word is due. `watched`: the peer's, if this lane is the one that asks for its signs of life;
-    /// `is_owed` tells whether something waits for this lane's word.
+    /// Since when nothing came although a word is due. `is_watching`: this lane is the one that asks for the peer's signs of life;
+    /// `is_owed`: something waits for this lane's word.
     pub(crate) fn silent_since(
         &mut self,
         now: Instant,
@@ -230,18 +230,17 @@ impl Silence {
         is_watching: bool,
         is_owed: bool,
     ) -> Option<Silent> {
-        if let Some(watched) = presence.watched_since.filter(|_| is_watching) {
-            let peer = watched.max(presence.last_heard);
-            let lane = if is_owed { watched.max(self.last_heard) } else { peer };
-            return Some(Silent { peer, lane });
-        }
+        let watched = presence.watched_since.filter(|_| is_watching);
         if !is_owed {
             self.awaiting_since = None;
-            return None;
+            let peer = watched?.max(presence.last_heard);
+            return Some(Silent { peer, lane: peer });
         }
         let since = *self.awaiting_since.get_or_insert(now);
-        let (peer, lane) = (since.max(presence.last_heard), since.max(self.last_heard));
-        Some(Silent { peer, lane })
+        let peer = watched.unwrap_or(since).max(presence.last_heard);
+        // What a lane waits for now does not excuse a peer that was silent before.
+        let lane = since.max(self.last_heard);
+        Some(Silent { peer, lane: if watched.is_some() { lane.min(peer) } else { lane } })
     }
 
     /// When the next heartbeat is due, in a silence that began at `since`.

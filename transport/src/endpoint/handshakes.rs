@@ -234,7 +234,6 @@ impl Endpoint {
             }
         };
         let rtt = (dialling.hellos == 1).then(|| now.saturating_duration_since(dialling.begun));
-        dialling.is_answered = true;
         // The round trip is a fair first guess at when the peer's greeting should be here.
         dialling.pause =
             rtt.map_or(HELLO_PAUSE_MIN, |rtt| (4 * rtt).max(Duration::from_millis(20)));
@@ -244,10 +243,15 @@ impl Endpoint {
         // Not where the reply came from, which anybody may write: the dialled address has heard our hello.
         let address = dialling.address;
         let Some(lane) = self.answering_lane(now, peer_index, established.remote_shard) else {
-            self.peers[peer_index as usize].give_up_dial(&mut self.common, now);
-            self.forget_retired();
+            let dialled = self.peers[peer_index as usize].key.fingerprint();
+            let reason =
+                "no room for a lane to the shard that answered: raise peers_max".to_owned();
+            self.fail_dial(now, peer_index, DialFailure::Handshake { address, dialled, reason });
             return Err(Dropped::PeersFull);
         };
+        if let Some(dialling) = &mut self.peers[lane as usize].dialling {
+            dialling.is_answered = true;
+        }
         self.handshakes.out.push_own((address, finish));
         let association = self.associate(now, address, &established, rtt);
         self.peers[lane as usize].add_association(&mut self.common, association);

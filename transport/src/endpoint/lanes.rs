@@ -16,7 +16,7 @@ use crate::time::Instant;
 
 /// What is known of a peer as a whole.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(super) struct KnownPeer {
     /// Its lanes, the contact first.
     pub(super) lanes: Vec<u32>,
     placement: Option<Placement>,
@@ -31,7 +31,7 @@ struct Placement {
     since: Instant,
 }
 
-impl Node {
+impl KnownPeer {
     pub(super) fn contact(&self) -> u32 {
         self.lanes[0]
     }
@@ -75,10 +75,10 @@ impl Endpoint {
         node.map_or(&[], |node| &node.lanes)
     }
 
-    /// The lanes to a peer, those with a session first told of.
+    /// The first lane to a peer that has a session.
     pub(super) fn connected_lane(&self, peer: PeerId) -> Option<&Peer> {
-        let lanes = self.lanes(peer).iter().map(|&index| &self.peers[index as usize]);
-        lanes.into_iter().find(|lane| lane.session.is_some())
+        let mut lanes = self.lanes(peer).iter().map(|&index| &self.peers[index as usize]);
+        lanes.find(|lane| lane.session.is_some())
     }
 
     /// The lane to this shard of a peer, if there is one.
@@ -153,7 +153,7 @@ impl Endpoint {
     /// Makes the lane at this place known by its key.
     pub(super) fn enter(&mut self, index: u32) {
         let Peer { channel, key, .. } = self.peers[index as usize];
-        let fresh = || Node { lanes: Vec::new(), placement: None };
+        let fresh = || KnownPeer { lanes: Vec::new(), placement: None };
         self.by_key.entry((channel, key)).or_insert_with(fresh).lanes.push(index);
         let place = index as usize;
         if self.common.presences.len() <= place {
@@ -213,6 +213,7 @@ impl Endpoint {
         if known.is_none() && node.placement.is_some_and(|newer| newer.since > since) {
             // An earlier start of the peer made these keys; its word comes late.
             self.common.erase(association.local_index());
+            self.common.counters.dropped_handshake += 1;
             return;
         }
         let since = known.map_or(since, |known| known.since.max(since));
@@ -263,8 +264,11 @@ impl Endpoint {
             for alias in 0..self.peers[from as usize].flows.len() {
                 let lane = &self.peers[from as usize];
                 let flow = &lane.flows[alias];
+                if flow.moved.is_some() {
+                    continue;
+                }
                 let owner = (self.common.placement)(&salt, &flow.name, shards);
-                if flow.moved.is_some() || lane.remote == Some(owner) {
+                if lane.remote == Some(owner) {
                     continue;
                 }
                 // Without room for the lane, the flow stays where it is.

@@ -103,10 +103,10 @@ impl Prospect {
         self.address == from && self.data == data && self.sent_at.is_some()
     }
 
-    /// The round trip of the challenge, unless it was sent twice.
+    /// The round trip of the challenge, unless it was sent twice or nobody was there to take the answer.
     pub(crate) fn round_trip(&self, now: Instant, absence: &Absence) -> Option<Duration> {
         let sent_at = self.sent_at.filter(|_| !self.is_repeated)?;
-        Some(now.saturating_duration_since(sent_at + absence.since(sent_at)))
+        absence.since(sent_at).is_zero().then(|| now.saturating_duration_since(sent_at))
     }
 }
 

@@ -70,14 +70,6 @@ impl Peer {
         }
     }
 
-    /// A dial came to an end for which there is no room.
-    pub(crate) fn give_up_dial(&mut self, common: &mut Common, now: Instant) {
-        if let Some(dialling) = self.dialling.take() {
-            common.retired.push(dialling.dial.local_index());
-        }
-        self.schedule_redial(common, now);
-    }
-
     /// Takes out what of a flow was never logged, for the lane `to`; its requests are asked there.
     pub(crate) fn take_unsent(&mut self, common: &mut Common, alias: u32, to: u32) -> Unsent {
         let (parked, classes) = self.waiting.take_of(alias);

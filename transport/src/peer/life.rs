@@ -114,7 +114,7 @@ impl Peer {
         self.keep_connected(common, now);
         let silent = self.silent_since(common, now)?;
         let (limits, presence) = (&common.limits, self.presence(common));
-        let beat = self.silence.beat_at(presence, self.beats_from(common, silent));
+        let beat = self.silence.beat_at(presence, silent.lane);
         let mut next = beat.min(silent.lane + limits.give_up);
         if !presence.is_down() {
             next = next.min(silent.peer + limits.down_after);
@@ -153,16 +153,10 @@ impl Peer {
             let at = self.next_dial(common, now);
             self.redial_at.get_or_insert(at);
         }
-        let since = self.beats_from(common, silent);
-        if self.silence.beat_at(self.presence(common), since) <= now {
+        if self.silence.beat_at(self.presence(common), silent.lane) <= now {
             self.silence.on_beat(now, common.entropy.next_u64());
             self.beat(common);
         }
-    }
-
-    /// The silence that calls for heartbeats: the peer's if it is watched, else that of the lane which is owed a word.
-    fn beats_from(&self, common: &Common, silent: Silent) -> Instant {
-        if self.is_watching(common) { silent.peer } else { silent.lane }
     }
 
     fn beat(&mut self, common: &mut Common) {
@@ -175,10 +169,12 @@ impl Peer {
         }
     }
 
-    /// A watched peer without a session or a dial is to be dialled.
+    /// A peer without a session or a dial is to be dialled if it is watched, or if something waits for it and no handshake is
+    /// about to bring a session.
     fn keep_connected(&mut self, common: &Common, now: Instant) {
-        let is_idle = self.session.is_none() && self.dialling.is_none();
-        if self.is_watching(common) && is_idle && self.redial_at.is_none() {
+        let is_idle = self.session.is_none() && self.dialling.is_none() && self.redial_at.is_none();
+        let is_awaited = self.wanted_since.is_some() && self.greeting_pending.is_empty();
+        if is_idle && (is_awaited || self.is_watching(common)) {
             self.redial_at = Some(self.next_dial(common, now));
         }
     }

@@ -263,6 +263,11 @@ impl Peer {
                 common.counters.dropped_handshake += 1;
                 return Received::Dropped;
             }
+            if self.contradicts(&greeting) {
+                let reason = "a start of a node that places its flows anew";
+                self.refuse(common, now, found, Close::Violation, reason);
+                return Received::Alarming;
+            }
             // Proven by the handshake. Anybody may write another source on a greeting.
             let address = association.address;
             let newcomer = greeting.newcomer(&self.key, address, association.is_dialled());
@@ -286,6 +291,16 @@ impl Peer {
     fn is_past(&self, since: Instant, greeting: &Greeting) -> bool {
         self.session.as_deref().is_some_and(|session| {
             session.greeting.incarnation != greeting.incarnation && session.is_newer_than(since)
+        })
+    }
+
+    /// Whether the peer greets as who it is in the present session, but says that its flows are elsewhere.
+    fn contradicts(&self, greeting: &Greeting) -> bool {
+        self.session.as_deref().is_some_and(|session| {
+            let known = &session.greeting;
+            let placement = (known.placement_salt, known.shards);
+            known.incarnation == greeting.incarnation
+                && placement != (greeting.placement_salt, greeting.shards)
         })
     }
 

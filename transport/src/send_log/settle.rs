@@ -16,6 +16,8 @@ pub(crate) struct Settlement {
     pub(crate) delivered: u64,
     pub(crate) refused: u64,
     pub(crate) expired: u64,
+    /// Whether it settled any block that was not settled before.
+    pub(crate) is_news: bool,
 }
 
 impl SendLog {
@@ -122,6 +124,7 @@ impl SendLog {
         settlement.delivered = ends.checked_sub(settlement.refused + settlement.expired)?;
         self.pending -= ends;
         self.settled = floor;
+        settlement.is_news = true;
         self.tell_settled(floor, refusals, &expired, on_outcome);
         Some(settlement)
     }

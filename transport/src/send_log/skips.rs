@@ -68,10 +68,10 @@ impl Skips {
         while !self.due.is_empty() {
             let start = out.len();
             let frames = self.write_group(out);
-            if out.len() <= limit {
+            let bytes = out.len() - start;
+            if out.len() <= limit && bytes <= GROUP_BYTES_MAX {
                 (0..frames).for_each(|_| self.on_written(packet));
             } else {
-                let bytes = out.len() - start;
                 out.truncate(start);
                 if bytes <= GROUP_BYTES_MAX || !self.write_one(packet, limit, out) {
                     break;
@@ -82,13 +82,22 @@ impl Skips {
         any
     }
 
-    /// Appends all frames of the group that is due first; returns how many.
+    /// Appends the frames of the group that is due first until they are more than any datagram is sure to hold; returns how many.
     fn write_group(&self, out: &mut Vec<u8>) -> usize {
+        let limit = out.len() + GROUP_BYTES_MAX;
         let group = self.due.front().map_or(0, |skip| skip.group);
         let is_of_group = |other: &&Skip| group != 0 && other.group == group;
         let more = self.due.iter().skip(1).take_while(is_of_group);
         let frames = self.due.iter().take(1).chain(more);
-        frames.map(|skip| skip.write(out)).count()
+        let mut written = 0;
+        for skip in frames {
+            skip.write(out);
+            written += 1;
+            if out.len() > limit {
+                break;
+            }
+        }
+        written
     }
 
     /// Appends one frame, of a group that no datagram is sure to hold.

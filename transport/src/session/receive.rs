@@ -77,12 +77,10 @@ impl Session {
                 frame::PING => taken.eliciting = true,
                 frame::ACK => {
                     let ack = read_ack(&mut reader, &mut acknowledges)?;
-                    self.handle_ack(rx, flows, now, header, &ack)?;
-                    taken.progress = true;
+                    taken.progress |= self.handle_ack(rx, flows, now, header, &ack)?;
                 }
                 frame::SETTLED => {
-                    self.handle_settled(rx, flows, &mut reader)?;
-                    taken.progress = true;
+                    taken.progress |= self.handle_settled(rx, flows, &mut reader)?;
                 }
                 frame::CREDIT => {
                     taken.eliciting = true;
@@ -131,6 +129,7 @@ impl Session {
         }
     }
 
+    /// Packets that arrived; returns whether any of them was not known to have.
     fn handle_ack<A>(
         &mut self,
         rx: &mut Receiving<'_, A>,
@@ -138,7 +137,7 @@ impl Session {
         now: Instant,
         header: &LaneHeader,
         ack: &Ack<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let Self { current, previous, lane, path, .. } = self;
         let is_current = current.local_index() == header.association;
         let association = if is_current {
@@ -146,7 +145,7 @@ impl Session {
         } else {
             let mut others = previous.iter_mut();
             let other = others.find(|other| other.local_index() == header.association);
-            let Some(other) = other else { return Ok(()) };
+            let Some(other) = other else { return Ok(false) };
             other
         };
         let (space, pool) = (&mut association.space, &mut rx.common.pool);
@@ -195,15 +194,16 @@ impl Session {
         if greeted {
             self.settle_candidate(rx.common, now, header.association);
         }
-        Ok(())
+        Ok(summary.newest.is_some())
     }
 
+    /// Blocks that ended; returns whether any of them had not.
     fn handle_settled<A>(
         &mut self,
         rx: &mut Receiving<'_, A>,
         flows: &mut [OutFlow],
         reader: &mut Reader<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let mut refusals = std::mem::take(&mut rx.common.refusals);
         let floor = frame::read_settled(reader, &mut refusals).ok_or(MALFORMED)?;
         let Common { pool, ends, .. } = &mut *rx.common;
@@ -223,7 +223,7 @@ impl Session {
         rx.common.tally.delivered += settled.delivered;
         rx.common.tally.refused += settled.refused;
         rx.common.tally.expired += settled.expired;
-        Ok(())
+        Ok(settled.is_news)
     }
 
     /// A grant; returns whether it gives room.
