@@ -338,8 +338,8 @@ fn a_flow_that_moved_is_found_again_though_messages_of_it_are_under_way() {
                 let to = shard.resolve(key, &to).expect("a name");
                 if is_acknowledged { to.try_send_acknowledged(b"x") } else { to.try_send(b"x") }
             };
-            let sent = block_on(from.on_shard(0, send)).expect("runs");
-            assert!(matches!(sent, Ok(()) | Err(SendError::Full)), "{sent:?}");
+            let taken = block_on(from.on_shard(0, send)).expect("runs");
+            assert!(matches!(taken, Ok(()) | Err(SendError::Full)), "{taken:?}");
             count.load(Ordering::Relaxed) > 0
         });
     }

@@ -52,7 +52,7 @@ pub struct SheetArgs {
     /// Write the result to FILE as one JSON object
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     pub json: Option<PathBuf>,
-    /// End with exit status 3 when a figure of any row is beyond BOUND, as in 'bytes_per_peer>6000': a column of the table and a
+    /// End with exit status 3 when a figure of any row is beyond BOUND, as in 'lost>0': a column of the table and a
     /// number, by >, >=, < or <=. Repeat it for several
     #[arg(long, value_name = "BOUND", help_heading = "Results")]
     pub fail_if: Vec<Bound>,
