@@ -51,8 +51,8 @@ pub(crate) use options::CLASSES;
 pub use options::{Priority, SendOptions, Service};
 pub use trust::{ChannelId, Newcomer, NodeMode, PeerInfo, Verdict};
 pub use types::{
-    Application, Binding, Body, Disposition, DownCause, EndCause, Event, FlowId, Incoming, Outcome,
-    PeerId, Refusal, ReplyTo, SendError, Tally, Token, Transmit,
+    Application, Binding, Body, Deferred, Disposition, DownCause, EndCause, Event, FlowId,
+    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Tally, Token, Transmit,
 };
 
 /// Who holds an association index.

@@ -6,6 +6,7 @@
 
 mod best_effort;
 mod bindings;
+mod deferred;
 mod fitting;
 mod ordered;
 mod parts;
@@ -77,7 +78,8 @@ pub(crate) struct Lane {
     /// Packets that told refusals, with the floor told; the refusals below go when the packet is acknowledged.
     pub(crate) refusals_told: Vec<(u64, u64)>,
     pub(crate) refusals_due: bool,
-    /// An acknowledgement left under keys no longer sent on, where no SETTLED goes beside it.
+    /// A SETTLED is to leave though no acknowledgement is due: one left under keys no longer sent on, where no SETTLED goes beside
+    /// it, or messages that were put off have their answer.
     pub(crate) settled_due: bool,
 }
 
@@ -241,6 +243,7 @@ impl Lane {
             service: Service::Acknowledged,
         });
         match answer {
+            Ok(Disposition::Deferred) => self.defer(rx, end),
             Ok(disposition) => {
                 rx.common.counters.acknowledged_accepted += 1;
                 if disposition == Disposition::Consumed && flow.consume(charge) {
@@ -413,6 +416,10 @@ impl Lane {
         match answer {
             Ok(Disposition::Held) => {
                 counters.acknowledged_accepted += 1;
+                return true;
+            }
+            Ok(Disposition::Deferred) => {
+                self.defer(rx, end);
                 return true;
             }
             Ok(Disposition::Consumed) => counters.acknowledged_accepted += 1,

@@ -101,7 +101,7 @@ mod vectors;
 
 pub use congestion::CongestionProfile;
 pub use endpoint::{
-    Application, Binding, Body, ChannelConfig, ChannelId, Config, ConfigError, Counters,
+    Application, Binding, Body, ChannelConfig, ChannelId, Config, ConfigError, Counters, Deferred,
     DialFailure, Disposition, DownCause, EndCause, Endpoint, Event, FlowId, Incoming, LimitError,
     Limits, Newcomer, NodeMode, Outcome, PeerId, PeerInfo, PeerMemory, PeerPresence, PeerState,
     Priority, Refusal, ReplyTo, SendError, SendOptions, Service, Tally, Token, Transmit, Verdict,

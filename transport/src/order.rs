@@ -6,6 +6,7 @@
 //! peer's room.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::endpoint::ReplyTo;
 use crate::frame::Run;
@@ -56,7 +57,7 @@ pub(crate) struct Order {
 pub(crate) struct Orders {
     flows: BTreeMap<u32, Order>,
     gone: usize,
-    /// Blocks in which messages held end, with how many.
+    /// Blocks in which messages end that are held here, or whose answer the application put off, with how many.
     blocks: BTreeMap<u64, u32>,
 }
 
@@ -76,8 +77,25 @@ impl Orders {
 
     /// Holds a message until its turn.
     pub(crate) fn hold(&mut self, alias: u32, sequence: u64, held: Held) {
-        *self.blocks.entry(held.end.0).or_default() += 1;
+        self.put_off(held.end.0);
         self.flows.entry(alias).or_default().ahead.insert(sequence, Slot::Held(held));
+    }
+
+    /// A message that ended in this block waits for its turn or for its answer.
+    pub(crate) fn put_off(&mut self, block: u64) {
+        *self.blocks.entry(block).or_default() += 1;
+    }
+
+    /// It waits no longer.
+    pub(crate) fn make_up(&mut self, block: u64) {
+        let Entry::Occupied(mut entry) = self.blocks.entry(block) else {
+            debug_assert!(false, "made up for what was put off");
+            return;
+        };
+        *entry.get_mut() -= 1;
+        if *entry.get() == 0 {
+            entry.remove();
+        }
     }
 
     /// The next message of a flow whose turn has come.
@@ -96,11 +114,7 @@ impl Orders {
                 }
                 Slot::Held(held) => {
                     order.next = order.next.max(first + 1);
-                    let count = self.blocks.entry(held.end.0).or_default();
-                    *count -= 1;
-                    if *count == 0 {
-                        self.blocks.remove(&held.end.0);
-                    }
+                    self.make_up(held.end.0);
                     return Some(held);
                 }
             }
@@ -150,7 +164,7 @@ impl Orders {
         order.stamp = order.stamp.max(stamp + 1);
     }
 
-    /// First block in which a message held ends: it is not settled before that is handed over.
+    /// First block in which a message ends that waits for its turn or its answer: it is not settled before.
     #[inline]
     pub(crate) fn first_block(&self) -> Option<u64> {
         if self.blocks.is_empty() { None } else { self.blocks.keys().next().copied() }

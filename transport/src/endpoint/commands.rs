@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{
-    ChannelId, Counters, Endpoint, FlowId, NodeMode, Outcome, PeerId, PeerInfo, PeerMemory,
-    ReplyTo, SendError, SendOptions, Service, Tally, Token,
+    ChannelId, Counters, Deferred, Endpoint, FlowId, NodeMode, Outcome, PeerId, PeerInfo,
+    PeerMemory, Refusal, ReplyTo, SendError, SendOptions, Service, Tally, Token,
 };
 use crate::frame::Close;
 use crate::identity::PublicKey;
@@ -399,6 +399,21 @@ impl Endpoint {
         if session.lane.consume(alias, charge) {
             self.make_ready(peer.0);
         }
+    }
+
+    /// Says what became of a message answered with [`Disposition::Deferred`](crate::Disposition::Deferred), once. Its sender hears of
+    /// it with the next datagram, unless its session is over.
+    pub fn settle(&mut self, message: Deferred, result: Result<(), Refusal>) {
+        let Some(peer) = self.peers.get_mut(message.peer.0 as usize) else { return };
+        let session = peer.session.as_mut().filter(|session| session.number == message.session);
+        let Some(session) = session else { return };
+        session.lane.settle(&mut peer.room, message.end, result);
+        let counters = &mut self.common.counters;
+        match result {
+            Ok(()) => counters.acknowledged_accepted += 1,
+            Err(_) => counters.acknowledged_refused += 1,
+        }
+        self.make_ready(message.peer.0);
     }
 
     /// Takes no new messages from here on; what is pending goes on.

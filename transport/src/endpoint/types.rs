@@ -370,6 +370,20 @@ pub enum Disposition {
     Consumed,
     /// By `Endpoint::release`. Best effort takes no credit, so this means nothing for it.
     Held,
+    /// As `Held`; and whether it was accepted is said later, by `Endpoint::settle`. Until then it is not settled, nor is any
+    /// message behind it on its lane. Best effort is never answered, so this is as `Consumed` for it.
+    Deferred,
+}
+
+/// A message answered with [`Disposition::Deferred`]: what `Endpoint::settle` needs to know of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deferred {
+    /// Its sender.
+    pub peer: PeerId,
+    /// The session that it came in.
+    pub session: u32,
+    /// Block that it ended in, and its place there.
+    pub(crate) end: (u64, u16),
 }
 
 /// Policy and flows. Called while a datagram is handled, so it cannot call the endpoint: collect answers and releases and
@@ -400,6 +414,10 @@ pub trait Application {
     /// # Errors
     /// The refusal that its sender is told.
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal>;
+    /// The message just answered with [`Disposition::Deferred`], unless it was best effort. To be settled once.
+    fn defer(&mut self, message: Deferred) {
+        let _ = message;
+    }
     /// A request of ours ended: its answer, or how it ended without one.
     fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>);
 }

@@ -81,6 +81,8 @@ impl Session {
                 }
                 frame::SETTLED => {
                     taken.progress |= self.handle_settled(rx, flows, &mut reader)?;
+                    // Only when these are acknowledged are more told.
+                    taken.eliciting |= !rx.common.refusals.is_empty();
                 }
                 frame::CREDIT => {
                     taken.eliciting = true;
@@ -197,7 +199,7 @@ impl Session {
         Ok(summary.newest.is_some())
     }
 
-    /// Blocks that ended; returns whether any of them had not.
+    /// Blocks that ended; returns whether any of them had not. The refusals told stay in `Common::refusals`.
     fn handle_settled<A>(
         &mut self,
         rx: &mut Receiving<'_, A>,
