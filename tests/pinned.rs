@@ -154,7 +154,7 @@ fn peers_reach_flows_of_every_shard_and_get_their_answers() {
     // The first ones may reach another shard, before the peer knows who owns what.
     assert!(forwarded >= pinned * u64::from(MESSAGES) / 2, "{forwarded} of {pinned} flows");
     assert_eq!(forwarded, taken);
-    assert!(stats.shards.iter().all(|shard| shard.local.forwarded_lost == 0));
+    assert!(stats.shards.iter().all(|shard| shard.local.forwarded_refused == 0));
     stop(&[&peer, &node]);
 }
 
@@ -261,7 +261,7 @@ fn best_effort_of_peers_stays_within_a_pinned_queue_that_nobody_reads() {
     assert!(unread.queued_bytes <= TOTAL_BYTES, "{unread:?}");
     let (taken, dropped) = (sum(&stats, |local| local.taken), sum(&stats, |local| local.dropped));
     assert_eq!(dropped + unread.queued, taken, "each is held or counted");
-    assert_eq!(sum(&stats, |local| local.forwarded_lost), 0, "nobody was told of best effort");
+    assert_eq!(sum(&stats, |local| local.forwarded_refused), 0, "nobody was told of best effort");
     stop(&[&peer, &node]);
 }
 

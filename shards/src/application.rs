@@ -14,8 +14,8 @@ use cubed_router::policy::Verb;
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Disposition, Incoming, Newcomer, Outcome, PeerId,
-    Refusal, Token, Verdict,
+    Application, Binding, Body, ChannelId, Deferred, Disposition, Incoming, Newcomer, Outcome,
+    PeerId, Refusal, Token, Verdict,
 };
 
 use crate::arrivals::Arrival;
@@ -103,6 +103,10 @@ impl Application for Receiver {
             return self.forward(way, total_bytes, &mut message);
         }
         flow.deliver(&mut message, &self.outbox, self.now)
+    }
+
+    fn defer(&mut self, message: Deferred) {
+        self.local.passed.note(message);
     }
 
     fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>) {

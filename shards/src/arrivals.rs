@@ -1,7 +1,7 @@
 //! What other shards of this node handed over: messages for flows here, and what came back for those of this shard.
 //!
-//! Always holds: each message is answered once, with its room or with how it ended; a message that a peer was told is
-//! delivered is not refused for want of room, which its forwarder has seen to.
+//! Always holds: each message is answered once, with its room or with how it ended; a peer's message is settled when the shard
+//! that has the flow has taken or refused it, and not refused there for want of room, which its forwarder has seen to.
 
 use bytes::Bytes;
 use cubed_router::address::FlowName;
@@ -14,6 +14,7 @@ use crate::flows::Sink;
 use crate::handed::{Carried, Ending, HERE, Handed, Header, Kind, What};
 use crate::limits::{MESSAGE_CHARGE_BYTES, OWNED_BODY_BYTES_MIN};
 use crate::origins::{FORWARDED, FORWARDED_REQUEST, UNCHARGED};
+use crate::passed::{OnWay, Passing};
 use crate::stalled::{Release, Target};
 
 /// A flow as another shard numbers it.
@@ -34,6 +35,8 @@ impl Receiver {
             What::Nothing => {}
             What::Name { way, channel, name } => self.learn_name(from, way, channel, name),
             What::Message(header) => self.take_message(from, header, item),
+            What::Taken { count } => (0..count).for_each(|_| self.on_passed(from, Ok(()))),
+            What::Refused(refusal) => self.on_passed(from, Err(refusal)),
             What::Settled { id, ending } => self.local.settled(&mut self.waits, id, ending),
             What::Reply { id } if id & FORWARDED_REQUEST != 0 => {
                 let long = item.take_long();
@@ -49,7 +52,21 @@ impl Receiver {
         }
     }
 
-    /// Passes a peer's message on to the shard that has the flow. What is accepted here is accepted there.
+    /// What became of the oldest message that was passed on to shard `to` and has no answer.
+    fn on_passed(&mut self, to: usize, result: Result<(), Refusal>) {
+        let Some(OnWay { message, way, asked }) = self.local.passed.answered(to) else { return };
+        if let Err(refusal) = result {
+            if let Some(id) = asked {
+                self.local.asked.take(id);
+            }
+            if refusal == Refusal::NoSuchFlow {
+                self.local.look_again(way);
+            }
+        }
+        self.outbox.borrow_mut().settle(message, result);
+    }
+
+    /// Passes a peer's message on to the shard that has the flow, whose answer is the peer's.
     pub(crate) fn forward(
         &mut self,
         way: u32,
@@ -75,10 +92,9 @@ impl Receiver {
         } else {
             UNCHARGED
         };
-        let kind = match message.request {
-            None => Kind::Forwarded,
-            Some(to) => Kind::ForwardedRequest { id: local.asked.add(to) | FORWARDED_REQUEST },
-        };
+        let asked = message.request.map(|to| local.asked.add(to));
+        let kind = asked
+            .map_or(Kind::Forwarded, |id| Kind::ForwardedRequest { id: id | FORWARDED_REQUEST });
         let header = Header {
             way,
             origin,
@@ -94,7 +110,11 @@ impl Receiver {
             Body::Assembled(body) => Carried::Owned(std::mem::take(*body).into()),
         };
         local.answer(to, What::Message(header), body);
-        Ok(if is_charged { Disposition::Held } else { Disposition::Consumed })
+        if !is_charged {
+            return Ok(Disposition::Consumed);
+        }
+        local.passed.begin(Passing { to, way, asked });
+        Ok(Disposition::Deferred)
     }
 
     fn learn_name(&mut self, from: usize, way: u32, channel: ChannelId, name: FlowName) {
@@ -135,7 +155,7 @@ impl Receiver {
             return;
         }
         let result = self.deliver_handed(from, &header, item.short(), long);
-        let is_told = matches!(header.kind, Kind::Acknowledged { .. } | Kind::Request { .. });
+        let is_told = header.kind != Kind::BestEffort && header.origin != UNCHARGED;
         if result == Err(Refusal::NoSuchFlow) && !is_told {
             self.tell_gone(from, header.way);
         }
@@ -148,20 +168,18 @@ impl Receiver {
             (Kind::Acknowledged { id } | Kind::Request { id }, result) => {
                 let ending = match result {
                     Ok(Disposition::Consumed) => Ending::Consumed,
-                    Ok(Disposition::Held) => Ending::Held,
+                    Ok(Disposition::Held | Disposition::Deferred) => Ending::Held,
                     Err(refusal) => Ending::Refused(refusal),
                 };
                 What::Settled { id, ending }
             }
-            (_, Err(_)) => {
-                // Nobody was told that best effort was delivered.
-                let is_lost = header.origin != UNCHARGED;
-                self.local.counters.forwarded_lost += u64::from(is_lost);
-                self.local.counters.dropped += u64::from(!is_lost);
-                credit
+            (_, result) => {
+                self.answer_for_peer(from, &header, result.err());
+                match result {
+                    Ok(Disposition::Held) => return,
+                    _ => credit,
+                }
             }
-            (_, Ok(Disposition::Consumed)) => credit,
-            (_, Ok(Disposition::Held)) => return,
         };
         if !matches!(answer, What::Credit { charge: 0, .. }) {
             self.local.answer(from, answer, Carried::Nothing);
@@ -176,6 +194,20 @@ impl Receiver {
         let Some(Some(arrival)) = known else { return };
         if arrival.told_gone.replace(generation) != Some(generation) {
             self.local.answer(from, What::Gone { way }, Carried::Nothing);
+        }
+    }
+
+    /// Says what became of a peer's message that shard `from` passed on.
+    fn answer_for_peer(&mut self, from: usize, header: &Header, refusal: Option<Refusal>) {
+        let counters = &mut self.local.counters;
+        match refusal {
+            // Nobody is told of best effort.
+            _ if header.origin == UNCHARGED => counters.dropped += u64::from(refusal.is_some()),
+            None => self.local.passed.take(from),
+            Some(refusal) => {
+                counters.forwarded_refused += 1;
+                self.local.refuse_passed(from, refusal);
+            }
         }
     }
 

@@ -61,9 +61,10 @@ impl FlowBuilder {
     /// Pins the flow to this shard: no other shard of the node may register its name. Default: any may, and messages go to the
     /// one that owns the name ([`crate::Shard::owner`]) or, if that has not registered it, to the lowest that has.
     ///
-    /// Peers send to the owner, which hands over what is for another shard: that costs a hand-off a message, and *delivered*
-    /// then means accepted for this shard, which takes it unless the flow is removed meanwhile. Messages lost so are counted in
-    /// [`crate::LocalStats::forwarded_lost`].
+    /// Peers send to the owner, which hands over what is for another shard: that costs a hand-off a message. *Delivered* means
+    /// what it always does, that the handler returned or the queue accepted: the owner waits for this shard's word. A message
+    /// that comes when the flow has been removed is refused ([`crate::LocalStats::forwarded_refused`]). While this shard stands
+    /// still, messages of the owner's other flows arrive but are not told delivered, and their senders find no room in the end.
     pub fn pinned(mut self) -> Self {
         self.is_pinned = true;
         self

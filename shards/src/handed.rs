@@ -23,6 +23,10 @@ pub(crate) enum What {
     Name { way: u32, channel: ChannelId, name: FlowName },
     /// A message; its body lies beside it.
     Message(Header),
+    /// The next so many messages of peers that the receiver passed on were taken.
+    Taken { count: u32 },
+    /// The next message of a peer that the receiver passed on was refused.
+    Refused(Refusal),
     /// How an acknowledged message of the receiver ended.
     Settled { id: u64, ending: Ending },
     /// The answer to a request; its body lies beside it.
@@ -56,7 +60,7 @@ pub(crate) enum Kind {
     Acknowledged { id: u64 },
     /// How it ended, then its reply.
     Request { id: u64 },
-    /// From a peer, which was told that it is delivered.
+    /// From a peer, which waits to hear whether it was taken unless it is best effort.
     Forwarded,
     /// From a peer, which waits for the reply.
     ForwardedRequest { id: u64 },

@@ -45,6 +45,7 @@ mod waits;
 mod stalled;
 
 mod origins;
+mod passed;
 mod pending;
 
 mod local;

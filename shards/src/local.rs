@@ -21,6 +21,7 @@ use cubed_transport::{ChannelId, Outcome, SendError, SendOptions, Service, Tally
 use crate::handed::{Carried, Handed, Header, Kind, What};
 use crate::limits::{DEADLINES_SPARE_MAX, LOCAL_FLOWS_MAX, MESSAGE_CHARGE_BYTES};
 use crate::origins::{Asked, FORWARDED_REQUEST, Origins};
+use crate::passed::Passed;
 use crate::pending::{Pending, PendingTable};
 use crate::registry::{Registered, Registry};
 use crate::waits::Waits;
@@ -54,8 +55,11 @@ pub struct LocalStats {
     pub full: u64,
     /// Messages of peers that this shard passed on to the shard that has the flow.
     pub forwarded: u64,
-    /// Of those that came here so, messages whose flow had gone meanwhile. Their senders were told that they were delivered.
-    pub forwarded_lost: u64,
+    /// Acknowledged messages among those that came here so whose flow had gone or changed meanwhile. Their senders are told
+    /// that they were refused.
+    pub forwarded_refused: u64,
+    /// Messages that this shard passed on and that the flow's shard has not answered.
+    pub forwarded_unanswered: u64,
     /// Messages of this shard that have not ended.
     pub pending: u64,
     /// System calls made to end the sleep of another shard.
@@ -104,6 +108,7 @@ pub(crate) struct Local {
     by_name: HashMap<(ChannelId, FlowName), u32>,
     pub(crate) origins: Origins,
     pub(crate) asked: Asked,
+    pub(crate) passed: Passed,
     pending: PendingTable,
     requests: HashMap<Token, u64>,
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -130,6 +135,7 @@ impl Local {
             by_name: HashMap::new(),
             origins: Origins::default(),
             asked: Asked::default(),
+            passed: Passed::new(shards),
             pending: PendingTable::default(),
             requests: HashMap::new(),
             deadlines: BinaryHeap::new(),
@@ -218,7 +224,8 @@ impl Local {
         self.has_room_again = true;
     }
 
-    /// Hands over what must arrive: an answer, credit, a message that a peer was told is delivered.
+    /// Hands over what must arrive: an answer, credit, a message that its peer waits to hear of. Nothing reaches a shard that has
+    /// ended, and nobody is told that it did: the node ends, and with it the sessions of those who wait.
     pub(crate) fn answer(&mut self, to: usize, what: What, body: Carried<'_>) {
         if self.closed[to] {
             return;
@@ -251,6 +258,7 @@ impl Local {
     /// What time and room allow, and the wakes of this turn; whether anything happened.
     pub(crate) fn run(&mut self, waits: &mut Waits, now: Instant) -> bool {
         let mut worked = false;
+        self.tell_all_taken();
         while let Some(Reverse((at, id))) = self.deadlines.peek().copied()
             && at <= now
         {
@@ -301,7 +309,12 @@ impl Local {
 
     pub(crate) fn stats(&self) -> LocalStats {
         let out = self.out.stats();
-        LocalStats { pending: self.pending.count() as u64, wakes: out.wakes, ..self.counters }
+        LocalStats {
+            pending: self.pending.count() as u64,
+            wakes: out.wakes,
+            forwarded_unanswered: self.passed.unanswered(),
+            ..self.counters
+        }
     }
 
     /// The node's key on the channel of this flow.

@@ -9,7 +9,7 @@
 //! outbox keeps within `OUTBOX_BYTES_MAX`, and [`SendError::Full`] says so to whoever exceeds it.
 
 use cubed_transport::time::Instant;
-use cubed_transport::{Endpoint, FlowId, PeerId, SendError, Token};
+use cubed_transport::{Deferred, Endpoint, FlowId, PeerId, Refusal, SendError, Token};
 
 use crate::handed::{Carried, HERE, What};
 use crate::limits::{MESSAGE_CHARGE_BYTES, OUTBOX_BYTES_MAX, OUTBOX_STALLED_BYTES_MAX};
@@ -41,6 +41,8 @@ pub(crate) struct Outbox {
     /// What the last handler sent to a destination that has no room, if it did.
     blocked: Option<Target>,
     releases: Vec<Release>,
+    /// Messages of peers whose answer came from another shard.
+    settled: Vec<(Deferred, Result<(), Refusal>)>,
     forgotten: Vec<(Token, Option<PeerId>)>,
     counters: OutboxCounters,
 }
@@ -117,6 +119,11 @@ impl Outbox {
         self.releases.push(release);
     }
 
+    /// What became of a peer's message, to be told with the next [`Outbox::flush`].
+    pub(crate) fn settle(&mut self, message: Deferred, result: Result<(), Refusal>) {
+        self.settled.push((message, result));
+    }
+
     /// A wait to be forgotten with the next [`Outbox::flush`].
     pub(crate) fn forget(&mut self, token: Token, peer: Option<PeerId>) {
         self.forgotten.push((token, peer));
@@ -130,8 +137,10 @@ impl Outbox {
         local: &mut Local,
         now: Instant,
     ) -> bool {
-        let worked =
-            !(self.entries.is_empty() && self.releases.is_empty() && self.forgotten.is_empty());
+        let worked = !(self.entries.is_empty()
+            && self.releases.is_empty()
+            && self.settled.is_empty()
+            && self.forgotten.is_empty());
         for (token, peer) in self.forgotten.drain(..) {
             waits.forget(token, peer);
             endpoint.cancel_request(token);
@@ -165,6 +174,9 @@ impl Outbox {
         self.entries.clear();
         self.arena.clear();
         self.blocked = None;
+        for (message, result) in self.settled.drain(..) {
+            endpoint.settle(message, result);
+        }
         self.give_back(endpoint, local);
         worked
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cubed_transport::{Outcome, Refusal, Token};
 
 use super::Local;
-use crate::handed::Ending;
+use crate::handed::{Carried, Ending, What};
 use crate::waits::{End, Waits};
 
 impl Local {
@@ -43,6 +43,27 @@ impl Local {
         self.end(waits, token, outcome);
     }
 
+    /// The flow of a peer's message that shard `from` passed on refused it.
+    pub(crate) fn refuse_passed(&mut self, from: usize, refusal: Refusal) {
+        self.tell_taken(from);
+        self.answer(from, What::Refused(refusal), Carried::Nothing);
+    }
+
+    /// Tells shard `from` how many messages it passed on were taken since it was told last.
+    fn tell_taken(&mut self, from: usize) {
+        let count = self.passed.tell(from);
+        if count > 0 {
+            self.answer(from, What::Taken { count }, Carried::Nothing);
+        }
+    }
+
+    /// Tells every shard what was taken of it in this turn.
+    pub(super) fn tell_all_taken(&mut self) {
+        if self.passed.has_to_tell() {
+            (0..self.closed.len()).for_each(|from| self.tell_taken(from));
+        }
+    }
+
     /// The reply to a request came.
     pub(crate) fn replied(&mut self, waits: &mut Waits, id: u64, body: Bytes) {
         let Some(pending) = self.pending.get_mut(id) else { return };
@@ -71,6 +92,7 @@ impl Local {
         for to in 0..self.backlog.len() {
             if self.closed[to] {
                 self.backlog[to].clear();
+                self.passed.forget(to);
             }
         }
     }
