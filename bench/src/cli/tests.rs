@@ -1,11 +1,12 @@
 //! Goal: every promised flag parses, and those that belong together are asked for together.
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::Parser;
-use cubed::{Backend, Executor, PublicKey};
+use cubed::{Backend, Executor, PublicKey, SpinPolicy};
 
 use super::*;
-use crate::node::bodies::Mode;
+use crate::node::{bodies::Mode, server::spin_for};
 
 fn parsed(line: &str) -> Result<Command, clap::Error> {
     let words = std::iter::once("cubed-bench").chain(line.split(' '));
@@ -29,6 +30,19 @@ fn throughput_takes_its_flags() {
     };
     assert_eq!((args.size, args.mode, args.datagram), (1024, Mode::BestEffort, 1200));
     assert!(args.no_baseline && args.connect.connect.is_some() && args.output.json.is_some());
+}
+
+#[test]
+fn throughput_is_told_how_long_a_shard_polls() {
+    let spin = |line: &str| match parsed(line) {
+        Ok(Command::Throughput(args)) => Some(spin_for(args.spin_micros)),
+        _ => None,
+    };
+    assert_eq!(spin("throughput"), Some(SpinPolicy::Adaptive));
+    assert_eq!(spin("throughput --shards 2 --spin-micros 0"), Some(SpinPolicy::Never));
+    let polls = SpinPolicy::For(Duration::from_micros(70));
+    assert_eq!(spin("throughput --spin-micros 70"), Some(polls));
+    assert_eq!(spin("throughput --peers 10 --spin-micros 70"), None, "peers have no shards");
 }
 
 #[test]

@@ -43,6 +43,10 @@ pub struct ThroughputArgs {
     /// Bytes of each UDP datagram
     #[arg(long, value_name = "BYTES", default_value_t = 1452)]
     pub datagram: u16,
+    /// Microseconds that an idle shard of either node polls before it sleeps, 0 for none; adaptive without it. A node behind
+    /// --connect waits as it was told to when it was started
+    #[arg(long, value_name = "N", conflicts_with = "peers")]
+    pub spin_micros: Option<u64>,
     /// Do not measure the baseline
     #[arg(long)]
     pub no_baseline: bool,

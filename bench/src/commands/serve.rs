@@ -1,7 +1,5 @@
 //! Runs the serving node: for others, and as the peer process of a measurement.
 
-use std::time::Duration;
-
 use cubed::SpinPolicy;
 
 use super::say;
@@ -29,15 +27,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
 }
 
 pub(super) fn run_peer_node(args: &PeerNodeArgs) -> Result<()> {
-    let spin = match args.spin_micros {
-        None => SpinPolicy::Adaptive,
-        Some(0) => SpinPolicy::Never,
-        Some(micros) => SpinPolicy::For(Duration::from_micros(micros)),
-    };
     server::run_peer(&Server {
         listen: server::ANY_LOOPBACK,
         core: Some(args.core),
-        spin,
+        spin: server::spin_for(args.spin_micros),
         datagram_bytes: args.datagram,
         machine: args.machine,
         flows: args.flows,

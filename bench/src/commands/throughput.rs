@@ -8,7 +8,7 @@ use crate::{
     cli::{CeilingArgs, ThroughputArgs},
     error::Result,
     node::{
-        bodies::Mode, client::ClientSettings, load::Load, loader::Loader,
+        bodies::Mode, client::ClientSettings, load::Load, loader::Loader, server::spin_for,
         throughput::CubedThroughput,
     },
     pairs::{Plan, ThroughputRun, measure_throughput},
@@ -26,8 +26,8 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     let load = load(args);
     // Only the mean of a distribution can be compared with the ceiling, whose cost is linear in messages and bytes.
     let size = load.sizes.mean(load.seed).round() as usize;
-    let settings =
-        client_settings(&args.connect, args.machine, CubedThroughput::SPIN, args.datagram);
+    let spin = spin_for(args.spin_micros);
+    let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
     let loader = Rc::new(Loader::start(&ClientSettings { flows: args.flows, ..settings })?);
     let beside_flow = args.flows > 1;
     let mut subject = CubedThroughput::new("cubed", &loader, load.clone());
@@ -60,7 +60,7 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     report.detail("strays_handed", strays.handed);
     report.detail("strays_dropped", strays.dropped);
     report.detail("misdelivered", strays.misdelivered);
-    let report = describe(report, &load).by(loader.client())?.waiting(CubedThroughput::SPIN);
+    let report = describe(report, &load).by(loader.client())?.waiting(spin);
     finish(&report, &args.output)
 }
 

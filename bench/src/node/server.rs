@@ -142,6 +142,15 @@ pub fn load_identity(file: &Path) -> Result<Identity> {
     Identity::load(file).map_err(|error| BenchError::Argument(error.to_string()))
 }
 
+/// How a node waits that was told for how many microseconds to poll, or nothing.
+pub fn spin_for(micros: Option<u64>) -> SpinPolicy {
+    match micros {
+        None => SpinPolicy::Adaptive,
+        Some(0) => SpinPolicy::Never,
+        Some(micros) => SpinPolicy::For(Duration::from_micros(micros)),
+    }
+}
+
 /// How two nodes wait that take turns: with `spin` they poll for as long as a slice has pauses, and
 /// sleep between slices; on a single core they never poll, since that keeps the other from running.
 ///
