@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::env;
 use std::process::Command;
 
 use cubed::{
-    Backend, DriverKind, Executor, Machine, Node, NodeBuilder, Outcome, Policy, Shard, block_on,
+    Backend, DriverKind, Executor, KeepSettings, Machine, Node, NodeBuilder, Outcome, Policy,
+    Shard, StartError, block_on,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
 use support::{builder, stop};
@@ -24,6 +24,7 @@ const IO_URING_SETUP: i64 = 425;
 
 /// What Linux answers where it forbids, does not know, or has no memory for a call.
 const EPERM: u32 = 1;
+const EAGAIN: u32 = 11;
 const ENOSYS: u32 = 38;
 const ENOMEM: u32 = 12;
 
@@ -121,11 +122,41 @@ fn start_where_rings_are_refused() {
     stop(&[&alice, &bob]);
 }
 
+#[test]
+fn a_keep_without_a_thread_to_write_on_is_told_to_the_starter() {
+    let said = run_child("start_where_threads_are_refused", "no thread");
+    let errors: Vec<_> = said.lines().filter(|line| line.contains("no thread to write")).collect();
+    // The second start found the keep's file free.
+    assert_eq!(errors.len(), 2, "{said}");
+    assert!(errors.iter().all(|line| line.contains("ulimit -u")), "{said}");
+}
+
+/// The child of the test above.
+#[test]
+fn start_where_threads_are_refused() {
+    if env::var(CHILD).as_deref() != Ok("no thread") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    refuse([libc::SYS_clone, libc::SYS_clone3], EAGAIN);
+    for _ in 0..2 {
+        let builder = builder().keep(KeepSettings::file(folder.path().join("keep.toml")));
+        let error = builder.start(async |_: Shard| ()).unwrap_err();
+        assert!(matches!(error, StartError::Thread(_)), "{error:?}");
+        println!("{MARK}{error}");
+    }
+}
+
 /// From here on `io_uring_setup` answers with this error in every thread of this process.
 fn refuse_rings(errno: u32) {
+    refuse([IO_URING_SETUP], errno);
+}
+
+/// From here on these system calls answer with this error in every thread of this process.
+fn refuse<const N: usize>(calls: [i64; N], errno: u32) {
     let arch: TargetArch = env::consts::ARCH.try_into().unwrap();
     let filter = SeccompFilter::new(
-        BTreeMap::from([(IO_URING_SETUP, Vec::new())]),
+        calls.map(|call| (call, Vec::new())).into(),
         SeccompAction::Allow,
         SeccompAction::Errno(errno),
         arch,

@@ -1,4 +1,5 @@
-//! How messages to flows of this node end: settled, answered, expired, given up by who asked, or uncertain.
+//! How messages to flows of this node end: settled, answered, expired, given up by who asked, or uncertain; and what shards are
+//! told of the messages of peers that they passed on.
 //!
 //! Always holds: each ends once in the tally, and its room comes back whether or not anybody still waits for it.
 
