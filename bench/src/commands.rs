@@ -112,6 +112,15 @@ fn has_baseline(connect: &ConnectArgs) -> bool {
     is_here
 }
 
+/// The ceiling has one core a side; several shards a side over it would be a ratio of nothing.
+pub fn has_ceiling(machine: MachineArgs) -> bool {
+    let is_alike = machine.shards == 1;
+    if !is_alike {
+        tell("no ceiling: it has one core a side");
+    }
+    is_alike
+}
+
 fn plan(seconds: f64, with_baseline: bool) -> Result<Plan> {
     if with_baseline { Plan::pairs(seconds) } else { Plan::alone(seconds) }
 }

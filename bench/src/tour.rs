@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use crate::{
     ceiling::Ceiling,
     cli::MachineArgs,
-    commands::{DATAGRAM_BYTES, finish_all, say_latency, say_throughput, tell, watch},
+    commands::{DATAGRAM_BYTES, finish_all, has_ceiling, say_latency, say_throughput, tell, watch},
     error::Result,
     goal,
     node::{
@@ -15,6 +15,7 @@ use crate::{
     pairs::{Plan, measure_latency, measure_throughput},
     raw_echo::RawEcho,
     report::{Report, output::OutputArgs},
+    subject::ThroughputSubject,
 };
 
 /// Pairs of throughput slices, as long as those of the command.
@@ -69,11 +70,12 @@ fn throughput(
     };
     let loader = Rc::new(Loader::start(&settings)?);
     let mut subject = CubedThroughput::new("cubed", &loader, Load::fixed(size, Mode::Acked));
-    let mut ceiling = Ceiling::start(size, DATAGRAM_BYTES.into())?;
+    let ceiling = has_ceiling(machine).then(|| Ceiling::start(size, DATAGRAM_BYTES.into()));
+    let mut ceiling = ceiling.transpose()?;
     let monitor = watch(label, THROUGHPUT_PLAN.length(), output)?;
     subject.watch(monitor.meter());
-    let run =
-        measure_throughput(THROUGHPUT_PLAN, &mut subject, Some(&mut ceiling), say_throughput)?;
+    let baseline = ceiling.as_mut().map(|ceiling| ceiling as &mut dyn ThroughputSubject);
+    let run = measure_throughput(THROUGHPUT_PLAN, &mut subject, baseline, say_throughput)?;
     let mut report = Report::of_throughput("throughput", size, DATAGRAM_BYTES.into(), &run);
     report.intervals = monitor.finish();
     Ok(report.by(loader.client())?.waiting(CubedThroughput::SPIN).labelled(label))

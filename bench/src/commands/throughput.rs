@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{client_settings, finish, has_baseline, plan, say_counters, tell, watch};
+use super::{client_settings, finish, has_baseline, has_ceiling, plan, say_counters, tell, watch};
 use crate::{
     ceiling::Ceiling,
     cli::{CeilingArgs, ThroughputArgs},
@@ -21,7 +21,10 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     if let Some(peers) = args.peers {
         return super::peers::run(args, peers);
     }
-    let with_baseline = !args.no_baseline && has_baseline(&args.connect);
+    let beside_flow = args.flows > 1;
+    let with_baseline = !args.no_baseline
+        && has_baseline(&args.connect)
+        && (beside_flow || has_ceiling(args.machine));
     let plan = plan(args.seconds, with_baseline)?;
     let load = load(args);
     // Only the mean of a distribution can be compared with the ceiling, whose cost is linear in messages and bytes.
@@ -29,7 +32,6 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     let spin = spin_for(args.spin_micros);
     let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
     let loader = Rc::new(Loader::start(&ClientSettings { flows: args.flows, ..settings })?);
-    let beside_flow = args.flows > 1;
     let mut subject = CubedThroughput::new("cubed", &loader, load.clone());
     let mut one_flow = CubedThroughput::new(ONE_FLOW, &loader, Load { flows: 1, ..load.clone() });
     let mut ceiling = (with_baseline && !beside_flow)
