@@ -44,8 +44,8 @@ use crate::{
 /// Name of the fields' meaning; changes when a field is taken away or means something else.
 pub const SCHEMA: &str = "cubed-bench/3";
 
-/// Ratios of pairs that differ by more than this say that the machine was not the same to both.
-const RATIO_SPREAD_MAX: f64 = 0.2;
+/// Ratios of pairs that differ by more than this part of their median say that the machine was not the same to both.
+const UNEVEN_PART_MAX: f64 = 0.2;
 
 /// Result of one command. Everything is counted at the receiver unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -305,9 +305,11 @@ impl Report {
     #[must_use]
     pub fn within(mut self, surroundings: &Surroundings) -> Self {
         self.warnings.extend(doubts(surroundings, self.shards, self.stolen()));
-        if let Some(spread) = self.ratio_spread.filter(|spread| *spread > RATIO_SPREAD_MAX) {
-            self.warnings
-                .push(format!("uneven: the ratios of the pairs spread by {spread:.2}; repeat it"));
+        if let Some(part) = self.uneven_part().filter(|part| *part > UNEVEN_PART_MAX) {
+            self.warnings.push(format!(
+                "uneven: the ratios of the pairs spread by {:.0} % of their median; repeat it",
+                part * 100.0
+            ));
         }
         if let Some(count) = self.gso_fallbacks.filter(|count| *count > 0) {
             self.warnings.push(format!(
@@ -316,6 +318,18 @@ impl Report {
         }
         self.surroundings = Some(surroundings.clone());
         self
+    }
+
+    /// How far the ratios of the pairs are apart, as part of their median, whichever ratio this report has.
+    fn uneven_part(&self) -> Option<f64> {
+        let detail = |name: &str| self.details.get(name).and_then(Value::as_f64);
+        let ratio = self
+            .ratio_to_ceiling
+            .or(self.ratio_to_raw_p50)
+            .or_else(|| detail("ratio_to_baseline"))
+            .or_else(|| detail("ratio_p99_to_unloaded_p50"));
+        let ratio = ratio.filter(|ratio| *ratio > 0.0)?;
+        Some(self.ratio_spread? / ratio)
     }
 
     /// Part of the cores' time that the hypervisor gave to others, mean of the intervals.

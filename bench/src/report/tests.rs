@@ -174,10 +174,34 @@ fn doubts_are_told_once_in_the_table_and_in_each_object() {
     let text = table(&[report.clone(), report]);
     assert_eq!(text.matches("warning: few cores").count(), 1, "{text}");
     let mut uneven = Report::unmeasured("throughput", 64);
-    uneven.ratio_spread = Some(0.21);
+    (uneven.ratio_to_ceiling, uneven.ratio_spread) = (Some(1.0), Some(0.21));
     uneven.gso_fallbacks = Some(2);
     let warnings = uneven.within(&Surroundings { cores: vec![0, 1], ..machine }).warnings;
     assert!(warnings[0].starts_with("uneven") && warnings[1].contains("2 runs"), "{warnings:?}");
+}
+
+#[test]
+fn ratios_are_uneven_by_the_part_that_they_spread() {
+    let is_uneven = |ratio: f64, spread: f64| {
+        let set = |report: &mut Report, field: usize| match field {
+            0 => report.ratio_to_ceiling = Some(ratio),
+            1 => report.ratio_to_raw_p50 = Some(ratio),
+            2 => report.detail("ratio_to_baseline", ratio),
+            _ => report.detail("ratio_p99_to_unloaded_p50", ratio),
+        };
+        let warns = |field: usize| {
+            let mut report = Report::unmeasured("latency", 64);
+            set(&mut report, field);
+            report.ratio_spread = Some(spread);
+            let machine = Surroundings { cores: vec![0, 1], ..Surroundings::default() };
+            report.within(&machine).warnings.iter().any(|warning| warning.starts_with("uneven"))
+        };
+        [0, 1, 2, 3].map(warns)
+    };
+    assert_eq!(is_uneven(0.29, 0.10), [true; 4]);
+    assert_eq!(is_uneven(0.29, 0.05), [false; 4]);
+    assert_eq!(is_uneven(11.0, 1.0), [false; 4]);
+    assert_eq!(is_uneven(11.0, 3.0), [true; 4]);
 }
 
 #[test]
