@@ -80,19 +80,25 @@ impl Cli {
 }
 
 impl Cli {
-    /// True when what this process ends with is a report. Others say only what is asked of them: who serves answers orders on
-    /// stdout, and `scale` has sheets of its own.
+    /// True when what this process ends with is a report of this machine. Others say only what is asked of them: who serves answers
+    /// orders on stdout, `scale` has sheets of its own, and the machines of `run` are its agents'.
     fn reports(&self) -> bool {
         use Command::{
             Agent, Compare, Path, PeerAudience, PeerCeiling, PeerEcho, PeerListeners, PeerNode,
-            Scale, Serve,
+            Run, Scale, Serve,
         };
         let Some(command) = &self.command else { return true };
         let answers = matches!(command, Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_));
         !answers
             && !matches!(
                 command,
-                Agent(_) | Compare(_) | Path(_) | Scale(_) | PeerAudience(_) | PeerListeners(_)
+                Agent(_)
+                    | Run(_)
+                    | Compare(_)
+                    | Path(_)
+                    | Scale(_)
+                    | PeerAudience(_)
+                    | PeerListeners(_)
             )
     }
 }
@@ -157,9 +163,22 @@ fn say_counters(client: &Client) -> Result<()> {
 pub fn finish_all(reports: &[Report], output: &OutputArgs) -> Result<()> {
     let within = |report: &Report| report.clone().within(surroundings());
     let reports: Vec<Report> = reports.iter().map(within).collect();
-    say(table(&reports).trim_end());
-    output.write(&reports)?;
-    output.check(&reports)
+    publish(&reports, output)
+}
+
+/// As [`finish_all`], for one report of what other machines measured: nothing is told of this one.
+///
+/// # Errors
+///
+/// As there.
+pub fn finish_elsewhere(report: &Report, output: &OutputArgs) -> Result<()> {
+    publish(std::slice::from_ref(report), output)
+}
+
+fn publish(reports: &[Report], output: &OutputArgs) -> Result<()> {
+    say(table(reports).trim_end());
+    output.write(reports)?;
+    output.check(reports)
 }
 
 /// As [`finish_all`], for one report.

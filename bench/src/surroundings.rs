@@ -19,7 +19,7 @@ use cubed::runtime::{
 };
 use serde::Serialize;
 
-pub use self::doubts::doubts;
+pub use self::doubts::{doubts, doubts_of_one};
 use crate::{cpu::Look, machine::Cores};
 
 /// How long the machine is looked at before a run.

@@ -146,7 +146,9 @@ fn streams_between_agents_are_counted_at_both_ends() {
     for _ in 0..2 {
         let report = measured(&command);
         assert_counts(&report);
-        assert_eq!(report["duplicated"], 0);
+        assert_eq!((&report["duplicated"], &report["times"]), (&0.into(), &"one way".into()));
+        // What is measured are the agents, not the machine that this was asked on.
+        assert!(report["surroundings"].is_null() && report["backend"].is_null());
         let streams = report["details"]["streams"].as_array().unwrap();
         let count =
             |name: &'static str| streams.iter().map(move |stream| stream[name].as_u64().unwrap());
@@ -164,6 +166,7 @@ fn streams_between_agents_are_counted_at_both_ends() {
         for agent in agents {
             assert!(agent["counters"]["datagrams_sent"].as_u64().unwrap() > 0, "{agent}");
             assert!(agent["clock_error_us"].as_f64().unwrap() > 0.0);
+            assert!(agent["backend"].is_string() && agent["surroundings"]["cores"].is_array());
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
         server::load_identity,
         sink::{Sink, SinkOrder},
     },
+    surroundings::{Surroundings, doubts_of_one},
     workload::{Choice, Sizes},
 };
 
@@ -53,6 +54,7 @@ pub struct Agent<'a> {
 struct State {
     shard: Shard,
     node: Node,
+    surroundings: Surroundings,
     controllers: Vec<PublicKey>,
     agents: Vec<PublicKey>,
     sending: Vec<Stream>,
@@ -72,6 +74,7 @@ impl Agent<'_> {
         if self.machine.shards != 1 {
             return Err(BenchError::Argument("--shards: an agent has one; start several".into()));
         }
+        let surroundings = Surroundings::gather();
         let controllers = self.allowed.to_vec();
         let mut builder = Node::builder()
             .identity(load_identity(self.identity)?)
@@ -84,7 +87,9 @@ impl Agent<'_> {
         let node = self.machine.apply(builder).start(async |_: Shard| ());
         let node = node.map_err(|error| BenchError::Machine(error.to_string()))?;
         let own = node.clone();
-        let obeying = block_on(node.on_shard(0, async move |shard| obey(&shard, own, controllers)));
+        let obeying = block_on(
+            node.on_shard(0, async move |shard| obey(&shard, own, controllers, surroundings)),
+        );
         obeying
             .map_err(|error| BenchError::Machine(error.to_string()))?
             .map_err(|error| BenchError::Machine(error.to_string()))?;
@@ -104,11 +109,17 @@ fn policy<'a>(keys: impl Iterator<Item = &'a PublicKey>) -> Policy {
     keys.fold(Policy::deny(), |policy, key| policy.with_rule(*key, flows.clone(), &verbs))
 }
 
-fn obey(shard: &Shard, node: Node, controllers: Vec<PublicKey>) -> Result<(), FlowError> {
+fn obey(
+    shard: &Shard,
+    node: Node,
+    controllers: Vec<PublicKey>,
+    surroundings: Surroundings,
+) -> Result<(), FlowError> {
     let mut queue = shard.flow(AGENT_FLOW).queue(Capacity::bytes(QUEUE_BYTES))?;
     let mut state = State {
         shard: shard.clone(),
         node,
+        surroundings,
         controllers,
         agents: Vec::new(),
         sending: Vec::new(),
@@ -279,14 +290,18 @@ impl State {
     fn collect(&self) -> AgentAnswer {
         let counts =
             |(stream, sink): &(Stream, Rc<RefCell<Sink>>)| (stream.number, sink.borrow().counts());
-        let counters = self.shard.stats().map(|stats| {
-            let some = stats.counters.iter().filter(|(_, value)| *value > 0);
-            some.map(|(name, value)| (name.to_owned(), value)).collect()
-        });
+        let Some(stats) = self.shard.stats() else {
+            return AgentAnswer::Failed("the shard's statistics are in use".into());
+        };
+        let some = stats.counters.iter().filter(|(_, value)| *value > 0);
         AgentAnswer::Counts(Box::new(AgentCounts {
             sent: self.sent.borrow().clone(),
             received: self.receiving.iter().map(counts).collect(),
-            counters: counters.unwrap_or_default(),
+            counters: some.map(|(name, value)| (name.to_owned(), value)).collect(),
+            backend: stats.machine.driver.to_string(),
+            executor: stats.machine.executor.to_string(),
+            surroundings: serde_json::to_value(&self.surroundings).unwrap_or_default(),
+            doubts: doubts_of_one(&self.surroundings),
         }))
     }
 }

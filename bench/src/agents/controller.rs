@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cubed::{Machine, Node, Remote, Shard, SpinPolicy, block_on, runtime::clock::Clock};
+use cubed::{Node, Remote, Shard, SpinPolicy, block_on, runtime::clock::Clock};
 use serde_json::{Value, json};
 
 use super::{
@@ -73,7 +73,7 @@ pub struct RunResult {
     pub streams: Value,
     /// One object for each agent.
     pub agents: Value,
-    /// Streams that did not keep their rate, and clocks that cannot be right.
+    /// Streams that did not keep their rate, clocks that cannot be right, and what there is to doubt of the agents' machines.
     pub warnings: Vec<String>,
 }
 
@@ -107,16 +107,6 @@ impl Controller {
         });
         let agents = controlled.collect::<Result<_>>()?;
         Ok(Self { node, agents })
-    }
-
-    /// What the controller runs on.
-    ///
-    /// # Errors
-    ///
-    /// When it has stopped.
-    pub fn machine(&self) -> Result<Machine> {
-        let stats = block_on(self.node.stats()).map_err(peer_error)?;
-        Ok(stats.shards[0].machine)
     }
 
     /// Runs `plan`: warm-up, then the measurement; `say` gets a line when each began.
@@ -162,6 +152,10 @@ impl Controller {
         let mut result = self.add_up(&streams, &counts)?;
         result.warnings = late(&streams, &counts, plan.seconds);
         result.warnings.extend(before_due(&counts));
+        for (agent, counts) in self.agents.iter().zip(&counts) {
+            let named = |doubt: &String| format!("agent {}: {doubt}", agent.at.address);
+            result.warnings.extend(counts.doubts.iter().map(named));
+        }
         Ok(result)
     }
 
@@ -344,6 +338,9 @@ impl Controlled {
             "clock_offset_us": self.offset_nanos as f64 / 1e3,
             "clock_error_us": self.error_nanos as f64 / 1e3,
             "counters": counters,
+            "backend": counts.backend,
+            "executor": counts.executor,
+            "surroundings": counts.surroundings,
         })
     }
 }

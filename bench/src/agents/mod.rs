@@ -110,6 +110,14 @@ struct AgentCounts {
     received: Vec<(u32, SinkCounts)>,
     /// What its node has counted since it started, zeros left out.
     counters: Vec<(String, u64)>,
+    /// What moves its datagrams.
+    backend: String,
+    /// What runs its tasks.
+    executor: String,
+    /// Its machine and build as it was started, as a report has it.
+    surroundings: serde_json::Value,
+    /// Reasons to doubt its figures.
+    doubts: Vec<String>,
 }
 
 fn peer_error(error: impl std::fmt::Display) -> BenchError {

@@ -16,7 +16,7 @@ use crate::{
         loader::{LoadSlice, Loader},
     },
     pairs::Plan,
-    report::Report,
+    report::{ONE_WAY, Report},
     stats::{LatencySummary, median, spread},
     subject::{LatencySlice, shortfall},
 };
@@ -124,6 +124,7 @@ fn report(
     let ratios = of(|round| round.loaded_p99 / round.unloaded_p50);
     let saturations: Vec<f64> = rounds.iter().filter_map(|round| round.saturation).collect();
     let mut report = Report::unmeasured("latency", args.size).labelled("one-way");
+    report.times = ONE_WAY;
     report.seconds = loaded.seconds;
     report.messages_per_second = median(&of(|round| round.delivered));
     report.sent = Some(loaded.sent);

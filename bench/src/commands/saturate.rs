@@ -20,7 +20,7 @@ use crate::{
         loader::{LoadSlice, Loader},
     },
     pairs::Plan,
-    report::Report,
+    report::{ONE_WAY, Report},
     search::Search,
     stats::{LatencySummary, median},
     subject::shortfall,
@@ -189,6 +189,7 @@ fn report(
 ) -> Report {
     let size = load.sizes.mean(load.seed).round() as usize;
     let mut report = Report::unmeasured("saturate", size);
+    report.times = ONE_WAY;
     let rate = best.as_ref().map(|best| best.step.planned_messages_per_second);
     match best {
         None => tell("no rate passed"),

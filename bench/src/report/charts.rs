@@ -34,12 +34,12 @@ fn percentiles(report: &Report) -> Option<Plot> {
     let decades = (most.log10() + 1e-9).floor() as u32;
     let tick = |decade: u32| (10_f64.powi(decade as i32), percentile_label(decade));
     let x = Axis {
-        title: "round trips that took at most so long".into(),
+        title: format!("part that took at most so long, {}", report.times),
         scale: Scale::Logarithmic { from: 1.0, to: most },
         ticks: Some((0..=decades).map(tick).collect()),
         label: |value| format!("{value:.0}"),
     };
-    let y = us_axis(all().map(|(_, us)| *us));
+    let y = us_axis(report.times, all().map(|(_, us)| *us));
     Some(Plot { id: "percentiles", title: "Latency by percentile".into(), x, y, series })
 }
 
@@ -82,7 +82,7 @@ fn latency(report: &Report) -> Option<Plot> {
     let p99 = over_time(report, "p99", |interval| interval.p99_us)?;
     let series = vec![p50, p99];
     let values = series.iter().flat_map(|series| series.lines.iter().flatten()).map(|(_, us)| *us);
-    let y = us_axis(values);
+    let y = us_axis(report.times, values);
     let title = "Latency over time".into();
     Some(Plot { id: "latency", title, x: time_axis(report), y, series })
 }
@@ -161,8 +161,8 @@ fn time_axis(report: &Report) -> Axis {
     }
 }
 
-fn us_axis(values: impl Iterator<Item = f64> + Clone) -> Axis {
-    Axis { title: "round trip".into(), scale: Scale::fitting(values), ticks: None, label: us_label }
+fn us_axis(times: &str, values: impl Iterator<Item = f64> + Clone) -> Axis {
+    Axis { title: times.into(), scale: Scale::fitting(values), ticks: None, label: us_label }
 }
 
 /// Microseconds in a unit that keeps them short.

@@ -47,6 +47,12 @@ pub const SCHEMA: &str = "cubed-bench/3";
 /// Ratios of pairs that differ by more than this part of their median say that the machine was not the same to both.
 const UNEVEN_PART_MAX: f64 = 0.2;
 
+/// Times from a question to its answer.
+pub const ROUND_TRIP: &str = "round trip";
+
+/// Times from when a message was due to its handler.
+pub const ONE_WAY: &str = "one way";
+
 /// Result of one command. Everything is counted at the receiver unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -95,7 +101,9 @@ pub struct Report {
     pub ratio_spread: Option<f64>,
     /// True when the ceiling is under the floor of its size, so that no ratio to it holds.
     pub disturbed: bool,
-    /// Round trip in microseconds.
+    /// What times are of: [`ROUND_TRIP`] or [`ONE_WAY`].
+    pub times: &'static str,
+    /// Round trip, or the way of `times`, in microseconds.
     pub latency_us: Option<LatencySummary>,
     /// Round trip of plain UDP in the same run and wait mode, in microseconds.
     pub raw_latency_us: Option<LatencySummary>,
@@ -160,6 +168,7 @@ impl Report {
             ratio_to_ceiling: None,
             ratio_spread: None,
             disturbed: false,
+            times: ROUND_TRIP,
             latency_us: None,
             raw_latency_us: None,
             ratio_to_raw_p50: None,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
+use super::{ONE_WAY, ROUND_TRIP, Report};
 use crate::stats::LatencySummary;
 
 /// The reports as a table, one line each; latencies stand below the throughputs, and figures of one command alone below both.
@@ -15,12 +15,17 @@ pub fn table(reports: &[Report]) -> String {
         }
         line(&mut text, &throughput_cells(report));
     }
-    let mut latencies = reports.iter().flat_map(latency_lines).peekable();
-    if latencies.peek().is_some() {
-        line(&mut text, &LATENCY_HEADINGS.map(str::to_owned));
-    }
-    for cells in latencies {
-        line(&mut text, &cells);
+    for times in [ROUND_TRIP, ONE_WAY] {
+        let of_these = reports.iter().filter(|report| report.times == times);
+        let mut latencies = of_these.flat_map(latency_lines).peekable();
+        if latencies.peek().is_some() {
+            let mut headings = LATENCY_HEADINGS;
+            headings[0] = times;
+            line(&mut text, &headings.map(str::to_owned));
+        }
+        for cells in latencies {
+            line(&mut text, &cells);
+        }
     }
     for report in reports {
         detail_lines(&mut text, report);
@@ -51,18 +56,9 @@ const THROUGHPUT_HEADINGS: [&str; CELLS] = [
     "goal",
 ];
 
-const LATENCY_HEADINGS: [&str; CELLS] = [
-    "round trip",
-    "bytes",
-    "p50 us",
-    "p90 us",
-    "p99 us",
-    "p99.9 us",
-    "max us",
-    "lost",
-    "ratio",
-    "goal",
-];
+/// The first is what the times are of.
+const LATENCY_HEADINGS: [&str; CELLS] =
+    ["", "bytes", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us", "lost", "ratio", "goal"];
 
 /// Columns of the table.
 const CELLS: usize = 10;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 use crate::stats::record_latency;
 
-const FIELDS: [&str; 31] = [
+const FIELDS: [&str; 32] = [
     "schema",
     "command",
     "label",
@@ -24,6 +24,7 @@ const FIELDS: [&str; 31] = [
     "ratio_to_ceiling",
     "ratio_spread",
     "disturbed",
+    "times",
     "latency_us",
     "raw_latency_us",
     "ratio_to_raw_p50",
@@ -107,7 +108,7 @@ fn what_was_not_measured_is_null() {
         let value = &value[field];
         let is_empty = value.as_array().is_some_and(Vec::is_empty)
             || value.as_object().is_some_and(Map::is_empty);
-        let is_set = ["disturbed", "shards"].contains(field);
+        let is_set = ["disturbed", "shards", "times"].contains(field);
         assert!(value.is_null() || is_empty || is_set, "{field}");
     }
 }
@@ -213,6 +214,15 @@ fn figures_of_one_command_stand_in_the_object_and_below_the_table() {
     let text = table(&[report]);
     assert!(text.contains("connect       first_message_us 812.50\n"), "{text}");
     assert!(text.contains("peers 300\n"), "{text}");
+}
+
+#[test]
+fn times_are_headed_by_what_they_are_of() {
+    let round_trip = Report::of_latency("latency", 64, &latency_run(), None);
+    let one_way = Report { times: ONE_WAY, ..round_trip.clone().labelled("one-way") };
+    let text = table(&[one_way, round_trip]);
+    let starts: Vec<&str> = text.lines().map(|line| line[..10].trim_end()).collect();
+    assert_eq!(starts, ["round trip", "latency", "raw UDP", "one way", "one-way", "raw UDP"]);
 }
 
 #[test]

@@ -11,7 +11,16 @@ const STOLEN_MAX: f64 = 0.01;
 /// Every reason to doubt figures that were taken in these surroundings with so many shards on each side; `stolen` is the part of the
 /// cores' time that the hypervisor gave to others meanwhile.
 pub fn doubts(found: &Surroundings, shards: usize, stolen: f64) -> Vec<String> {
-    let mut doubts = machine_doubts(found, shards);
+    doubts_of(found, 2 * shards.max(1), stolen)
+}
+
+/// Every reason to doubt figures that a process of one shard took part in, with nothing of the measurement beside it.
+pub fn doubts_of_one(found: &Surroundings) -> Vec<String> {
+    doubts_of(found, 1, 0.0)
+}
+
+fn doubts_of(found: &Surroundings, needed: usize, stolen: f64) -> Vec<String> {
+    let mut doubts = machine_doubts(found, needed);
     if let Some(busy) = found.busy_cores.filter(|busy| *busy > BUSY_CORES_MAX) {
         doubts.push(format!(
             "busy machine: {busy:.1} of {} cores were in use before the run; end what runs beside it",
@@ -30,9 +39,9 @@ pub fn doubts(found: &Surroundings, shards: usize, stolen: f64) -> Vec<String> {
     doubts
 }
 
-fn machine_doubts(found: &Surroundings, shards: usize) -> Vec<String> {
+/// `needed` cores are in use at once.
+fn machine_doubts(found: &Surroundings, needed: usize) -> Vec<String> {
     let mut doubts = Vec::new();
-    let needed = 2 * shards.max(1);
     let cores = found.cores.len();
     if cores < needed {
         doubts.push(format!(
