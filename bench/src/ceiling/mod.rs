@@ -50,6 +50,9 @@ const CALIBRATION_SLICE: Duration = Duration::from_millis(120);
 /// Calibration slices of each window; the fastest counts, since a disturbance only slows.
 const CALIBRATION_ROUNDS: usize = 2;
 
+/// Sent before each slice and left out of it, as before those of Cubed.
+const WARM_UP: Duration = Duration::from_millis(50);
+
 /// Name of the hidden sub-command that runs the receiving process.
 pub const PEER_COMMAND: &str = "peer-ceiling";
 
@@ -171,6 +174,10 @@ impl ThroughputSubject for Ceiling {
     }
 
     fn run_slice(&mut self, duration: Duration) -> Result<ThroughputSlice> {
+        let meter = self.meter.take();
+        let warmed_up = self.measure(WARM_UP);
+        self.meter = meter;
+        warmed_up?;
         self.measure(duration)
     }
 }
