@@ -137,6 +137,7 @@ fn report(
     report
         .with("planned_messages_per_second", median(&of(|round| round.planned)))
         .with("saturation_messages_per_second", median(&saturations))
+        .with("rate_per_second", args.rate)
         .with("load", args.rate.is_none().then_some(args.load))
         .with("stamped_1_of", STAMP_EVERY)
         .with("unloaded_us", json!(LatencySummary::of(&unloaded.histogram)))

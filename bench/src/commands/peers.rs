@@ -45,6 +45,7 @@ pub(super) fn run(args: &ThroughputArgs, peers: usize) -> Result<()> {
     let mut report = Report::of_throughput_beside("throughput", args.size, name, &run);
     report.intervals = monitor.finish();
     let report = report
+        .with("datagram_bytes", args.datagram)
         .with("peers", peers)
         .with("messages_per_visit", args.visit)
         .with("choice", args.choice.to_string())

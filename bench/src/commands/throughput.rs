@@ -81,7 +81,12 @@ fn load(args: &ThroughputArgs) -> Load {
 
 /// The report with what was sent and to whom.
 pub(super) fn describe(report: Report, load: &Load) -> Report {
+    let mode = match load.mode {
+        Mode::Acked => "acked",
+        Mode::BestEffort => "best-effort",
+    };
     report
+        .with("mode", mode)
         .with("sizes", load.sizes.to_string())
         .with("flows", load.flows)
         .with("choice", load.choice.to_string())
@@ -108,6 +113,7 @@ pub(super) fn run_ceiling(args: &CeilingArgs) -> Result<()> {
     let run = measure_throughput(plan, &mut ceiling, None, say_throughput)?;
     let mut report = Report::of_ceiling(args.size, args.datagram, &run);
     report.intervals = monitor.finish();
+    report.detail("datagram_bytes", args.datagram);
     finish(&report, &args.output)
 }
 

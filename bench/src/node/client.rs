@@ -61,6 +61,7 @@ pub struct ClientSettings<'a> {
 pub struct Client {
     node: Node,
     machine: Machine,
+    datagram_bytes: u16,
     peer_key: PublicKey,
     /// One for each of our shards, at a shard of the peer's.
     lanes: Vec<Lane>,
@@ -102,7 +103,9 @@ impl Client {
         let stats = stats.map_err(|error| BenchError::Machine(error.to_string()))?;
         let machine = stats.shards[0].machine;
         let lanes = lanes(&node, served.key, settings.flows)?;
-        let client = Self { node, machine, peer_key: served.key, lanes, _peer: peer };
+        let datagram_bytes = settings.datagram_bytes;
+        let client =
+            Self { node, machine, datagram_bytes, peer_key: served.key, lanes, _peer: peer };
         client.connect_all()?;
         Ok(client)
     }
@@ -218,6 +221,11 @@ impl Client {
             })?;
             Ok(sum.plus(theirs))
         })
+    }
+
+    /// Bytes of the datagrams that it sends.
+    pub fn datagram_bytes(&self) -> u16 {
+        self.datagram_bytes
     }
 
     /// Runs of datagrams that the kernel refused to segment, so that they left singly.

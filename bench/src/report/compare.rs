@@ -6,6 +6,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{
     SCHEMA,
@@ -15,6 +16,23 @@ use crate::{
     error::{BenchError, Result},
     stats::{LatencySummary, median, spread},
 };
+
+/// Details that say what was asked for, not what came out: a difference in one makes the figures those of two things.
+const SETTINGS: [&str; 13] = [
+    "mode",
+    "datagram_bytes",
+    "rate_per_second",
+    "load",
+    "sizes",
+    "flows",
+    "choice",
+    "seed",
+    "peers",
+    "messages_per_visit",
+    "outstanding",
+    "p99_below_us",
+    "baseline",
+];
 
 /// A report as it was kept; fields that a comparison does not need are passed over.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -37,6 +55,8 @@ pub struct Kept {
     slices: Vec<KeptSlice>,
     surroundings: Option<KeptSurroundings>,
     warnings: Vec<String>,
+    #[serde(default)]
+    details: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -135,6 +155,14 @@ pub fn compare(first: &[Kept], second: &[Kept]) -> Result<Comparison> {
         let same = |one: &Kept| second.iter().find(|other| other.label == one.label);
         first.iter().filter_map(|one| Some((one, same(one)?))).collect()
     };
+    let alone = |which: &str, runs: &[Kept], is_paired: &dyn Fn(&Kept) -> bool| {
+        let alone = runs.iter().filter(|kept| !is_paired(kept));
+        alone.map(|kept| format!("{}: only in the {which} run", kept.label)).collect::<Vec<_>>()
+    };
+    let is_first = |kept: &Kept| pairs.iter().any(|(first, _)| std::ptr::eq(*first, kept));
+    let is_second = |kept: &Kept| pairs.iter().any(|(_, second)| std::ptr::eq(*second, kept));
+    comparison.notes.extend(alone("first", first, &is_first));
+    comparison.notes.extend(alone("second", second, &is_second));
     for (first, second) in pairs {
         comparison.notes.extend(differences(first, second));
         comparison
@@ -244,8 +272,14 @@ fn differences(first: &Kept, second: &Kept) -> Vec<String> {
         let found = kept.surroundings.as_ref();
         found.map(|found| format!("{:?} on {:?}", found.cpu, found.kernel))
     };
+    let setting = |kept: &Kept, name: &str| match kept.details.get(name) {
+        None | Some(Value::Null) => "none".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
     let of = |kept: &Kept| {
-        [
+        let settings = SETTINGS.map(|name| (name, setting(kept, name)));
+        let fields = [
             ("command", kept.command.clone()),
             ("size_bytes", kept.size_bytes.to_string()),
             ("shards", kept.shards.to_string()),
@@ -253,9 +287,10 @@ fn differences(first: &Kept, second: &Kept) -> Vec<String> {
             ("executor", format!("{:?}", kept.executor)),
             ("wait", format!("{:?}", kept.wait)),
             ("machine", format!("{:?}", machine(kept))),
-        ]
+        ];
+        fields.into_iter().chain(settings)
     };
-    let pairs = of(first).into_iter().zip(of(second));
+    let pairs = of(first).zip(of(second));
     let differing = pairs.filter(|((_, one), (_, other))| one != other);
     let note = |((name, one), (_, other)): ((&str, String), (&str, String))| {
         format!("{}: {name} differs: {one} and {other}", first.label)

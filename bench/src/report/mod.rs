@@ -366,6 +366,7 @@ impl Report {
     pub fn by(mut self, client: &Client) -> Result<Self> {
         self.shards = client.shards();
         self.gso_fallbacks = Some(client.gso_fallbacks()?);
+        self.detail("datagram_bytes", client.datagram_bytes());
         Ok(self.on(client.machine()))
     }
 

@@ -101,6 +101,35 @@ fn reports_are_paired_by_label_and_differences_are_noted() {
 }
 
 #[test]
+fn what_was_asked_for_is_compared_as_well() {
+    let asked = |name: &str, value: Value| {
+        let mut kept = rates(&[10.0, 10.0]);
+        kept.details.insert(name.into(), value);
+        kept
+    };
+    for name in SETTINGS {
+        let notes = compare(&[asked(name, json!(5))], &[asked(name, json!("6"))]).unwrap().notes;
+        assert_eq!(notes, [format!("throughput: {name} differs: 5 and 6")]);
+        // What an older run did not write down is not known to be another thing than nothing.
+        let notes = compare(&[asked(name, Value::Null)], &[rates(&[10.0, 10.0])]).unwrap().notes;
+        assert_eq!(notes, [""; 0]);
+    }
+    let notes = compare(&[asked("strays", json!(5))], &[asked("strays", json!(6))]).unwrap().notes;
+    assert_eq!(notes, [""; 0]);
+}
+
+#[test]
+fn a_report_of_one_run_alone_is_named() {
+    let named = |label: &str| Kept { label: label.into(), ..rates(&[10.0, 10.0]) };
+    let comparison =
+        compare(&[named("a"), named("b")], &[named("b"), named("c"), named("d")]).unwrap();
+    assert_eq!(
+        comparison.notes,
+        ["a: only in the first run", "c: only in the second run", "d: only in the second run"]
+    );
+}
+
+#[test]
 fn nothing_in_common_is_said() {
     let error = compare(&[rates(&[1.0, 1.0])], &[round_trips(&[1.0, 1.0])]).unwrap_err();
     assert!(error.to_string().contains("no figure in common"));
