@@ -192,7 +192,7 @@ fn bad_arguments_are_named_and_fail() {
         (&["throughput", "--seconds", "0"], "--seconds 0"),
         (&["throughput", "--datagram", "100"], "datagram"),
         (&["latency", "--size", "4"], "--size 4"),
-        (&["latency", "--rate", "0"], "--rate 0"),
+        (&["latency", "--rate", "0"], "'--rate <RATE>'"),
         (&["latency", "--connect", "127.0.0.1:7"], "--peer"),
     ] {
         let output = bench(arguments);

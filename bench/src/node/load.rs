@@ -109,6 +109,8 @@ pub struct SendCounts {
     pub datagrams: u64,
     /// Send calls that carried them.
     pub sends: u64,
+    /// Best-effort messages that the node counted as offered to it.
+    pub best_effort_offered: u64,
 }
 
 /// The flows that a sender walks.
@@ -197,6 +199,8 @@ impl Load {
             flows: sender.targets.counts,
             datagrams: after.counters.datagrams_sent - before.counters.datagrams_sent,
             sends: after.counters.runs_sent - before.counters.runs_sent,
+            best_effort_offered: after.counters.best_effort_offered
+                - before.counters.best_effort_offered,
         })
     }
 }

@@ -168,7 +168,8 @@ fn checked_slice(load: &Load, sent: &SendCounts, received: &SinkCounts) -> Resul
         || received.flows.len() > sent.flows.len()
         // Both read one clock.
         || received.before_due > 0
-        || received.missized > 0;
+        || received.missized > 0
+        || (load.mode == Mode::BestEffort && sent.best_effort_offered != sent.messages);
     let broken = load.mode == Mode::Acked
         && (received.delivered != sent.messages
             || received.duplicated > 0
@@ -206,7 +207,14 @@ mod tests {
     use crate::stats::HistogramCounts;
 
     fn sent() -> SendCounts {
-        SendCounts { messages: 100, bytes: 6_400, flows: vec![50, 50, 0], datagrams: 10, sends: 1 }
+        SendCounts {
+            messages: 100,
+            bytes: 6_400,
+            flows: vec![50, 50, 0],
+            datagrams: 10,
+            sends: 1,
+            best_effort_offered: 100,
+        }
     }
 
     fn received() -> SinkCounts {
@@ -256,6 +264,13 @@ mod tests {
         ] {
             assert!(is_void(Mode::Acked, &wrong) && is_void(Mode::BestEffort, &wrong), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_the_node_was_never_offered_was_not_sent() {
+        let load = Load::fixed(64, Mode::BestEffort);
+        let sent = SendCounts { best_effort_offered: 99, ..sent() };
+        assert!(checked_slice(&load, &sent, &received()).is_err());
     }
 
     #[test]
