@@ -62,7 +62,7 @@ pub struct Load {
     pub seed: u64,
     /// How fast.
     pub pace: Pace,
-    /// One message of so many carries the time at which it was due; `None` for no message.
+    /// One message of so many carries the time at which it was due, see [`is_stamped`]; `None` for no message.
     pub stamp_every: Option<u64>,
 }
 
@@ -280,8 +280,8 @@ impl Sender<'_> {
                 if number >= due_count {
                     break;
                 }
-                let is_stamped = stamp_every.is_some_and(|every| number.is_multiple_of(every));
-                let stamp = if is_stamped { due(number).as_nanos() } else { 0 };
+                let is_timed = stamp_every.is_some_and(|every| is_stamped(number, every));
+                let stamp = if is_timed { due(number).as_nanos() } else { 0 };
                 has_room = self.send_one(stamp)?;
                 if !has_room {
                     break;
@@ -292,11 +292,23 @@ impl Sender<'_> {
             } else if self.bodies.sent() < due_count {
                 self.shard.yield_now().await;
             } else {
-                wait_until(self.shard, due(self.bodies.sent())).await;
+                // After the last one nothing is due any more.
+                let next = due(self.bodies.sent()).min(start + duration);
+                wait_until(self.shard, next).await;
             }
         }
         Ok(())
     }
+}
+
+/// Whether a message is one of those that are timed: one of each `every` that follow each other, in a place that differs from
+/// group to group, so that what repeats (sizes, flows, bursts) is timed in all its parts. The places are the multiples of the golden
+/// ratio, less their whole parts, which no sequence spreads more evenly.
+#[inline]
+fn is_stamped(number: u64, every: u64) -> bool {
+    let turn = (number / every).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let place = (u128::from(turn) * u128::from(every)) >> 64;
+    u128::from(number % every) == place
 }
 
 /// Waits for a time, the last part by polling, and lets the node have a turn in any case.
@@ -370,4 +382,30 @@ impl Progress {
 
 pub(crate) fn stats(shard: &Shard) -> Result<ShardStats> {
     shard.stats().ok_or_else(|| BenchError::Machine("the shard's statistics are in use".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: what is timed is a fair part of what is sent.
+    use super::is_stamped;
+
+    #[test]
+    fn every_part_of_what_repeats_is_timed() {
+        for every in [1, 2, 5, 7, 10, 16, 32, 63, 64] {
+            let stamped: Vec<u64> =
+                (0..100_000).filter(|number| is_stamped(*number, every)).collect();
+            assert!((100_000 / every..=100_000 / every + 1).contains(&(stamped.len() as u64)));
+            for period in [2_u64, 3, 10, 64, 100] {
+                let even = stamped.len() as f64 / period as f64;
+                for index in 0..period {
+                    let count = stamped.iter().filter(|number| *number % period == index).count();
+                    let part = count as f64 / even;
+                    assert!(
+                        (0.5..1.5).contains(&part),
+                        "1 of {every}: {index} of {period}: {part}"
+                    );
+                }
+            }
+        }
+    }
 }
