@@ -200,6 +200,8 @@ fn plans_and_agents_that_make_no_sense_are_named() {
         assert!(text.contains(wanted), "{loads}: {text}");
     }
     assert!(refused(&["run", "x.toml", "--agents", "nobody"]).contains("KEY@ADDR"));
+    let cut = ["run", "x.toml", "--agents", &agent.name, "--interval", "100"];
+    assert!(refused(&cut).contains("--interval"));
 }
 
 #[test]

@@ -98,6 +98,9 @@ impl Agent<'_> {
         if self.allowed.is_empty() {
             say("nobody is allowed, so no controller is obeyed: name its key with --allow KEY");
         }
+        if node.local_addr().ip().is_unspecified() {
+            say("below, put an address of this host that controller and agents reach");
+        }
         say(&format!("agent {}@{}", node.public_key(), node.local_addr()));
         node.join().map_err(|error| BenchError::Machine(error.to_string()))
     }

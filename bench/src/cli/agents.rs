@@ -12,7 +12,7 @@ use crate::agents::AgentAddress;
 #[derive(Debug, Clone, Args)]
 pub struct AgentArgs {
     /// File with the key that identifies this agent
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", visible_alias = "key")]
     pub identity: PathBuf,
     /// Public key of a controller to obey; repeat it for several. Without it nobody is obeyed
     #[arg(long, value_name = "KEY")]
@@ -38,7 +38,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY@ADDR,...", value_delimiter = ',', required = true)]
     pub agents: Vec<AgentAddress>,
     /// File with the controller's key, which the agents allow; a new key without it, which none does
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", visible_alias = "key")]
     pub identity: Option<PathBuf>,
     /// Where results go.
     #[command(flatten)]

@@ -23,11 +23,20 @@ pub struct LatencyArgs {
     #[arg(long, conflicts_with = "rate")]
     pub closed: bool,
     /// Time messages from when they are due to their handler, while as many are sent as --load says, beside an unloaded path
-    #[arg(long, conflicts_with = "closed")]
+    #[arg(long, conflicts_with_all = ["closed", "no_baseline"])]
     pub one_way: bool,
     /// Part of the rate that a sender reaches which never waits; with --one-way
-    #[arg(long, value_name = "PART", default_value_t = 0.5, requires = "one_way")]
+    #[arg(
+        long,
+        value_name = "PART",
+        default_value_t = 0.5,
+        requires = "one_way",
+        conflicts_with = "rate"
+    )]
     pub load: f64,
+    /// Bytes of each UDP datagram
+    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    pub datagram: u16,
     /// Poll on both sides instead of parking
     #[arg(long)]
     pub spin: bool,

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 pub struct SaturateArgs {
     /// Body bytes: one size, or fixed:64, uniform:16..2048, log-uniform:16..2048, mix:64*9,64K*1; 16 or more, as each carries a time
-    #[arg(long, value_name = "SIZES", default_value = "64")]
+    #[arg(long, value_name = "SIZES", default_value = "64", visible_alias = "size")]
     pub sizes: Sizes,
     /// Flows that messages go to
     #[arg(long, value_name = "N", default_value_t = 1)]

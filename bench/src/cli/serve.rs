@@ -14,7 +14,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub listen: SocketAddr,
     /// File with the key that identifies this node
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", visible_alias = "identity")]
     pub key: PathBuf,
     /// Public key that may connect; repeat it for several. Without it nobody may
     #[arg(long, value_name = "KEY")]

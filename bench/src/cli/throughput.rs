@@ -23,7 +23,7 @@ pub struct ThroughputArgs {
     pub flows: usize,
     /// Peers, each with an identity and a socket of its own in one process; the baseline is one flow to one peer or, with
     /// --visit 1, a loop of sealed datagrams to as many sockets
-    #[arg(long, value_name = "N", conflicts_with_all = ["flows", "sizes", "connect"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["flows", "sizes", "connect", "counters"])]
     pub peers: Option<usize>,
     /// Messages to one peer before it is the turn of the next; with --peers
     #[arg(long, value_name = "N", default_value_t = 160, requires = "peers")]

@@ -4,7 +4,7 @@ use super::{finish_elsewhere, say, tell};
 use crate::{
     agents::{agent::Agent, controller::Controller, plan::Plan},
     cli::{AgentArgs, RunArgs},
-    error::Result,
+    error::{BenchError, Result},
     report::{ONE_WAY, Report},
     stats::LatencySummary,
 };
@@ -21,6 +21,11 @@ pub(super) fn run_agent(args: &AgentArgs) -> Result<()> {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<()> {
+    if args.output.interval.is_some() || args.output.csv.is_some() {
+        return Err(BenchError::Argument(
+            "--interval, --csv: a run between agents is not cut into intervals".into(),
+        ));
+    }
     let plan = Plan::load(&args.plan)?;
     let mut controller = Controller::start(args.identity.as_deref(), &args.agents)?;
     tell(&format!("{} agents", args.agents.len()));

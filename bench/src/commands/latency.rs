@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use cubed::SpinPolicy;
 
-use super::{
-    DATAGRAM_BYTES, client_settings, finish, has_baseline, one_way, plan, say_counters, tell, watch,
-};
+use super::{client_settings, finish, has_baseline, one_way, plan, say_counters, tell, watch};
 use crate::{
     cli::{LatencyArgs, RawLatencyArgs},
     error::{BenchError, Result},
@@ -35,7 +33,7 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     let interval = rate.map(interval).transpose()?;
     let spin = CubedEcho::spin(args.spin, interval)?;
     let spins = spin != SpinPolicy::Never;
-    let settings = client_settings(&args.connect, args.machine, spin, DATAGRAM_BYTES);
+    let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
     let mut subject = CubedEcho::start(args.size, interval, &settings)?;
     let mut raw =
         with_baseline.then(|| RawEcho::start(args.size, args.spin, interval)).transpose()?;

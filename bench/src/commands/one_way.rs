@@ -5,7 +5,7 @@
 use cubed::SpinPolicy;
 use serde_json::json;
 
-use super::{DATAGRAM_BYTES, client_settings, finish, say_counters, tell, watch};
+use super::{client_settings, finish, say_counters, tell, watch};
 use crate::{
     cli::{ConnectArgs, LatencyArgs},
     error::{BenchError, Result},
@@ -46,7 +46,7 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     }
     let plan = Plan::pairs(args.seconds)?;
     let spin = if args.spin { CubedEcho::spin(true, None)? } else { SpinPolicy::Adaptive };
-    let settings = client_settings(&args.connect, args.machine, spin, DATAGRAM_BYTES);
+    let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
     let nodes = Loader::start(&settings)?;
     let load = Load { stamp_every: Some(STAMP_EVERY), ..Load::fixed(args.size, Mode::Acked) };
     let monitor = watch("one-way", plan.length(), &args.output)?;

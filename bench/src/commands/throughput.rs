@@ -22,9 +22,9 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
         return super::peers::run(args, peers);
     }
     let beside_flow = args.flows > 1;
+    // One flow is measured between the same nodes, wherever they are and whatever they have.
     let with_baseline = !args.no_baseline
-        && has_baseline(&args.connect)
-        && (beside_flow || has_ceiling(args.machine));
+        && (beside_flow || has_baseline(&args.connect) && has_ceiling(args.machine));
     let plan = plan(args.seconds, with_baseline)?;
     let load = load(args);
     // Only the mean of a distribution can be compared with the ceiling, whose cost is linear in messages and bytes.
