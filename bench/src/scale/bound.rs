@@ -59,6 +59,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::option_option, reason = "what `check` gives")]
     fn found(text: &str) -> Option<Option<String>> {
         let row = json!({ "peers": 100, "share": 0.5, "host": "node", "none": null });
         text.parse::<Bound>().unwrap().check(row.as_object().unwrap())
