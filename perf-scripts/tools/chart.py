@@ -11,7 +11,7 @@ import os
 import sys
 from xml.sax.saxutils import escape
 
-WIDTH, LABELS, VALUES = 860, 250, 170
+WIDTH, LABELS, VALUES = 900, 300, 170
 BAR, GAP, HEAD = 16, 6, 30
 COLOURS = ["#2f6fb3", "#b3592f", "#3f8a4d", "#7a4fa3"]
 STYLE = """
@@ -34,7 +34,7 @@ def bars(panel, top, colour):
     begin = top
     for label, value, said, *spread in panel["bars"]:
         middle = top + BAR / 2
-        out.append(f'<text x="{LABELS - 8}" y="{middle + 4:g}" text-anchor="end">{escape(cut(label, 40))}<title>{escape(label)}</title></text>')
+        out.append(f'<text x="{LABELS - 8}" y="{middle + 4:g}" text-anchor="end">{escape(cut(label, 42))}<title>{escape(label)}</title></text>')
         out.append(f'<rect x="{LABELS}" y="{top:g}" width="{max(value * scale, 0.5):.1f}" height="{BAR}" fill="{colour}"/>')
         end = value
         if spread:
