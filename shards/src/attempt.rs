@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use cubed_runtime::{Sleep, Timers};
 use cubed_transport::time::Instant;
 use cubed_transport::{FlowId, SendError, SendOptions, Service, Token};
@@ -42,6 +43,8 @@ pub(crate) struct Attempt<'a> {
     flow: FlowId,
     payload: Payload<'a>,
     kind: Kind,
+    deadline: Option<Instant>,
+    /// Made when there is first something to wait for that does not end by itself.
     sleep: Option<Sleep>,
     stage: Stage,
 }
@@ -68,8 +71,7 @@ impl<'a> Attempt<'a> {
         kind: Kind,
         deadline: Option<Instant>,
     ) -> Self {
-        let sleep = deadline.map(|at| Timers::sleep_until(&shared.timers, at.as_nanos()));
-        Self { shared, flow, payload, kind, sleep, stage: Stage::Offer }
+        Self { shared, flow, payload, kind, deadline, sleep: None, stage: Stage::Offer }
     }
 
     /// `Ok(None)` for best effort that was handed over, else the end of the message.
@@ -115,7 +117,19 @@ impl<'a> Attempt<'a> {
             context.waker().wake_by_ref();
             return Step::Pending;
         };
-        let (flow, payload) = (self.flow, self.payload.clone());
+        let flow = self.flow;
+        if let Kind::Request(deadline) = self.kind {
+            let token = state.receiver.waits.open();
+            let sent = match &self.payload {
+                Payload::Owned(body) => shared.request_now(&mut state, flow, body, token, deadline),
+                Payload::Borrowed(body) => {
+                    let body = Bytes::copy_from_slice(body);
+                    shared.request_now(&mut state, flow, &body, token, deadline)
+                }
+            };
+            return self.offered(&mut state, token, sent);
+        }
+        let payload = self.payload.clone();
         if self.kind == Kind::BestEffort {
             let sent = shared.send_now(&mut state, flow, payload, Service::BestEffort, None);
             return match sent {
@@ -125,18 +139,19 @@ impl<'a> Attempt<'a> {
         }
         let token = state.receiver.waits.open();
         let sent = match self.kind {
-            Kind::Request(deadline) => {
-                let body = payload.to_bytes();
-                shared.request_now(&mut state, flow, body, token, deadline)
-            }
             Kind::Asked(options) => {
                 shared.send_with_now(&mut state, flow, &payload, options, Some(token))
             }
             _ => shared.send_now(&mut state, flow, payload, Service::Acknowledged, Some(token)),
         };
+        self.offered(&mut state, token, sent)
+    }
+
+    /// Goes on after a message with an end was offered.
+    fn offered(&mut self, state: &mut State, token: Token, sent: Result<(), SendError>) -> Step {
         if let Err(error) = sent {
             state.receiver.waits.forget(token, None);
-            return self.turned_away(&mut state, error);
+            return self.turned_away(state, error);
         }
         self.stage = Stage::End(token);
         Step::Again
@@ -158,12 +173,12 @@ impl<'a> Attempt<'a> {
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, offered: bool) -> Step {
         let ends_itself = offered && matches!(self.kind, Kind::Request(_) | Kind::Asked(_));
-        match &mut self.sleep {
-            Some(sleep) if !ends_itself => match Pin::new(sleep).poll(context) {
-                Poll::Ready(()) => Step::Done(Err(Failure::Deadline { offered })),
-                Poll::Pending => Step::Pending,
-            },
-            _ => Step::Pending,
+        let Some(deadline) = self.deadline.filter(|_| !ends_itself) else { return Step::Pending };
+        let timers = &self.shared.timers;
+        let sleep = || Timers::sleep_until(timers, deadline.as_nanos());
+        match Pin::new(self.sleep.get_or_insert_with(sleep)).poll(context) {
+            Poll::Ready(()) => Step::Done(Err(Failure::Deadline { offered })),
+            Poll::Pending => Step::Pending,
         }
     }
 

@@ -139,13 +139,6 @@ impl Payload<'_> {
             Self::Owned(body) => body,
         }
     }
-
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        match self {
-            Self::Borrowed(body) => Bytes::copy_from_slice(body),
-            Self::Owned(body) => body.clone(),
-        }
-    }
 }
 
 impl Shared {
@@ -284,14 +277,14 @@ impl Shared {
         &self,
         state: &mut State,
         flow: FlowId,
-        body: Bytes,
+        body: &Bytes,
         token: Token,
         deadline: Instant,
     ) -> Result<(), SendError> {
         if flow.peer == HERE {
             let options = SendOptions::new(Service::Acknowledged);
             let terms = Terms { options, token: Some(token), answer_by: Some(deadline) };
-            return send_here(state, flow, Payload::Owned(body), terms);
+            return send_here(state, flow, Payload::Owned(body.clone()), terms);
         }
         let now = self.now.get();
         let sent = state.endpoint.request(now, flow, body, token, deadline);

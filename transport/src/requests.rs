@@ -4,7 +4,7 @@
 //! the end of its session takes it out; the table never holds more than its limit.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use crate::endpoint::Token;
 use crate::indices::IndexHasher;
@@ -23,9 +23,11 @@ pub(crate) struct Waiting {
 pub(crate) struct Requests {
     next: u64,
     waiting: HashMap<u64, Waiting, IndexHasher>,
-    numbers: HashMap<Token, u64>,
-    /// Deadlines of all requests begun; those answered meanwhile are skipped when their time comes.
-    deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    numbers: HashMap<Token, u64, IndexHasher>,
+    /// Deadlines of all requests begun, ascending; those answered meanwhile are skipped when their turn comes.
+    deadlines: VecDeque<(Instant, u64)>,
+    /// Those that came before the last one's: an application whose requests all wait equally long has none.
+    earlier: BinaryHeap<Reverse<(Instant, u64)>>,
     limit: usize,
 }
 
@@ -34,8 +36,9 @@ impl Requests {
         Self {
             next: 1,
             waiting: HashMap::default(),
-            numbers: HashMap::new(),
-            deadlines: BinaryHeap::new(),
+            numbers: HashMap::default(),
+            deadlines: VecDeque::new(),
+            earlier: BinaryHeap::new(),
             limit,
         }
     }
@@ -51,11 +54,16 @@ impl Requests {
         self.next += 1;
         self.waiting.insert(number, Waiting { token, peer });
         self.numbers.insert(token, number);
-        self.deadlines.push(Reverse((deadline, number)));
+        if self.deadlines.back().is_none_or(|last| last.0 <= deadline) {
+            self.deadlines.push_back((deadline, number));
+        } else {
+            self.earlier.push(Reverse((deadline, number)));
+        }
         // Answered requests leave their deadline behind: sweep when those are the greater part.
-        if self.deadlines.len() > 64 + 4 * self.waiting.len() {
+        if self.deadlines.len() + self.earlier.len() > 64 + 4 * self.waiting.len() {
             let waiting = &self.waiting;
-            self.deadlines.retain(|entry| waiting.contains_key(&entry.0.1));
+            self.deadlines.retain(|entry| waiting.contains_key(&entry.1));
+            self.earlier.retain(|entry| waiting.contains_key(&entry.0.1));
         }
         number
     }
@@ -85,12 +93,16 @@ impl Requests {
 
     /// Takes out one request whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Waiting> {
-        while let Some(&Reverse((deadline, number))) = self.deadlines.peek() {
+        while let Some((deadline, number)) = self.first_deadline() {
             let waiting = self.waiting.get(&number).copied();
             if waiting.is_some() && deadline > now {
                 return None;
             }
-            self.deadlines.pop();
+            if self.deadlines.front() == Some(&(deadline, number)) {
+                self.deadlines.pop_front();
+            } else {
+                self.earlier.pop();
+            }
             if let Some(waiting) = waiting {
                 return self.take(number, waiting.peer);
             }
@@ -128,7 +140,12 @@ impl Requests {
 
     /// The earliest deadline, perhaps of a request answered meanwhile.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|entry| entry.0.0)
+        self.first_deadline().map(|entry| entry.0)
+    }
+
+    fn first_deadline(&self) -> Option<(Instant, u64)> {
+        let earlier = self.earlier.peek().map(|entry| entry.0);
+        self.deadlines.front().copied().into_iter().chain(earlier).min()
     }
 
     /// Requests waiting.
@@ -171,5 +188,11 @@ mod tests {
             requests.take(number, 0).unwrap();
         }
         assert!(requests.deadlines.len() <= 65);
+        // Neither do those that come before others.
+        for token in 0..10_000 {
+            let number = requests.begin(Token(token), 0, at(1_000 - token % 2));
+            requests.take(number, 0).unwrap();
+        }
+        assert!(requests.deadlines.len() + requests.earlier.len() <= 65);
     }
 }

@@ -302,7 +302,7 @@ fn requests_are_answered_or_expire() {
     let (now, deadline) = (pair.now, pair.now + Duration::from_millis(500));
     for token in 0..3 {
         let body = Bytes::from(vec![token as u8]);
-        pair.ends[0].0.request(now, flow, body, Token(token), deadline).unwrap();
+        pair.ends[0].0.request(now, flow, &body, Token(token), deadline).unwrap();
     }
     pair.run(Duration::from_millis(100));
     let requests = std::mem::take(&mut pair.ends[1].1.requests);
@@ -319,7 +319,7 @@ fn requests_are_answered_or_expire() {
     assert_eq!(pair.ends[0].0.requests_waiting(), 0);
     let none = pair.ends[0].0.open_flow(PeerId(0), "none").unwrap();
     let (now, deadline) = (pair.now, pair.now + Duration::from_millis(500));
-    pair.ends[0].0.request(now, none, Bytes::new(), Token(9), deadline).unwrap();
+    pair.ends[0].0.request(now, none, &Bytes::new(), Token(9), deadline).unwrap();
     pair.run(Duration::from_secs(1));
     let refused = Outcome::Refused(Refusal::NoSuchFlow);
     assert_eq!(pair.ends[0].1.answers, [(Token(9), Err(refused))]);
@@ -436,7 +436,7 @@ fn a_round_trip_costs_two_datagrams() {
         let (now, deadline) = (pair.now, pair.now + Duration::from_secs(1));
         pair.ends[0]
             .0
-            .request(now, flow, Bytes::from_static(b"?"), Token(round), deadline)
+            .request(now, flow, &Bytes::from_static(b"?"), Token(round), deadline)
             .unwrap();
         pair.hop();
         let (to, _) = pair.ends[1].1.requests.pop().expect("one hop brings the request");

@@ -146,7 +146,7 @@ fn a_forgotten_stranger_meets_no_old_session() {
         // A name that the server knows nothing of would end a session that only one side has.
         let flow = stranger.open_flow(peer, &format!("ask.{number}")).unwrap();
         let (body, deadline) = (Bytes::from_static(b"?"), now + Duration::from_secs(2));
-        stranger.request(now, flow, body, Token(number), deadline).unwrap();
+        stranger.request(now, flow, &body, Token(number), deadline).unwrap();
     };
     stranger.connect(now, peer).unwrap();
     for number in 0..5 {

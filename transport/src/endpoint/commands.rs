@@ -338,7 +338,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         flow: FlowId,
-        body: Bytes,
+        body: &Bytes,
         token: Token,
         deadline: Instant,
     ) -> Result<(), SendError> {
@@ -352,7 +352,7 @@ impl Endpoint {
         }
         let number = self.common.ends.requests.begin(token, flow.peer.0, deadline);
         let waiter = Some(Waiter::Request(number));
-        let body = Source::Owned(body);
+        let body = Source::Shared(body);
         let deadline = Some(coarse(now, deadline));
         let options = SendOptions { deadline, ..SendOptions::default() };
         let number = Some(number);

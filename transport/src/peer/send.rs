@@ -23,6 +23,8 @@ const NORMAL_CLASS: usize = Priority::Normal as usize;
 pub(crate) enum Source<'a> {
     Borrowed(&'a [u8]),
     Owned(Bytes),
+    /// Kept by the caller, too.
+    Shared(&'a Bytes),
 }
 
 impl Source<'_> {
@@ -31,6 +33,7 @@ impl Source<'_> {
         match self {
             Self::Borrowed(body) => body,
             Self::Owned(body) => body,
+            Self::Shared(body) => body,
         }
     }
 
@@ -38,7 +41,20 @@ impl Source<'_> {
         match self {
             Self::Borrowed(body) => Bytes::copy_from_slice(body),
             Self::Owned(body) => body,
+            Self::Shared(body) => body.clone(),
         }
+    }
+}
+
+impl AsRef<[u8]> for Source<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl From<Source<'_>> for Bytes {
+    fn from(body: Source<'_>) -> Self {
+        body.into_bytes()
     }
 }
 
@@ -235,7 +251,8 @@ impl Peer {
         let asked = Asked { request: None, sequence, waiter: value.waiter };
         let (class, terms) = (value.options.class(), value.options.terms());
         let route = &mut Route::Flow(flow, alias);
-        if log.push_with(&mut common.pool, class, terms, route, asked, &value.body) {
+        if log.push_with(&mut common.pool, class, terms, route, asked, Source::Shared(&value.body))
+        {
             return Ok(());
         }
         session.credit.untake(flow, cost);
@@ -446,7 +463,7 @@ pub(super) fn write_with(
     let mut route = Route::Flow(flow, alias);
     let taken = if !terms.is_plain() {
         log.has_room(class, bytes.min(OWNED_BODY_BYTES_MIN))
-            && log.push_with(&mut common.pool, class, terms, &mut route, asked, &body.into_bytes())
+            && log.push_with(&mut common.pool, class, terms, &mut route, asked, body)
     } else if bytes < OWNED_BODY_BYTES_MIN {
         log.push_stream(&mut common.pool, class, &mut route, asked, body.as_slice())
     } else {

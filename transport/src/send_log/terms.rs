@@ -31,27 +31,28 @@ impl SendLog {
         terms: Terms,
         route: &mut Route<'_>,
         asked: Asked,
-        body: &Bytes,
+        body: impl AsRef<[u8]> + Into<Bytes>,
     ) -> bool {
         let Route::Flow(_, alias) = *route else { return false };
         if self.skips.len() >= SKIPS_MAX {
             return false;
         }
-        let cost = charge(body.len() as u64);
+        let bytes = body.as_ref().len();
+        let cost = charge(bytes as u64);
         let ordered = match asked.sequence {
             Some(Sequence::Ordered(number)) => Some(number),
             _ => None,
         };
         let limit = self.block_bytes - prefix_bytes(self.next_number(), Link::None);
-        let id = if head_of(route, asked, body.len(), 0).size() + body.len() > limit {
-            if !self.has_room_owned(body.len()) {
+        let id = if head_of(route, asked, bytes, 0).size() + bytes > limit {
+            if !self.has_room_owned(bytes) {
                 return false;
             }
             let id = self.add_group(Group::new(terms, class));
-            self.push_large(class, route, asked, body.clone(), id);
+            self.push_large(class, route, asked, body.into(), id);
             id
         } else {
-            match self.push_shared(pool, class, terms, route, asked, body) {
+            match self.push_shared(pool, class, terms, route, asked, body.as_ref()) {
                 Some(id) => id,
                 None => return false,
             }

@@ -31,7 +31,7 @@ impl Rig {
         let (route, pool) = (&mut Route::Flow(&mut self.flow, 3), &mut self.pool);
         let has_room = if !terms.is_plain() {
             let body = Bytes::copy_from_slice(body);
-            self.log.push_with(pool, class, terms, route, asked, &body)
+            self.log.push_with(pool, class, terms, route, asked, body)
         } else if body.len() > 8 * BLOCK {
             self.log.push_owned(class, route, asked, Bytes::copy_from_slice(body))
         } else {

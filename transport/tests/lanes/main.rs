@@ -34,7 +34,7 @@ fn what_waits_moves_in_order_with_its_tokens() {
     for (place, flow) in flows.into_iter().enumerate() {
         let (asked, deadline) = (Token(1_000 + place as u64), now + Duration::from_secs(5));
         let body = vec![place as u8, 99].into();
-        pair.dialler().request(now, flow, body, asked, deadline).unwrap();
+        pair.dialler().request(now, flow, &body, asked, deadline).unwrap();
         // Past before there is a session.
         let options = SendOptions { deadline: Some(now), ..SendOptions::default() };
         let late = Some(Token(2_000 + place as u64));
@@ -111,7 +111,7 @@ fn a_flow_that_moved_says_where_to_and_is_opened_there() {
             let sent = pair.dialler().send(now, old, &vec![0; bytes], service, None);
             assert_eq!(sent, Err(SendError::Moved(new)), "{service:?}");
         }
-        let asked = pair.dialler().request(now, old, vec![1].into(), Token(7), deadline);
+        let asked = pair.dialler().request(now, old, &vec![1].into(), Token(7), deadline);
         assert_eq!(asked, Err(SendError::Moved(new)));
     }
     assert_eq!(pair.dialler().requests_waiting(), 0);

@@ -62,7 +62,7 @@ fn a_message_unsent_at_its_deadline_never_leaves() {
     world.send(flow, &body(4, 50), &options, 4);
     world.ends[0]
         .0
-        .request(world.now, flow, body(5, 9).into(), Token(5), world.now + DELAY)
+        .request(world.now, flow, &body(5, 9).into(), Token(5), world.now + DELAY)
         .unwrap();
     world.faults = [100, 0, 0];
     world.run(Duration::from_millis(700));

@@ -156,7 +156,7 @@ impl World {
     /// Asks, within `time`.
     pub(crate) fn ask(&mut self, flow: FlowId, token: u64, time: Duration) {
         let (now, body) = (self.now, Bytes::from(body(token, 990)));
-        self.ends[0].0.request(now, flow, body, Token(token), now + time).unwrap();
+        self.ends[0].0.request(now, flow, &body, Token(token), now + time).unwrap();
     }
 
     pub(crate) fn send(&mut self, flow: FlowId, body: &[u8], options: &SendOptions, token: u64) {
