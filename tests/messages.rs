@@ -117,6 +117,37 @@ fn requests_are_answered_or_end_at_their_deadline() {
 }
 
 #[test]
+fn requests_that_come_together_are_handled_in_their_order_and_answered() {
+    let (numbers, handled) = mpsc::channel();
+    let bob = receiver(move |shard| {
+        let numbers = numbers.clone();
+        let handler = move |message: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
+            let _ = numbers.send(number(message.body()));
+            context.reply(message.body()).expect("room in the outbox");
+        };
+        shard.flow("echo").handler(handler).expect("a new flow");
+    });
+    let alice = sender_to(&bob);
+    let key = bob.public_key();
+    let answers = block_on(alice.on_shard(0, move |shard| async move {
+        let echo = shard.resolve(key, "echo").unwrap();
+        echo.connect().await.unwrap();
+        // A dozen datagrams, which arrive as one batch or as a few.
+        let body = |number: u64| [number.to_le_bytes(), [7; 8]].concat().repeat(5);
+        let ask = |number: u64| shard.spawn_local(echo.request(&body(number), PATIENCE));
+        let mut answers = 0;
+        for asked in (0..200).map(ask).collect::<Vec<_>>() {
+            assert_eq!(asked.await.unwrap().unwrap(), body(answers));
+            answers += 1;
+        }
+        answers
+    }));
+    assert_eq!(answers, Ok(200));
+    assert_eq!(handled.try_iter().collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+    stop(&[&alice, &bob]);
+}
+
+#[test]
 fn a_dropped_request_leaves_no_wait_behind() {
     let bob = receiver(|shard| shard.flow("silent").handler(|_, _| {}).expect("a new flow"));
     let alice = sender_to(&bob);

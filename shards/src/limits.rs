@@ -34,6 +34,10 @@ pub(crate) const HELLOS_BUFFER_BYTES: usize = 512 << 10;
 /// A batch shorter than this has most likely emptied the socket; asking would cost a system call in front of the answer.
 pub(crate) const FULL_BATCH_BYTES_MIN: usize = 16 * 1024;
 
+/// Datagrams of a batch from which on the answers to its first half leave before its second half is handled. Two of each half share
+/// a send call; with fewer the calls cost more than is won by both sides working at once.
+pub(crate) const ANSWERED_APART_MIN: usize = 4;
+
 /// Send calls per turn, at most. One call carries up to 64 KiB.
 pub(crate) const SENDS_PER_TURN_MAX: usize = 32;
 

@@ -23,8 +23,9 @@ use crate::handed::{HERE, Handed};
 use crate::hellos::Hellos;
 use crate::lane_counts::count_lanes;
 use crate::limits::{
-    COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
-    HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
+    ANSWERED_APART_MIN, COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS,
+    FULL_BATCH_BYTES_MIN, HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL,
+    SENDS_PER_TURN_MAX,
 };
 use crate::outside::Calls;
 use crate::ports::{plain_event, reached_from, split};
@@ -43,6 +44,7 @@ pub(crate) struct Pump<D> {
     calls: Calls,
     spinner: Spinner,
     run: Run,
+    rest: Rest,
     strays: Strays,
     hellos: Hellos,
     watch: Watch,
@@ -57,6 +59,14 @@ struct Run {
     bytes: Vec<u8>,
     /// What has not left yet, and how many bytes of it have.
     held: Option<(Transmit, usize)>,
+}
+
+/// The second half of a batch whose first half brought answers: those leave before it is handled.
+#[derive(Default)]
+struct Rest {
+    bytes: Vec<u8>,
+    /// Length of each datagram, sender and port, while there are any.
+    from: Option<(usize, SocketAddr, Port)>,
 }
 
 impl<D: Driver> Pump<D> {
@@ -79,6 +89,7 @@ impl<D: Driver> Pump<D> {
             calls,
             spinner,
             run: Run::default(),
+            rest: Rest::default(),
             strays,
             hellos,
             watch: Watch::default(),
@@ -132,15 +143,16 @@ impl<D: Driver> Pump<D> {
         // What tasks left goes out before we look at the socket, which costs a system call.
         let mut sent = self.transmit();
         let strayed = self.take_strays();
-        let Self { shared, strays, hellos, .. } = self;
         let mut batches = 0;
         while batches < RECEIVES_PER_TURN_MAX {
             let mut bytes = 0;
-            let count = self.driver.recv(1, &mut |mut batch| {
+            let Self { shared, strays, hellos, rest, .. } = self;
+            let count = self.driver.recv(1, &mut |batch| {
                 bytes = batch.bytes.len();
-                receive(shared, strays, |from, bytes| hellos.set_aside(from, bytes), &mut batch);
+                receive_first(shared, strays, hellos, batch, rest);
             })?;
             batches += count;
+            sent |= self.receive_rest();
             if count == 0 || (!self.is_loaded && bytes < FULL_BATCH_BYTES_MIN) {
                 // Probably the last: answering comes before another look at the socket. Not so when the turn before
                 // received as well: many short batches are then answered together.
@@ -177,6 +189,17 @@ impl<D: Driver> Pump<D> {
         Ok(count > 0)
     }
 
+    /// Sends the answers to the first half of a batch and handles its second half, if one was kept; whether anything left.
+    fn receive_rest(&mut self) -> bool {
+        if self.rest.from.is_none() {
+            return false;
+        }
+        let sent = self.transmit();
+        let Self { shared, strays, hellos, rest, .. } = self;
+        handle_rest(shared, strays, hellos, rest);
+        sent
+    }
+
     /// Sleeps until a datagram, a call or a deadline comes; how many batches came.
     fn park(&mut self) -> io::Result<usize> {
         self.counters.parks += 1;
@@ -191,10 +214,11 @@ impl<D: Driver> Pump<D> {
             let retry = self.shared.now() + SEND_RETRY_INTERVAL;
             deadline = earlier(deadline, Some(retry.as_nanos()));
         }
-        let Self { shared, strays, hellos, .. } = self;
-        let batches = self.driver.wait(deadline, &mut |mut batch| {
-            receive(shared, strays, |from, bytes| hellos.set_aside(from, bytes), &mut batch);
+        let Self { shared, strays, hellos, rest, .. } = self;
+        let batches = self.driver.wait(deadline, &mut |batch| {
+            receive_first(shared, strays, hellos, batch, rest);
         })?;
+        self.receive_rest();
         self.strays.flush();
         Ok(batches)
     }
@@ -375,14 +399,52 @@ impl<D: Driver> Pump<D> {
     }
 }
 
+/// [`receive`] of a whole batch, or of its first half, if that brings answers and the rest is worth a send call of its own:
+/// whoever asked can then ask on while the other half is handled, and the two sides work at once instead of in turn.
+fn receive_first(
+    shared: &Shared,
+    strays: &mut Strays,
+    hellos: &mut Hellos,
+    batch: Received<'_>,
+    rest: &mut Rest,
+) {
+    handle_rest(shared, strays, hellos, rest);
+    let Received { bytes, segment_bytes, from, port } = batch;
+    let datagrams = bytes.len().div_ceil(segment_bytes);
+    let middle =
+        if datagrams >= ANSWERED_APART_MIN { datagrams / 2 * segment_bytes } else { bytes.len() };
+    let (first, second) = bytes.split_at_mut(middle);
+    let set_aside = |from: SocketAddr, bytes: &[u8]| hellos.set_aside(from, bytes);
+    let mut batch = Received { bytes: first, segment_bytes, from, port };
+    let has_answers = receive(shared, strays, set_aside, &mut batch);
+    if second.is_empty() {
+        return;
+    }
+    if has_answers {
+        rest.bytes.clear();
+        rest.bytes.extend_from_slice(second);
+        rest.from = Some((segment_bytes, from, port));
+        return;
+    }
+    let set_aside = |from: SocketAddr, bytes: &[u8]| hellos.set_aside(from, bytes);
+    receive(shared, strays, set_aside, &mut Received { bytes: second, segment_bytes, from, port });
+}
+
+/// Handles the half of a batch that was kept, if there is one.
+fn handle_rest(shared: &Shared, strays: &mut Strays, hellos: &mut Hellos, rest: &mut Rest) {
+    let Some((segment_bytes, from, port)) = rest.from.take() else { return };
+    let mut batch = Received { bytes: &mut rest.bytes, segment_bytes, from, port };
+    receive(shared, strays, |from, bytes| hellos.set_aside(from, bytes), &mut batch);
+}
+
 /// Handles one batch of datagrams, but for those of other shards and those that were set aside, and hands over what handlers
-/// said meanwhile.
+/// said meanwhile; whether they said anything.
 fn receive(
     shared: &Shared,
     strays: &mut Strays,
     mut set_aside: impl FnMut(SocketAddr, &[u8]) -> bool,
     batch: &mut Received<'_>,
-) {
+) -> bool {
     let now = shared.read_clock();
     let mut state = shared.state.borrow_mut();
     let State { endpoint, receiver, .. } = &mut *state;
@@ -398,7 +460,7 @@ fn receive(
         }
         endpoint.handle_datagram(now, from, datagram, receiver);
     }
-    flush(shared, &mut state);
+    flush(shared, &mut state)
 }
 
 /// Hands over the outbox; whether there was anything in it.
