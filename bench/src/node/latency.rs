@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
+use bytes::Bytes;
 use cubed::{Destination, Instant, RequestError, Shard, SpinPolicy};
 
 use super::{
@@ -29,7 +30,7 @@ pub const SIZE_BYTES_MIN: usize = TAG_BYTES;
 pub const SIZE_BYTES_MAX: usize = 64 << 20;
 
 /// A question without its answer after this long is lost.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Not recorded at the start of each slice: caches fill, the path is measured.
 const WARM_UP: Duration = Duration::from_millis(20);
@@ -202,7 +203,12 @@ struct Asked {
 
 /// Asks one question; false without an answer in time.
 pub(super) async fn ask(to: &Destination, body: &[u8]) -> Result<bool> {
-    match to.request(body, ANSWER_TIME_MAX).await {
+    check(to.request(body, ANSWER_TIME_MAX).await, body)
+}
+
+/// Whether a question was answered in time; an answer must be the question's body.
+pub(super) fn check(answer: std::result::Result<Bytes, RequestError>, body: &[u8]) -> Result<bool> {
+    match answer {
         Ok(answer) if answer == body => Ok(true),
         Ok(answer) => Err(BenchError::Corrupt(format!(
             "asked {} bytes and was answered {} others",

@@ -1,13 +1,20 @@
 //! Requests and replies of Cubed, so many outstanding at any time: the next request follows a reply.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use cubed::{Instant, Shard, SpinPolicy};
+use cubed::{Destination, Instant, Request, Shard, SpinPolicy};
 
 use super::{
     ECHO_FLOW,
     client::{Client, ClientSettings},
-    latency::{SIZE_BYTES_MAX, SIZE_BYTES_MIN, ask},
+    latency::{ANSWER_TIME_MAX, SIZE_BYTES_MAX, SIZE_BYTES_MIN, check},
     watch::CounterWatch,
 };
 use crate::{
@@ -22,6 +29,9 @@ pub const OUTSTANDING_MAX: usize = 65_536;
 
 /// Not recorded at the start of each slice.
 const WARM_UP: Duration = Duration::from_millis(50);
+
+/// Questions that one task keeps outstanding: their answers come together, and one wake serves them all.
+const QUESTIONS_PER_TASK: usize = 16;
 
 /// Requests of Cubed from one shard.
 #[derive(Debug)]
@@ -39,7 +49,7 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(5);
 /// How often it is told their times: to add two histograms takes some 20 us.
 const TIMES_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What all askers of a slice share.
+/// What all tasks of a slice share.
 struct Shared {
     /// What came before `part`, and all that was sent.
     whole: LatencySlice,
@@ -56,6 +66,69 @@ struct Telling {
     counted: u64,
     next_count: Instant,
     next_times: Instant,
+}
+
+/// What a task asks with, until `end`.
+struct Asker {
+    here: Shard,
+    to: Destination,
+    shared: Rc<RefCell<Shared>>,
+    end: Instant,
+}
+
+/// One of the questions outstanding.
+struct Question {
+    body: Vec<u8>,
+    asked: Instant,
+    answer: Option<Request>,
+    begun: bool,
+}
+
+impl Question {
+    fn new(size_bytes: usize) -> Self {
+        let body = vec![0x5A; size_bytes];
+        Self { body, asked: Instant::default(), answer: None, begun: false }
+    }
+}
+
+impl Asker {
+    /// Takes the answers there are, each followed by the next question; ready when the last one is answered.
+    fn poll(&mut self, questions: &mut [Question], context: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut is_asking = false;
+        for question in questions {
+            if !question.begun {
+                question.begun = true;
+                question.asked = self.here.now();
+                question.answer = self.ask(&mut question.body, question.asked);
+            }
+            while let Some(answer) = &mut question.answer {
+                let Poll::Ready(answer) = Pin::new(answer).poll(context) else {
+                    is_asking = true;
+                    break;
+                };
+                let answered = check(answer, &question.body)?;
+                let asked = std::mem::replace(&mut question.asked, self.here.now());
+                self.record(answered, asked, question.asked);
+                question.answer = self.ask(&mut question.body, question.asked);
+            }
+        }
+        if is_asking { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn ask(&self, body: &mut [u8], now: Instant) -> Option<Request> {
+        let mut shared = self.shared.borrow_mut();
+        (now < self.end).then(|| {
+            write_tag(body, shared.whole.sent);
+            shared.whole.sent += 1;
+            self.to.request(body, ANSWER_TIME_MAX)
+        })
+    }
+
+    fn record(&self, answered: bool, asked: Instant, now: Instant) {
+        let mut shared = self.shared.borrow_mut();
+        shared.part.record(answered, asked, now, None);
+        shared.tell(&self.here, now);
+    }
 }
 
 impl CubedRequests {
@@ -111,22 +184,13 @@ impl CubedRequests {
             let shared = Rc::new(RefCell::new(Shared::new(telling)));
             let start = shard.now();
             let end = start + duration;
-            let askers = (0..outstanding).map(|_| {
-                let (here, to, shared) = (shard.clone(), to.clone(), Rc::clone(&shared));
-                shard.spawn_local(async move {
-                    let mut body = vec![0x5A; size_bytes];
-                    let mut now = here.now();
-                    while now < end {
-                        write_tag(&mut body, shared.borrow().whole.sent);
-                        shared.borrow_mut().whole.sent += 1;
-                        let answered = ask(&to, &body).await?;
-                        let asked = std::mem::replace(&mut now, here.now());
-                        let mut shared = shared.borrow_mut();
-                        shared.part.record(answered, asked, now, None);
-                        shared.tell(&here, now);
-                    }
-                    Ok::<(), BenchError>(())
-                })
+            let shared_here = &shared;
+            let askers = (0..outstanding).step_by(QUESTIONS_PER_TASK).map(|first| {
+                let count = QUESTIONS_PER_TASK.min(outstanding - first);
+                let shared = Rc::clone(shared_here);
+                let mut asker = Asker { here: shard.clone(), to: to.clone(), shared, end };
+                let mut questions = Vec::from_iter((0..count).map(|_| Question::new(size_bytes)));
+                shard.spawn_local(poll_fn(move |context| asker.poll(&mut questions, context)))
             });
             for asker in askers.collect::<Vec<_>>() {
                 asker.await.map_err(|error| BenchError::Machine(error.to_string()))??;
