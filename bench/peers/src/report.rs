@@ -284,7 +284,7 @@ mod tests {
         let found = report.table();
         assert!(!report.is_clean());
         assert!(found.contains("| tcp | none | yes | 2.50 M/s | failed | disturbed |"), "{found}");
-        assert!(found.contains("FAILED tcp, one-way 1 KiB, 1 of 1: why not"), "{found}");
+        assert!(found.contains("FAILED tcp, one-way 64 B, 1 of 1: why not"), "{found}");
         assert!(found.contains("7 missing"), "{found}");
     }
 
