@@ -151,8 +151,9 @@ pub(crate) fn try_next_address(state: &mut State, peer: PeerId, failure: &DialFa
     }
 }
 
-/// A peer that dialled from a port of a shard's own is dialled at the port of its node from here on, if that is known: there its
-/// datagrams reach the shard that they name without a detour.
+/// A peer that dialled from a port of a shard's own is dialled at the port of its node from here on, if that is known: there
+/// datagrams reach the shard that they name without a detour. For nodes with own ports, which promise that nothing stands between
+/// them: elsewhere the port that a peer was met at may be the one that its NAT keeps open.
 pub(crate) fn prefer_listed(state: &mut State, peer: PeerId) {
     let State { endpoint, receiver, .. } = state;
     let (Some(channel), Some(key)) = (endpoint.peer_channel(peer), endpoint.peer_key(peer)) else {

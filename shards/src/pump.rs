@@ -333,7 +333,9 @@ impl<D: Driver> Pump<D> {
                 }
                 Event::Connected { peer } => {
                     waits.dialled(peer, &Ok(()));
-                    prefer_listed(&mut state, peer);
+                    if self.shared.facts.source != Port::Shared {
+                        prefer_listed(&mut state, peer);
+                    }
                 }
                 Event::DialFailed { peer, error } => {
                     try_next_address(&mut state, peer, &error);
