@@ -157,6 +157,22 @@ fn banned_text_does_not_occur() {
 }
 
 #[test]
+fn nothing_but_one_script_takes_the_encryption_away() {
+    let mut setting = Vec::new();
+    let files = ["perf-scripts", ".ci", ".cargo", "."].map(|folder| root().join(folder));
+    let entries = files.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    for path in entries.map(|entry| entry.expect("entries are readable").path()) {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if text.contains("cfg cubed_clear") {
+            setting.push(path.file_name().expect("it has a name").to_owned());
+        }
+    }
+    assert_eq!(setting, ["clear"], "only perf-scripts/clear builds without the AEAD");
+    // These tests are for builds that encrypt: take cubed_clear out of RUSTFLAGS.
+    const { assert!(!cfg!(cubed_clear)) };
+}
+
+#[test]
 fn tokio_is_there_for_an_example_alone() {
     // What is measured beside Cubed is no part of its tree.
     for (folder, _) in IMPORTS.iter().filter(|(folder, _)| !folder.starts_with("bench/peers")) {

@@ -56,6 +56,9 @@ pub struct Surroundings {
     pub busy_cores: Option<f64>,
 }
 
+/// False in the build of `perf-scripts/clear`.
+pub const ENCRYPTS: bool = cfg!(not(cubed_clear));
+
 /// What the executable was built from, and how.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Build {
@@ -65,6 +68,8 @@ pub struct Build {
     pub commit: String,
     /// True for a build that checks itself and is slow.
     pub debug: bool,
+    /// False for the build of `perf-scripts/clear`, in which a copy stands in the AEAD's place.
+    pub encrypts: bool,
 }
 
 /// What the kernel gave a socket.
@@ -133,6 +138,7 @@ impl Build {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("CUBED_COMMIT").into(),
             debug: cfg!(debug_assertions),
+            encrypts: ENCRYPTS,
         }
     }
 }

@@ -105,6 +105,7 @@ fn a_report_says_where_it_was_measured_and_what_to_doubt() {
     }
     assert!(found["socket"]["gso"].is_boolean() && found["socket"]["gro"].is_boolean());
     assert!(found["socket"]["recv_buffer_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(found["build"]["encrypts"], true);
     let commit = found["build"]["commit"].as_str().unwrap();
     assert!(commit == "unknown" || commit.chars().all(|digit| digit.is_ascii_hexdigit()));
     // Tests run debug builds, which is a reason to doubt.

@@ -3,6 +3,12 @@
 //! Results go to standard output, faults to standard error as one line that says what to do. The exit
 //! status is 0 for success, 1 for a fault, 2 for a command line that cannot be read.
 
+// The command runs nodes for people; those must encrypt.
+#[cfg(cubed_clear)]
+compile_error!(
+    "cubed_clear takes the encryption away, and is for perf-scripts/clear alone: take it out of RUSTFLAGS"
+);
+
 mod doctor;
 mod keys;
 mod peers;

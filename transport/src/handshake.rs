@@ -84,7 +84,12 @@ pub use header::{DATAGRAM_BYTES_MAX, DropReason, HEADER_BYTES, Header, Kind, VER
 pub use hello::Hello;
 
 /// The protocol's name and version, agreed on within TLS.
+#[cfg(not(cubed_clear))]
 const ALPN: &[u8] = b"cubed/1";
+
+/// What a build without encryption names, so that no other node speaks with it (`keys/clear.rs`).
+#[cfg(cubed_clear)]
+const ALPN: &[u8] = b"cubed/1 without encryption, for measuring";
 
 /// Checks that what we are about to send is not longer than the hello that it belongs to.
 const fn check_datagram_length(datagram: &[u8]) -> Result<(), HandshakeError> {

@@ -14,10 +14,25 @@
 //! Suite and role are one byte each, numbered at [`Suite`] and [`Role`]; shards are one byte each.
 //! A later step of a direction's key starts from its direction secret, under a label of its own.
 
+#[cfg(not(cubed_clear))]
+mod cipher;
+#[cfg(cubed_clear)]
+#[path = "keys/clear.rs"]
+mod cipher;
+
 use std::fmt;
 
 use ring::{aead, hkdf};
 use zeroize::{Zeroize, Zeroizing};
+
+use cipher::Cipher;
+
+// A build without protection must be asked for by both names, the second of which says what it is for.
+#[cfg(all(cubed_clear, not(cubed_for_measuring_only)))]
+compile_error!(
+    "cubed_clear takes the encryption away. It is for measuring what that costs, by perf-scripts/clear, which also sets \
+     cubed_for_measuring_only. Take both out of RUSTFLAGS for anything else."
+);
 
 /// Bytes that sealing adds to a payload.
 pub const TAG_BYTES: usize = 16;
@@ -132,10 +147,7 @@ impl SealingKey {
     /// When the payload is longer than an AEAD allows (64 GiB), which no datagram is.
     #[inline]
     pub fn seal(&self, packet_number: u64, header: &[u8], payload: &mut [u8]) -> [u8; TAG_BYTES] {
-        let nonce = self.0.nonce(packet_number);
-        let tag = self.0.key.seal_in_place_separate_tag(nonce, aead::Aad::from(header), payload);
-        let tag = tag.expect("a datagram is shorter than the AEAD's limit");
-        tag.as_ref().try_into().expect("all suites have tags of 16 bytes")
+        self.0.cipher.seal(self.0.nonce(packet_number), header, payload)
     }
 }
 
@@ -153,8 +165,7 @@ impl OpeningKey {
         header: &[u8],
         sealed: &'a mut [u8],
     ) -> Option<&'a mut [u8]> {
-        let nonce = self.0.nonce(packet_number);
-        self.0.key.open_in_place(nonce, aead::Aad::from(header), sealed).ok()
+        self.0.cipher.open(self.0.nonce(packet_number), header, sealed)
     }
 }
 
@@ -172,7 +183,7 @@ impl fmt::Debug for OpeningKey {
 
 /// An AEAD key with the iv that its nonces start from.
 struct Key {
-    key: aead::LessSafeKey,
+    cipher: Cipher,
     iv: [u8; aead::NONCE_LEN],
 }
 
@@ -191,17 +202,16 @@ impl Key {
         expand(secret, &[label_key], bytes);
         let mut iv = [0; aead::NONCE_LEN];
         expand(secret, &[label_iv], &mut iv);
-        let key = aead::UnboundKey::new(algorithm, bytes).expect("the key has the suite's length");
-        Self { key: aead::LessSafeKey::new(key), iv }
+        Self { cipher: Cipher::new(suite, bytes), iv }
     }
 
     #[inline]
-    fn nonce(&self, packet_number: u64) -> aead::Nonce {
+    fn nonce(&self, packet_number: u64) -> [u8; aead::NONCE_LEN] {
         let mut nonce = self.iv;
         for (byte, number) in nonce[4..].iter_mut().zip(packet_number.to_be_bytes()) {
             *byte ^= number;
         }
-        aead::Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
     pairs::{LatencyRun, ThroughputRun},
     stats::{LatencySummary, median, spread},
     subject::{LatencySlice, ThroughputSlice},
-    surroundings::{Surroundings, doubts},
+    surroundings::{ENCRYPTS, Surroundings, doubts},
 };
 
 /// Name of the fields' meaning; changes when a field is taken away or means something else.
@@ -347,6 +347,15 @@ impl Report {
         stolen / self.intervals.len().max(1) as f64
     }
 
+    /// Of a build that does not encrypt, the row says so and has no goal: it is a baseline of its own.
+    fn named_by_build(mut self) -> Self {
+        if !ENCRYPTS {
+            self.label = format!("{}, no AEAD", self.label);
+            self.goal = None;
+        }
+        self
+    }
+
     /// The same report of nodes that wait by `spin`.
     #[must_use]
     pub fn waiting(mut self, spin: SpinPolicy) -> Self {
@@ -367,7 +376,7 @@ impl Report {
         self.shards = client.shards();
         self.gso_fallbacks = Some(client.gso_fallbacks()?);
         self.detail("datagram_bytes", client.datagram_bytes());
-        Ok(self.on(client.machine()))
+        Ok(self.on(client.machine()).named_by_build())
     }
 
     /// The same report of nodes that run on `machine`.
