@@ -9,7 +9,10 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use cubed::{Capacity, Destination, Node, Policy, Queue, Remote, Shard, Shards, block_on};
+use cubed::{
+    Capacity, Destination, Node, Policy, PresenceEvents, Queue, Remote, RemoteQueue, Shard, Shards,
+    block_on,
+};
 use support::{PATIENCE, builder, eventually, stop};
 
 /// How many futures are dropped, over all kinds.
@@ -52,11 +55,17 @@ fn poll<F: Future>(future: F, times: u64) {
     }
 }
 
+/// Kinds of futures that a shard makes.
+const SHARD_KINDS: u64 = 13;
+
+/// Kinds of futures that other threads make.
+const OUTSIDE_KINDS: u64 = 12;
+
 /// One future of each kind that a shard makes, dropped after `polls` polls.
-fn drop_on_shard(shard: &Shard, to: &[Destination; 3], queue: &mut Queue, number: u64) {
-    let (polls, body) = (number / 10 % 3, [7; 300]);
+fn drop_on_shard(shard: &Shard, to: &[Destination; 3], here: &mut Here, number: u64) {
+    let (polls, body) = (number / SHARD_KINDS % 3, [7; 300]);
     let [taken, mute, slow] = to;
-    match number % 10 {
+    match number % SHARD_KINDS {
         0 => poll(std::future::IntoFuture::into_future(taken.send(&body)), polls),
         1 => poll(std::future::IntoFuture::into_future(taken.send(&body).acknowledged()), polls),
         2 => poll(taken.request(&body, PATIENCE), polls),
@@ -64,17 +73,33 @@ fn drop_on_shard(shard: &Shard, to: &[Destination; 3], queue: &mut Queue, number
         4 => poll(std::future::IntoFuture::into_future(slow.message(&body).ordered()), polls),
         5 => poll(slow.ready(), polls),
         6 => poll(taken.connect(), polls),
-        7 => poll(queue.next_batch(), polls),
+        7 => poll(here.queue.next_batch(), polls),
         8 => poll(shard.sleep(PATIENCE), polls),
+        9 => poll(shard.yield_now(), polls),
+        10 => poll(here.presence.next(), polls),
+        // The task itself ends by its own.
+        11 => poll(shard.spawn_local(std::future::ready(())), polls),
         _ => poll(std::future::IntoFuture::into_future(slow.message(&body).latest_value()), polls),
     }
 }
 
+/// What a shard reads from.
+struct Here {
+    queue: Queue,
+    presence: PresenceEvents,
+}
+
+/// What other threads read from.
+struct There {
+    queue: RemoteQueue,
+    presence: PresenceEvents,
+}
+
 /// One future of each kind that other threads make.
-fn drop_outside(node: &Node, to: &[Remote; 3], number: u64) {
-    let (polls, body) = (number / 8 % 3, vec![7; 300]);
+fn drop_outside(node: &Node, to: &[Remote; 3], there: &mut There, number: u64) {
+    let (polls, body) = (number / OUTSIDE_KINDS % 3, vec![7; 300]);
     let [taken, mute, slow] = to;
-    match number % 8 {
+    match number % OUTSIDE_KINDS {
         0 => poll(taken.send(body), polls),
         1 => poll(taken.send_best_effort(body), polls),
         2 => poll(taken.request(body, PATIENCE), polls),
@@ -82,6 +107,10 @@ fn drop_outside(node: &Node, to: &[Remote; 3], number: u64) {
         4 => poll(std::future::IntoFuture::into_future(slow.message(body).ordered()), polls),
         5 => poll(taken.connect(), polls),
         6 => poll(node.stats(), polls),
+        7 => poll(node.presence(), polls),
+        8 => poll(there.presence.next(), polls),
+        9 => poll(there.queue.next_batch(), polls),
+        10 => poll(node.watch(there.presence.key()), polls),
         _ => {
             let sleep = async |shard: Shard| shard.sleep(PATIENCE).await;
             poll(node.on_shard(number as usize % 2, sleep), polls);
@@ -106,15 +135,18 @@ fn is_clean(node: &Node) -> bool {
 fn check(from: &Node, to: &Node) {
     let key = to.public_key();
     let each = drops() / 4;
+    // Somebody who is never there: nobody knows its address.
+    let watched = cubed::Identity::from_seed(&[9; 32]).public_key();
     for on in 0..2 {
         let body = async move |shard: Shard| {
             let names = ["f", "mute", "slow"];
             let to = names.map(|name| shard.resolve(key, name).expect("a name"));
             to[0].connect().await.expect("reachable");
-            let mut queue =
-                shard.flow(&format!("own.{on}")).queue(Capacity::bytes(64 << 10)).expect("new");
+            let queue = shard.flow(&format!("own.{on}")).queue(Capacity::bytes(64 << 10));
+            let presence = shard.watch(watched).expect("there is room for a peer");
+            let mut here = Here { queue: queue.expect("a new name"), presence };
             for number in 0..each / 2 {
-                drop_on_shard(&shard, &to, &mut queue, number);
+                drop_on_shard(&shard, &to, &mut here, number);
                 if number % 64 == 0 {
                     shard.yield_now().await;
                 }
@@ -123,9 +155,13 @@ fn check(from: &Node, to: &Node) {
         block_on(from.on_shard(on, body)).expect("runs");
     }
     let remotes = ["f", "mute", "slow"].map(|name| from.resolve(key, name).expect("a name"));
+    let queue = block_on(from.subscribe("read.outside", Capacity::bytes(64 << 10)));
+    let presence = block_on(from.watch(watched)).expect("there is room for a peer");
+    let mut there = There { queue: queue.expect("a new name"), presence };
     for number in 0..each {
-        drop_outside(from, &remotes, number);
+        drop_outside(from, &remotes, &mut there, number);
     }
+    drop(there);
     eventually("nothing is left at the sender", || is_clean(from));
     eventually("nothing is left at the receiver", || is_clean(to));
     // And both still work.
