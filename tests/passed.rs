@@ -265,12 +265,12 @@ fn check_full_ring(backend: Backend, from_peer: bool) {
     let set_up = async move |shard: Shard| {
         let name = (0..).map(|number| format!("slow.{number}"));
         let name = name.into_iter().find(|name| !shard.owns(name)).expect("without end");
-        let handler = move |message: &Message<'_>, context: &mut Context<'_>| {
+        let slow = move |message: &Message<'_>, context: &mut Context<'_>| {
             enter.store(true, Ordering::SeqCst);
             drop(wait.lock().expect("no panic"));
             handle(message, context);
         };
-        shard.flow(&name).pinned().handler(handler).expect("new");
+        shard.flow(&name).pinned().handler(slow).expect("new");
         name
     };
     let name = block_on(bob.on_shard(1, set_up)).expect("runs");
@@ -332,7 +332,7 @@ fn a_flow_that_moves_from_shard_to_shard_tells_the_truth_of_every_message() {
         let (is_over, mover, all, counts) =
             (Arc::clone(&over), bob.clone(), names.clone(), handled.clone());
         let moving = std::thread::spawn(move || {
-            let mut moves = 0;
+            let mut times = 0;
             for on in (0..SHARDS).cycle() {
                 let (names, counts) = (all.clone(), counts.clone());
                 let run = async move |shard: Shard| {
@@ -343,27 +343,27 @@ fn a_flow_that_moves_from_shard_to_shard_tells_the_truth_of_every_message() {
                     names
                 };
                 let names = block_on(mover.on_shard(on, run)).expect("runs");
-                moves += 1;
-                if is_over.load(Ordering::Relaxed) && moves > 2 * SHARDS {
+                times += 1;
+                if is_over.load(Ordering::Relaxed) && times > 2 * SHARDS {
                     // It stays here.
-                    return moves;
+                    return times;
                 }
                 let remove = async move |shard: Shard| {
                     names.iter().all(|name| shard.remove_flow(name) == Ok(true))
                 };
                 assert_eq!(block_on(mover.on_shard(on, remove)), Ok(true));
             }
-            moves
+            times
         });
         join(load(&alice, &bob, &names, 60_000, &numbers, &handled));
         over.store(true, Ordering::Relaxed);
-        let moves = moving.join().expect("no panic");
+        let times = moving.join().expect("no panic");
         eventually("all have ended", || {
             block_on(alice.stats()).expect("runs").tally().pending == 0
         });
         let tally = block_on(alice.stats()).expect("runs").tally();
-        assert_eq!(tally.delivered, handled.total(), "{moves} moves: {tally:?}");
-        assert_eq!(tally.delivered + tally.refused, tally.offered, "{moves} moves: {tally:?}");
+        assert_eq!(tally.delivered, handled.total(), "{times} moves: {tally:?}");
+        assert_eq!(tally.delivered + tally.refused, tally.offered, "{times} moves: {tally:?}");
         handled.check_none_twice();
         // Where it is, it is reached.
         for name in &names {

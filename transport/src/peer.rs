@@ -6,6 +6,7 @@
 mod backlog;
 mod end;
 mod flows;
+mod greeting;
 mod life;
 mod receive;
 mod send;
@@ -33,7 +34,8 @@ use crate::session::{Session, write_association_datagram, write_close};
 use crate::time::Instant;
 use crate::values::Values;
 
-pub(crate) use receive::{Received, open_greeting};
+pub(crate) use greeting::open_greeting;
+pub(crate) use receive::Received;
 pub(crate) use send::Source;
 use waiting::Waiting;
 

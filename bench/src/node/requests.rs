@@ -189,7 +189,7 @@ impl CubedRequests {
                 let count = QUESTIONS_PER_TASK.min(outstanding - first);
                 let shared = Rc::clone(shared_here);
                 let mut asker = Asker { here: shard.clone(), to: to.clone(), shared, end };
-                let mut questions = Vec::from_iter((0..count).map(|_| Question::new(size_bytes)));
+                let mut questions: Vec<_> = (0..count).map(|_| Question::new(size_bytes)).collect();
                 shard.spawn_local(poll_fn(move |context| asker.poll(&mut questions, context)))
             });
             for asker in askers.collect::<Vec<_>>() {

@@ -78,8 +78,13 @@ fn ask(pair: &mut Pair, token: &mut u64) {
     let (honest, _) = &mut pair.ends[1];
     *token += 1;
     let Ok(flow) = honest.open_flow(hostile, "abcde") else { return };
-    let _ =
-        honest.request(now, flow, vec![7; 100].into(), Token(*token), now + Duration::from_secs(1));
+    let _ = honest.request(
+        now,
+        flow,
+        &vec![7; 100].into(),
+        Token(*token),
+        now + Duration::from_secs(1),
+    );
 }
 
 /// What must hold after each step.

@@ -132,7 +132,7 @@ fn a_request_may_wait_for_longer_than_give_up_while_the_peer_answers_heartbeats(
     for busy in [0, 1] {
         let (mut pair, mut flows) = watched(limits.clone());
         pair.is_mute = true;
-        let (now, deadline) = (pair.now, pair.now + Duration::from_secs(60));
+        let (now, deadline) = (pair.now, pair.now + Duration::from_mins(1));
         let idle = flows[1 - busy];
         pair.dialler().request(now, idle, &b"?".to_vec().into(), Token(7), deadline).unwrap();
         keep_busy(&mut pair, &mut flows[busy], 25_000);
