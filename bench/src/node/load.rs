@@ -231,6 +231,13 @@ impl Sender<'_> {
     /// Sends up to a burst; false when there was no room for all.
     #[inline]
     fn send_burst(&mut self) -> Result<bool> {
+        if let ([to], [count]) = (&self.targets.flows[..], &mut self.targets.counts[..])
+            && self.bodies.are_uniform()
+        {
+            let (taken, result) = self.bodies.send_run(to, self.burst);
+            *count += taken as u64;
+            return is_taken(result);
+        }
         for _ in 0..self.burst {
             if !self.send_one(0)? {
                 return Ok(false);
@@ -243,14 +250,11 @@ impl Sender<'_> {
     #[inline]
     fn send_one(&mut self, stamp: u64) -> Result<bool> {
         let at = self.targets.at();
-        match self.bodies.send_next(&self.targets.flows[at], stamp) {
-            Ok(()) => {
-                self.targets.advance(at);
-                Ok(true)
-            }
-            Err(SendError::Full) => Ok(false),
-            Err(error) => Err(BenchError::Peer(error.to_string())),
+        let sent = self.bodies.send_next(&self.targets.flows[at], stamp);
+        if sent.is_ok() {
+            self.targets.advance(at);
         }
+        is_taken(sent)
     }
 
     async fn room(&self) -> Result<()> {
@@ -309,6 +313,16 @@ fn is_stamped(number: u64, every: u64) -> bool {
     let turn = (number / every).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let place = (u128::from(turn) * u128::from(every)) >> 64;
     u128::from(number % every) == place
+}
+
+/// Whether a message was taken, or found no room.
+#[inline]
+fn is_taken(sent: Result<(), SendError>) -> Result<bool> {
+    match sent {
+        Ok(()) => Ok(true),
+        Err(SendError::Full) => Ok(false),
+        Err(error) => Err(BenchError::Peer(error.to_string())),
+    }
 }
 
 /// Waits for a time, the last part by polling, and lets the node have a turn in any case.
