@@ -121,11 +121,11 @@ fn requests_that_come_together_are_handled_in_their_order_and_answered() {
     let (numbers, handled) = mpsc::channel();
     let bob = receiver(move |shard| {
         let numbers = numbers.clone();
-        let handler = move |message: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
+        let echo = move |message: &cubed::Message<'_>, context: &mut cubed::Context<'_>| {
             let _ = numbers.send(number(message.body()));
             context.reply(message.body()).expect("room in the outbox");
         };
-        shard.flow("echo").handler(handler).expect("a new flow");
+        shard.flow("echo").handler(echo).expect("a new flow");
     });
     let alice = sender_to(&bob);
     let key = bob.public_key();
