@@ -63,6 +63,15 @@ impl Destination {
     /// [`SendError::NoAddress`]: there is no session and no address to dial.
     #[inline]
     pub fn try_send_acknowledged(&self, body: &[u8]) -> Result<(), SendError> {
+        if self.shared.send_short(self.flow.get(), body) {
+            return Ok(());
+        }
+        self.send_acknowledged(body)
+    }
+
+    /// The rest of [`Destination::try_send_acknowledged`], which is small enough to be part of the caller's loop.
+    #[inline(never)]
+    fn send_acknowledged(&self, body: &[u8]) -> Result<(), SendError> {
         self.send_following(|flow| self.shared.send(flow, body, Service::Acknowledged))
     }
 

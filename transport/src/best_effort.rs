@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::frame::BEST_EFFORT;
-use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head};
-use crate::slots::SlotPool;
+use crate::message::{Continue, FORM_FIRST, FORM_WHOLE, Head, Output};
+use crate::slots::{self, SlotPool};
 
 /// Slots that may wait; about 360 KiB of full datagrams.
 const SLOTS_MAX: usize = 256;
@@ -34,7 +34,7 @@ pub(crate) struct BestEffortQueue {
 
 #[derive(Debug, Default)]
 struct Slot {
-    bytes: Vec<u8>,
+    bytes: slots::Slot,
     /// Messages that end in it.
     ends: u32,
 }
@@ -98,7 +98,7 @@ impl BestEffortQueue {
         let number = self.next;
         self.next += 1;
         head.write(FORM_FIRST, &mut self.open.bytes);
-        crate::varint::write(number, &mut self.open.bytes);
+        self.open.bytes.varint(number);
         let mut cut = (self.block_bytes - self.open.bytes.len()).min(body.len() - 1);
         self.open.bytes.extend_from_slice(&body[..cut]);
         while cut < body.len() {

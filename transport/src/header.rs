@@ -44,6 +44,12 @@ impl LaneHeader {
         out
     }
 
+    /// Asks in a header that [`LaneHeader::encode`] wrote for an acknowledgement at once.
+    #[inline]
+    pub(crate) fn ask_ack_now(encoded: &mut [u8]) {
+        encoded[7] |= ACK_NOW;
+    }
+
     /// Reads the header in front of `datagram`; `None` when it is no lane datagram, too short, or has no number that could be.
     #[inline]
     #[must_use]
@@ -104,6 +110,15 @@ mod tests {
         for number in [varint::VALUE_MAX + 1, 1 << 63, u64::MAX] {
             assert_eq!(LaneHeader::decode(&header(number).encode()), None, "{number}");
         }
+    }
+
+    #[test]
+    fn an_acknowledgement_may_be_asked_for_later() {
+        let mut bytes = [0x40, 1, 2, 3, 4, 5, 6, 0, 8, 9, 10, 11, 12, 13, 14, 15];
+        let header = LaneHeader::decode(&bytes).unwrap();
+        assert!(!header.ack_now);
+        LaneHeader::ask_ack_now(&mut bytes);
+        assert_eq!(LaneHeader { ack_now: true, ..header }.encode(), bytes);
     }
 
     #[test]

@@ -33,6 +33,35 @@ pub(crate) const PLAIN_HEAD_BYTES_MAX: usize = 1 + 2 + 2;
 /// Longest head of a later fragment: flags, origin, offset, total.
 pub(crate) const CONTINUE_BYTES_MAX: usize = 1 + 8 + 8 + 8;
 
+/// What heads are written to.
+pub(crate) trait Output {
+    /// Appends one byte.
+    fn push(&mut self, byte: u8);
+
+    /// Appends bytes.
+    fn extend_from_slice(&mut self, bytes: &[u8]);
+
+    /// Appends a number.
+    #[inline]
+    fn varint(&mut self, value: u64) {
+        let mut bytes = [0; varint::SIZE_MAX];
+        let size = varint::put(value, &mut bytes);
+        self.extend_from_slice(&bytes[..size]);
+    }
+}
+
+impl Output for Vec<u8> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// Where a message goes, as written in front of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -82,7 +111,7 @@ impl<'a> Head<'a> {
 
     /// Appends the head in the given form ([`FORM_WHOLE`] or [`FORM_FIRST`]).
     #[inline]
-    pub(crate) fn write(&self, form: u8, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, form: u8, out: &mut impl Output) {
         if let (Target::Flow(alias), None, None, None) =
             (self.target, self.name, self.request, self.sequence)
             && Self::write_plain(form, alias, self.total, out)
@@ -95,7 +124,7 @@ impl<'a> Head<'a> {
     /// Appends the head of a message of which nothing is asked, to a flow that needs no name, in one append of fixed size, which needs
     /// no call; `false` when alias or length are too large for that.
     #[inline]
-    pub(crate) fn write_plain(form: u8, alias: u32, total: u64, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn write_plain(form: u8, alias: u32, total: u64, out: &mut impl Output) -> bool {
         if alias >= 1 << 14 || total >= 1 << 14 {
             return false;
         }
@@ -110,7 +139,29 @@ impl<'a> Head<'a> {
         true
     }
 
-    fn write_all(&self, form: u8, out: &mut Vec<u8>) {
+    /// What [`Head::write_plain`] appends, in a word whose lowest byte is the first, and how many bytes it is; `None` when alias or
+    /// length are too large for that.
+    #[inline]
+    pub(crate) fn plain_word(form: u8, alias: u32, total: u16) -> Option<(u64, usize)> {
+        if alias >= 1 << 14 || total >= 1 << 14 {
+            return None;
+        }
+        // A number below 2^14 as a varint, its first byte lowest, and how many bytes that is.
+        let varint = |value: u16| {
+            if value < 64 {
+                (u64::from(value), 1)
+            } else {
+                (u64::from((value | 0x4000).swap_bytes()), 2)
+            }
+        };
+        let (total, total_bytes) = varint(total);
+        Some(match varint(alias as u16) {
+            (alias, 1) => (u64::from(form) | alias << 8 | total << 16, 2 + total_bytes),
+            (alias, _) => (u64::from(form) | alias << 8 | total << 24, 3 + total_bytes),
+        })
+    }
+
+    fn write_all(&self, form: u8, out: &mut impl Output) {
         let mut flags = form;
         let target = match self.target {
             Target::Flow(alias) => u64::from(alias),
@@ -127,18 +178,18 @@ impl<'a> Head<'a> {
             Some(Sequence::Latest(_)) => SEQUENCE | LATEST,
         };
         out.push(flags);
-        varint::write(target, out);
+        out.varint(target);
         if let Some(name) = self.name {
-            varint::write(name.len() as u64, out);
+            out.varint(name.len() as u64);
             out.extend_from_slice(name.as_bytes());
         }
         if let Some(request) = self.request {
-            varint::write(request, out);
+            out.varint(request);
         }
         if let Some(sequence) = self.sequence {
-            varint::write(number_of(sequence), out);
+            out.varint(number_of(sequence));
         }
-        varint::write(self.total, out);
+        out.varint(self.total);
     }
 
     /// Reads what follows the flags byte; `None` when malformed.
@@ -200,21 +251,21 @@ pub(crate) struct Continue {
 
 impl Continue {
     /// Appends flags and fields.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut impl Output) {
         Self::write_origin(self.origin, out);
         Self::write_place(self.offset, self.total, out);
     }
 
     /// Appends flags and origin, which are known only when the block is numbered.
-    pub(crate) fn write_origin(origin: u64, out: &mut Vec<u8>) {
+    pub(crate) fn write_origin(origin: u64, out: &mut impl Output) {
         out.push(FORM_CONTINUE);
-        varint::write(origin, out);
+        out.varint(origin);
     }
 
     /// Appends the fields behind the origin.
-    pub(crate) fn write_place(offset: u64, total: u64, out: &mut Vec<u8>) {
-        varint::write(offset, out);
-        varint::write(total, out);
+    pub(crate) fn write_place(offset: u64, total: u64, out: &mut impl Output) {
+        out.varint(offset);
+        out.varint(total);
     }
 
     /// Reads what follows the flags byte; `None` when malformed or when the fragment lies outside the body.
@@ -296,6 +347,18 @@ mod tests {
             let mut reader = Reader::new(&bytes[1..]);
             prop_assert_eq!(Head::read(bytes[0], &mut reader), Some(head));
             prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn a_plain_head_is_the_same_in_a_word(alias in 0u32..1 << 15, total in 0u16..1 << 15, shifts in (0u32..15, 0u32..15)) {
+            let (alias, total) = (alias >> shifts.0, total >> shifts.1);
+            let mut bytes = Vec::new();
+            let is_plain = Head::write_plain(FORM_FIRST, alias, total.into(), &mut bytes);
+            let word = Head::plain_word(FORM_FIRST, alias, total);
+            prop_assert_eq!(is_plain, word.is_some());
+            if let Some((word, size)) = word {
+                prop_assert_eq!(&bytes[..], &word.to_le_bytes()[..size]);
+            }
         }
 
         #[test]

@@ -11,6 +11,7 @@ mod large;
 mod parts;
 mod schedule;
 mod settle;
+mod short;
 mod skips;
 mod terms;
 
@@ -20,12 +21,12 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use crate::endpoint::{CLASSES, Priority, Token};
 use crate::flows::OutFlow;
 use crate::indices::IndexHasher;
-use crate::limits::HEAD_SLACK;
+use crate::limits::{DATAGRAM_BYTES_FLOOR, HEAD_SLACK, payload_bytes};
 use crate::message::{
     CONTINUE_BYTES_MAX, Continue, FORM_FIRST, FORM_PAD, FORM_WHOLE, HEAD_BYTES_MAX, Head,
     PLAIN_HEAD_BYTES_MAX, Sequence, Target,
 };
-use crate::slots::SlotPool;
+use crate::slots::{Slot, SlotPool};
 use crate::time::Instant;
 pub(crate) use draft::FRAME_BLOCK;
 use draft::{Block, Class, Draft, Link, Open, Payload, prefix_bytes};
@@ -33,6 +34,7 @@ use group::Group;
 pub(crate) use group::Terms;
 use parts::Parts;
 pub(crate) use schedule::Pick;
+pub(crate) use short::SHORT_BODY_BYTES_MAX;
 use skips::Skips;
 
 /// Messages shorter than this are moved to the next block rather than split: a part costs more than the bytes it saves.
@@ -169,8 +171,7 @@ impl SendLog {
     }
 
     /// [`SendLog::push`] to a flow that needs no name, if the open block takes the whole message; `false`: nothing changed.
-    #[inline]
-    pub(crate) fn push_whole(&mut self, alias: u32, body: &[u8], waiter: Option<Waiter>) -> bool {
+    pub(crate) fn push_whole(&mut self, alias: u32, body: &[u8]) -> bool {
         let open = &mut self.classes[NORMAL].open;
         if open.bytes.len() + PLAIN_HEAD_BYTES_MAX + body.len() > open.limit
             || !Head::write_plain(FORM_WHOLE, alias, body.len() as u64, &mut open.bytes)
@@ -178,7 +179,7 @@ impl SendLog {
             return false;
         }
         open.bytes.extend_from_slice(body);
-        open.end_message(waiter);
+        open.ends += 1;
         self.pending += 1;
         true
     }
@@ -217,11 +218,14 @@ impl SendLog {
         if !self.has_room(class, body.len()) {
             return false;
         }
-        let split = body.len() >= SPLIT_BODY_BYTES_MIN;
+        if body.len() < SPLIT_BODY_BYTES_MIN {
+            self.push_in_next(pool, class, route, asked, body);
+            return true;
+        }
         let open = &self.classes[class].open;
         let room = open.limit.saturating_sub(open.bytes.len());
         let head = head_of(route, asked, body.len(), open.serial).size();
-        if open.exists && (!split || room < head + SPLIT_ROOM_BYTES_MIN) {
+        if open.exists && room < head + SPLIT_ROOM_BYTES_MIN {
             self.pad_and_close(class);
         }
         if !self.classes[class].open.exists {
@@ -248,6 +252,27 @@ impl SendLog {
         self.classes[class].open.end_message(asked.waiter);
         self.pending += 1;
         true
+    }
+
+    /// [`SendLog::push_in_parts`] of a message that is never split: an empty block has room for it, whatever its head.
+    fn push_in_next(
+        &mut self,
+        pool: &mut SlotPool,
+        class: usize,
+        route: &mut Route<'_>,
+        asked: Asked,
+        body: &[u8],
+    ) {
+        if self.classes[class].open.exists {
+            self.pad_and_close(class);
+        }
+        self.open_block(class, pool, Link::None);
+        let open = &mut self.classes[class].open;
+        head_of(route, asked, body.len(), open.serial).write(FORM_WHOLE, &mut open.bytes);
+        open.bytes.extend_from_slice(body);
+        open.note_name(route);
+        open.end_message(asked.waiter);
+        self.pending += 1;
     }
 
     /// Messages logged and not settled.
@@ -331,16 +356,16 @@ impl SendLog {
         self.opened += 1;
         self.held_bytes += self.slot_bytes;
         let limit = self.block_bytes - prefix_bytes(self.next_number(), continues);
-        let state = &mut self.classes[class];
-        state.open = Open {
-            waiters: std::mem::take(&mut state.spare_waiters),
-            bytes: pool.take(),
-            exists: true,
-            continues,
-            limit,
-            serial: self.opened,
-            ..Open::default()
-        };
+        let Class { open, spare_waiters, .. } = &mut self.classes[class];
+        debug_assert!(!open.exists, "it would be lost");
+        // Field by field, here and where it is closed: what was just written by a word is read late by a wider move.
+        open.bytes = pool.take();
+        open.exists = true;
+        std::mem::swap(&mut open.waiters, spare_waiters);
+        open.continues = continues;
+        open.limit = limit;
+        open.serial = self.opened;
+        open.passed = 0;
     }
 
     /// Fills the open block up, so that it does not end a GSO run, and closes it.
@@ -351,20 +376,18 @@ impl SendLog {
     }
 
     fn close(&mut self, class: usize, begins: Link) {
-        let class = &mut self.classes[class];
-        let Open { bytes, ends, names, waiters, continues, limit, .. } =
-            std::mem::take(&mut class.open);
-        let full_bytes = if bytes.len() == limit { self.block_bytes as u16 } else { 0 };
-        let payload = Payload::Slot(bytes);
-        let group = 0;
-        class.drafts.push_back(Draft {
-            payload,
-            names,
-            ends,
-            continues,
+        let Class { open, drafts, .. } = &mut self.classes[class];
+        open.exists = false;
+        let limit = std::mem::take(&mut open.limit);
+        let full_bytes = if open.bytes.len() == limit { self.block_bytes as u16 } else { 0 };
+        drafts.push_back(Draft {
+            payload: Payload::Slot(std::mem::take(&mut open.bytes)),
+            names: std::mem::take(&mut open.names),
+            ends: std::mem::take(&mut open.ends),
+            continues: open.continues,
             begins,
-            waiters,
-            group,
+            waiters: std::mem::take(&mut open.waiters),
+            group: 0,
             full_bytes,
         });
     }
@@ -392,10 +415,10 @@ impl Open {
 }
 
 /// Fills a block's content up with padding.
-fn pad(bytes: &mut Vec<u8>, limit: usize) {
+fn pad(bytes: &mut Slot, limit: usize) {
     if bytes.len() < limit {
         bytes.push(FORM_PAD);
-        bytes.resize(limit, 0);
+        bytes.fill_zeros(limit);
     }
 }
 
@@ -413,6 +436,8 @@ fn head_of<'a>(route: &'a Route<'_>, asked: Asked, bytes: usize, serial: u64) ->
 }
 
 const _: () = assert!(HEAD_SLACK >= HEAD_BYTES_MAX + 255 + 18);
+// A message that is not split fits the shortest block.
+const _: () = assert!(SPLIT_BODY_BYTES_MIN + HEAD_SLACK <= payload_bytes(DATAGRAM_BYTES_FLOOR));
 const _: () = assert!(HEAD_SLACK >= CONTINUE_BYTES_MAX + 18);
 
 #[cfg(test)]

@@ -283,10 +283,15 @@ impl PacketSpace {
     /// Seals `out[start..]`, whose first bytes are room for the header, and appends the tag.
     #[inline]
     pub(crate) fn seal(&self, header: &LaneHeader, out: &mut Vec<u8>, start: usize) {
-        let encoded = header.encode();
-        out[start..start + HEADER_BYTES].copy_from_slice(&encoded);
-        let tag: [u8; TAG_BYTES] =
-            self.sealing.seal(header.packet_number, &encoded, &mut out[start + HEADER_BYTES..]);
+        out[start..start + HEADER_BYTES].copy_from_slice(&header.encode());
+        self.seal_headed(header.packet_number, out, start);
+    }
+
+    /// [`PacketSpace::seal`] where the header stands already, with the packet number given.
+    #[inline]
+    pub(crate) fn seal_headed(&self, packet_number: u64, out: &mut Vec<u8>, start: usize) {
+        let (header, payload) = out[start..].split_at_mut(HEADER_BYTES);
+        let tag: [u8; TAG_BYTES] = self.sealing.seal(packet_number, header, payload);
         out.extend_from_slice(&tag);
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::Waiter;
 use super::large::Large;
 use crate::message::Continue;
-use crate::slots::SlotPool;
+use crate::slots::{Slot, SlotPool};
 use crate::varint;
 
 /// Frame type of a block; its number follows, then messages up to the datagram's end.
@@ -40,7 +40,7 @@ pub(super) enum Payload {
     /// Acknowledged, or given up: nothing to send.
     Released,
     /// Copied messages.
-    Slot(Vec<u8>),
+    Slot(Slot),
     /// A part of a large body behind its place in it.
     Slice { head: [u8; 16], head_bytes: u8, body: Bytes },
 }
@@ -137,7 +137,9 @@ impl Block {
     pub(super) fn write(&self, number: u64, out: &mut Vec<u8>) {
         let exact = wire_bytes(number, self.origin, self.payload.len(), 0);
         let padding = usize::from(self.full_bytes).saturating_sub(exact);
-        out.resize(out.len() + padding, 0);
+        if padding > 0 {
+            out.resize(out.len() + padding, 0);
+        }
         out.push(FRAME_BLOCK);
         varint::write(number, out);
         self.write_content(number, out);
@@ -171,7 +173,7 @@ pub(super) fn prefix_bytes(next: u64, continues: Link) -> usize {
 #[derive(Debug, Default)]
 pub(super) struct Open {
     /// Empty means that there is none.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Slot,
     pub(super) exists: bool,
     pub(super) ends: u16,
     pub(super) names: Vec<u32>,

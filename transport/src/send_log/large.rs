@@ -10,7 +10,7 @@ use super::draft::{Draft, Link, NO_ORIGIN, Payload, prefix_bytes};
 use super::group::{Group, Terms};
 use super::{Asked, Route, SPLIT_ROOM_BYTES_MIN, SendLog, Waiter};
 use crate::message::{Continue, FORM_FIRST, HEAD_BYTES_MAX, Head, Sequence, Target};
-use crate::slots::SlotPool;
+use crate::slots::{Slot, SlotPool};
 use crate::varint;
 
 /// Parts of one body cut in a row before the next large body of its class gets its turn.
@@ -242,7 +242,7 @@ impl SendLog {
 
 impl Large {
     /// Appends the head and as much of the body as there is room for, but not all of it.
-    fn write_first(&mut self, out: &mut Vec<u8>, limit: usize) {
+    fn write_first(&mut self, out: &mut Slot, limit: usize) {
         let Self { target, request, sequence, .. } = *self;
         let (name, total) = (self.name.as_deref(), self.body.len() as u64);
         Head { target, name, request, sequence, total }.write(FORM_FIRST, out);

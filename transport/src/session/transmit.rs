@@ -8,6 +8,7 @@ use crate::association::Association;
 use crate::common::Common;
 use crate::flows::OutFlow;
 use crate::frame::{self, CREDIT_BYTES_MAX, Close, Greeting, Record};
+use crate::header::LaneHeader;
 use crate::lane::{Lane, Turn};
 use crate::limits::{GSO_SEGMENTS_MAX, HEADER_BYTES, TAG_BYTES, UDP_PAYLOAD_BYTES_MAX};
 use crate::send_log::Pick;
@@ -107,7 +108,7 @@ impl Session {
         let Self { current, lane, path, blocked, .. } = self;
         let Common { entropy, pool, counters, .. } = common;
         let packet_number = current.space.next_number(now, || entropy.next_u64())?;
-        out.resize(start + HEADER_BYTES, 0);
+        out.extend_from_slice(&current.header(packet_number, false).encode());
         let mut controls = Controls::default();
         if room >= CONTROL_ROOM_MIN {
             let (space, blocked) = (&mut current.space, Some(blocked));
@@ -135,8 +136,10 @@ impl Session {
         let ack_now = is_probe
             || is_last_awaited
             || (is_first && (path.wants_ack() || lane.log.is_half_full()));
-        let header = current.header(packet_number, ack_now);
-        current.space.seal(&header, out, start);
+        if ack_now {
+            LaneHeader::ask_ack_now(&mut out[start..]);
+        }
+        current.space.seal_headed(packet_number, out, start);
         let bytes = out.len() - start;
         current.space.sent.on_sent_cargo(now, bytes, block, controls.bits, cargo);
         path.on_sent(bytes as u64);
