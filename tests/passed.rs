@@ -146,7 +146,7 @@ async fn send_with_care(
             Ok(Outcome::Unknown | Outcome::PeerLost | Outcome::Refused(_)) => {}
             Err(WaitError::Send(SendError::Closing) | WaitError::Stopped) => return,
             Err(WaitError::Send(SendError::Refused(Refusal::NoSuchFlow))) => {
-                shard.yield_now().await
+                shard.yield_now().await;
             }
             other => panic!("{other:?}"),
         }
@@ -193,7 +193,7 @@ fn load(
             let _ = block_on(from.on_shard(on, run));
         })
     };
-    (0..usize::from(from.shards())).map(one).collect()
+    (0..from.shards()).map(one).collect()
 }
 
 fn join(threads: Vec<std::thread::JoinHandle<()>>) {

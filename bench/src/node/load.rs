@@ -62,7 +62,7 @@ pub struct Load {
     pub seed: u64,
     /// How fast.
     pub pace: Pace,
-    /// One message of so many carries the time at which it was due, see [`is_stamped`]; `None` for no message.
+    /// One message of so many carries the time at which it was due, in a place that differs from group to group; `None` for none.
     pub stamp_every: Option<u64>,
 }
 
