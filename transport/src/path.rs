@@ -144,8 +144,8 @@ impl Path {
     ) {
         let since = self.since;
         if let Some(sent) = summary.rtt_from.filter(|sent| *sent >= since) {
-            // The acknowledgement may have lain here all the time: such a wait is only a bound, good for want of better.
-            if absence.since(sent).is_zero() || !self.rtt.has_sample() {
+            // The acknowledgement may have come at any time of an absence: such a wait measures nothing.
+            if absence.since(sent).is_zero() {
                 self.on_rtt_sample(now, sent, delay_us);
             }
         }
@@ -307,8 +307,7 @@ mod tests {
     fn a_wait_in_which_nobody_ran_is_no_round_trip() {
         let mut unmeasured = path();
         unmeasured.rtt = estimator(None);
-        let bound = acked_in_an_absence(&mut unmeasured, Duration::ZERO);
-        assert_eq!(bound, (20 * MS, 20 * MS));
+        assert_eq!(acked_in_an_absence(&mut unmeasured, Duration::ZERO).0, INITIAL_DEFAULT);
         let mut path = path();
         assert_eq!(acked_in_an_absence(&mut path, Duration::ZERO), (10 * MS, 10 * MS));
         assert_eq!(acked_in_an_absence(&mut path, 12 * MS), (10 * MS, 10 * MS));
