@@ -238,7 +238,8 @@ impl Node {
     }
 
     /// Forgets a peer; whether it was known. Sessions with it end within a turn of each shard, unless the policy or the
-    /// keep knows it too.
+    /// keep knows it too. A shard that had resolved it, or had a session with it, keeps a place for it until the node ends: see
+    /// `peers_max` in docs/LIMITS.md.
     pub fn forget_peer(&self, key: PublicKey) -> bool {
         self.inner.shared.forget_peer(ChannelId::DEFAULT, key)
     }
