@@ -58,6 +58,7 @@ pub mod scale;
 pub mod peers;
 
 pub mod agents;
+pub mod counting;
 pub mod path;
 
 pub mod cli;

@@ -9,55 +9,20 @@ use std::time::Duration;
 
 use cubed::runtime::{Driver, MemoryDriver, MemoryNetwork, socket::SendStatus};
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, SendError, Service, Token,
-    identity::{Identity, PublicKey},
-    random::SeededEntropy,
+    Config, Endpoint, FlowId, SendError, Service, identity::Identity, random::SeededEntropy,
     time::Instant,
 };
 
-use crate::error::{BenchError, Result};
+use crate::{
+    counting::Counting,
+    error::{BenchError, Result},
+};
 
 /// Time between two turns, each of which carries all that is under way.
 const TURN: Duration = Duration::from_micros(20);
 
 /// A turn that does not come is a stuck path. Of 20 us each, so 20 s.
 const TURNS_MAX: u32 = 1_000_000;
-
-/// Takes and counts what comes.
-#[derive(Debug, Default)]
-struct Counting {
-    messages: u64,
-    bytes: u64,
-}
-
-impl Application for Counting {
-    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
-        true
-    }
-
-    fn bind(
-        &mut self,
-        _: ChannelId,
-        _: PeerId,
-        _: &PublicKey,
-        _: &str,
-    ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 1, window_bytes: 8 << 20, message_bytes_max: 1 << 26 })
-    }
-
-    fn generation(&self) -> u32 {
-        0
-    }
-
-    fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
-        self.messages += 1;
-        self.bytes += message.body.as_slice().len() as u64;
-        Ok(Disposition::Consumed)
-    }
-
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
-}
 
 struct End {
     endpoint: Endpoint,
@@ -156,19 +121,7 @@ impl MessagePath {
 
 impl End {
     fn new(network: &MemoryNetwork, number: u8) -> Result<Self> {
-        let config = Config {
-            incarnation: [number; 16],
-            name: String::new(),
-            role: String::new(),
-            mode: NodeMode::PLAIN,
-            kind: 0,
-            channels: Vec::new(),
-            shard: 0,
-            shards: 1,
-            placement_salt: [number; 32],
-            placement: |_, _, _| 0,
-            limits: Limits::default(),
-        };
+        let config = Config::new([number; 16], [number; 32]);
         let identity = Identity::from_seed(&[number; 32]);
         let entropy = Box::new(SeededEntropy::new(number.into()));
         let endpoint = Endpoint::new(config, &identity, entropy).map_err(wrong)?;

@@ -10,9 +10,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelConfig, ChannelId, Config, DialFailure, Disposition,
-    Endpoint, Event, Incoming, Limits, Newcomer, NodeMode, Outcome, PeerId, Refusal, Token,
-    Verdict,
+    Application, Binding, ChannelConfig, ChannelId, Config, DialFailure, Disposition, Endpoint,
+    Event, Incoming, Limits, Newcomer, NodeMode, PeerId, Refusal, Verdict,
 };
 
 const GARDEN: ChannelId = ChannelId(1);
@@ -55,13 +54,9 @@ impl Application for App {
     ) -> Result<Binding, Refusal> {
         Err(Refusal::NoSuchFlow)
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, _: Incoming<'_>) -> Result<Disposition, Refusal> {
         Err(Refusal::NoSuchFlow)
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// One node as it starts.
@@ -96,17 +91,13 @@ impl Setup {
     fn start(&self) -> Endpoint {
         let channel = |name: &&str| ChannelConfig { name: (*name).to_owned(), identity: None };
         let config = Config {
-            incarnation: [self.key; 16],
             name: self.name.to_owned(),
             role: self.role.to_owned(),
             mode: self.mode,
             kind: self.kind,
             channels: self.channels.iter().map(channel).collect(),
-            shard: 0,
-            shards: 1,
-            placement_salt: [self.key; 32],
-            placement: |_, _, _| 0,
             limits: Limits { dial_timeout: Duration::from_secs(2), ..Limits::default() },
+            ..Config::new([self.key; 16], [self.key; 32])
         };
         let entropy = Box::new(SeededEntropy::new(self.key.into()));
         Endpoint::new(config, &self.identity(), entropy).expect("a good configuration")

@@ -10,8 +10,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, SendError, Service, Token,
+    Application, Binding, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, PeerId,
+    Refusal, SendError, Service,
 };
 
 #[derive(Default)]
@@ -33,32 +33,16 @@ impl Application for Counting {
     ) -> Result<Binding, Refusal> {
         Ok(Binding { flow: 1, window_bytes: 8 << 20, message_bytes_max: 1 << 26 })
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     #[inline]
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.messages += 1;
         self.bytes += black_box(message.body.as_slice()).len() as u64;
         Ok(Disposition::Consumed)
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 fn endpoint(seed: u8) -> Endpoint {
-    let config = Config {
-        incarnation: [seed; 16],
-        name: String::new(),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
-        limits: Limits::default(),
-    };
+    let config = Config::new([seed; 16], [seed; 32]);
     let identity = Identity::from_seed(&[seed; 32]);
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &identity, entropy).expect("defaults are valid")

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::endpoint::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
-    Newcomer, NodeMode, Outcome, PeerId, PeerMemory, Refusal, Token, Verdict,
+    Application, Binding, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
+    Newcomer, PeerId, PeerMemory, Refusal, Verdict,
 };
 use crate::frame::{self, Greeting, Record};
 use crate::handshake::{Credentials, Dial, Established};
@@ -79,9 +79,6 @@ impl Application for Victim {
             _ => Err(Refusal::NoSuchFlow),
         }
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         if self.bystander.as_ref() == Some(message.sender) {
             self.from_bystander += 1;
@@ -90,7 +87,6 @@ impl Application for Victim {
         self.delivered += 1;
         Ok(if self.holds { Disposition::Held } else { Disposition::Consumed })
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// An endpoint under attack, and the attacker.
@@ -316,19 +312,7 @@ fn settled_floor(payload: &[u8]) -> u64 {
 
 /// The endpoint under attack.
 fn besieged(limits: Limits) -> Endpoint {
-    let config = Config {
-        incarnation: [1; 16],
-        name: "victim".into(),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [2; 32],
-        placement: |_, _, _| 0,
-        limits,
-    };
+    let config = Config { name: "victim".into(), limits, ..Config::new([1; 16], [2; 32]) };
     let entropy = Box::new(SeededEntropy::new(1));
     Endpoint::new(config, &Identity::from_seed(&[1; 32]), entropy).unwrap()
 }

@@ -15,21 +15,10 @@
 //! ```
 //! use cubed_transport::identity::Identity;
 //! use cubed_transport::random::SeededEntropy;
-//! use cubed_transport::{Config, Endpoint, Limits, NodeMode};
+//! use cubed_transport::{Config, Endpoint};
 //!
-//! let config = Config {
-//!     incarnation: [1; 16],
-//!     name: "alice".into(),
-//!     role: String::new(),
-//!     mode: NodeMode::PLAIN,
-//!     kind: 0,
-//!     channels: Vec::new(),
-//!     shard: 0,
-//!     shards: 1,
-//!     placement_salt: [2; 32],
-//!     placement: |_, _, _| 0,
-//!     limits: Limits::default(),
-//! };
+//! // Both random in earnest.
+//! let config = Config { name: "alice".into(), ..Config::new([1; 16], [2; 32]) };
 //! let identity = Identity::from_seed(&[7; 32]);
 //! let endpoint = Endpoint::new(config, &identity, Box::new(SeededEntropy::new(1)))?;
 //! assert_eq!(endpoint.public_key(), identity.public_key());

@@ -199,9 +199,7 @@ impl SendLog {
             return self.push_in_parts(pool, class, route, asked, body);
         }
         head.write(FORM_WHOLE, &mut open.bytes);
-        open.bytes.extend_from_slice(body);
-        open.note_name(route);
-        open.end_message(asked.waiter);
+        open.end_whole(route, asked, body);
         self.pending += 1;
         true
     }
@@ -269,9 +267,7 @@ impl SendLog {
         self.open_block(class, pool, Link::None);
         let open = &mut self.classes[class].open;
         head_of(route, asked, body.len(), open.serial).write(FORM_WHOLE, &mut open.bytes);
-        open.bytes.extend_from_slice(body);
-        open.note_name(route);
-        open.end_message(asked.waiter);
+        open.end_whole(route, asked, body);
         self.pending += 1;
     }
 
@@ -394,6 +390,14 @@ impl SendLog {
 }
 
 impl Open {
+    /// Appends a whole message's body behind its head.
+    #[inline]
+    fn end_whole(&mut self, route: &mut Route<'_>, asked: Asked, body: &[u8]) {
+        self.bytes.extend_from_slice(body);
+        self.note_name(route);
+        self.end_message(asked.waiter);
+    }
+
     #[inline]
     fn end_message(&mut self, waiter: Option<Waiter>) {
         if let Some(waiter) = waiter {

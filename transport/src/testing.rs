@@ -19,7 +19,7 @@ use crate::time::Instant;
 use crate::varint::{self, Reader};
 use crate::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
-    NodeMode, Outcome, PeerId, PeerMemory, Refusal, ReplyTo, Token,
+    Outcome, PeerId, PeerMemory, Refusal, ReplyTo, Token,
 };
 
 /// A decoder that took its input, and how many bytes of it.
@@ -313,19 +313,8 @@ fn address(side: usize) -> SocketAddr {
 }
 
 fn endpoint(seed: u8, limits: Limits) -> Endpoint {
-    let config = Config {
-        incarnation: [seed; 16],
-        name: format!("node {seed}"),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
-        limits,
-    };
+    let config =
+        Config { name: format!("node {seed}"), limits, ..Config::new([seed; 16], [seed; 32]) };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy)
         .expect("the configuration is in range")

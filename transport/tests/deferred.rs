@@ -9,8 +9,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Deferred, Disposition, Endpoint, Event, FlowId,
-    Incoming, Limits, NodeMode, Outcome, PeerId, Refusal, SendError, SendOptions, Service, Token,
+    Application, Binding, ChannelId, Config, Deferred, Disposition, Endpoint, Event, FlowId,
+    Incoming, Outcome, PeerId, Refusal, SendError, SendOptions, Service, Token,
 };
 
 /// Puts every answer off, or refuses at once.
@@ -35,9 +35,6 @@ impl Application for App {
     ) -> Result<Binding, Refusal> {
         Ok(Binding { flow: 1, window_bytes: 8 << 20, message_bytes_max: 1 << 20 })
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         if self.refuses {
             return Err(Refusal::QueueFull);
@@ -50,7 +47,6 @@ impl Application for App {
         let number = *self.delivered.last().expect("just delivered");
         self.waiting.push((number, message));
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// Two endpoints; the first sends.
@@ -68,19 +64,7 @@ fn address(side: usize) -> SocketAddr {
 }
 
 fn endpoint(seed: u8) -> Endpoint {
-    let config = Config {
-        incarnation: [seed; 16],
-        name: format!("node {seed}"),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
-        limits: Limits::default(),
-    };
+    let config = Config { name: format!("node {seed}"), ..Config::new([seed; 16], [seed; 32]) };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
 }

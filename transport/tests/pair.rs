@@ -10,7 +10,7 @@ use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Token,
+    Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Token,
 };
 
 #[derive(Default)]
@@ -37,9 +37,6 @@ impl Application for App {
             "none" => Err(Refusal::NoSuchFlow),
             _ => Ok(Binding { flow: 1, window_bytes: 1 << 20, message_bytes_max: 1 << 26 }),
         }
-    }
-    fn generation(&self) -> u32 {
-        0
     }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         if let Some(to) = message.request {
@@ -68,19 +65,8 @@ struct Pair {
 }
 
 fn endpoint(seed: u8, limits: Limits) -> Endpoint {
-    let config = Config {
-        incarnation: [seed; 16],
-        name: format!("node {seed}"),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
-        limits,
-    };
+    let config =
+        Config { name: format!("node {seed}"), limits, ..Config::new([seed; 16], [seed; 32]) };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
 }

@@ -9,8 +9,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, SendError, Service, Token,
+    Application, Binding, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
+    PeerId, Refusal, SendError, Service,
 };
 
 const DELAY: Duration = Duration::from_millis(5);
@@ -33,14 +33,10 @@ impl Application for App {
     ) -> Result<Binding, Refusal> {
         Ok(Binding { flow: 1, window_bytes: 1 << 20, message_bytes_max: 1 << 26 })
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.received.push(message.body.as_slice().to_vec());
         Ok(Disposition::Consumed)
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// Somebody who copies what side 0 sends and has it arrive from elsewhere, before or after the original.
@@ -74,17 +70,9 @@ struct Net {
 
 fn endpoint(seed: u8, limits: &Limits) -> Endpoint {
     let config = Config {
-        incarnation: [seed; 16],
         name: format!("node {seed}"),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
         limits: limits.clone(),
+        ..Config::new([seed; 16], [seed; 32])
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()

@@ -9,7 +9,7 @@ use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, ReplyTo, Token,
+    Outcome, PeerId, Refusal, ReplyTo, Token,
 };
 
 /// Takes everything, and keeps what is to be answered.
@@ -32,9 +32,6 @@ impl Application for Anyone {
     ) -> Result<Binding, Refusal> {
         Ok(Binding { flow: 0, window_bytes: 1 << 20, message_bytes_max: 1_000 })
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.asked.extend(message.request);
         Ok(Disposition::Consumed)
@@ -45,19 +42,7 @@ impl Application for Anyone {
 }
 
 fn endpoint(seed: u8, limits: Limits) -> Endpoint {
-    let config = Config {
-        incarnation: [seed; 16],
-        name: String::new(),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [0; 32],
-        placement: |_, _, _| 0,
-        limits,
-    };
+    let config = Config { limits, ..Config::new([seed; 16], [0; 32]) };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
 }

@@ -10,9 +10,9 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelConfig, ChannelId, Config, DialFailure, Disposition,
-    EndCause, Endpoint, Event, Incoming, Limits, Newcomer, NodeMode, Outcome, PeerId, Refusal,
-    Service, Token, Verdict,
+    Application, Binding, ChannelConfig, ChannelId, Config, DialFailure, Disposition, EndCause,
+    Endpoint, Event, Incoming, Limits, Newcomer, NodeMode, PeerId, Refusal, Service, Token,
+    Verdict,
 };
 
 const GARDEN: ChannelId = ChannelId(1);
@@ -45,14 +45,10 @@ impl Application for App {
         let flow = channel.0.into();
         Ok(Binding { flow, window_bytes: 1 << 20, message_bytes_max: 1 << 20 })
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.received.push((message.flow, message.body.as_slice().to_vec()));
         Ok(Disposition::Consumed)
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// Two nodes and a perfect link that remembers what it carried.
@@ -66,17 +62,13 @@ struct Pair {
 
 fn config(seed: u8, channels: Vec<ChannelConfig>) -> Config {
     Config {
-        incarnation: [seed; 16],
         name: format!("name-of-{seed}"),
         role: format!("role-of-{seed}"),
         mode: if seed == 1 { NodeMode::PLAIN } else { NodeMode::MAIN },
         kind: 200 + seed,
         channels,
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
         limits: Limits { peers_max: 4, ..Limits::default() },
+        ..Config::new([seed; 16], [seed; 32])
     }
 }
 

@@ -17,8 +17,8 @@ use cubed::runtime::{
     socket::{SendStatus, UdpSocket},
 };
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Disposition, Endpoint, Incoming, Limits, Outcome,
-    PeerId, Refusal, Token, identity::PublicKey, time::Instant,
+    Application, Binding, ChannelId, Disposition, Endpoint, Incoming, Limits, PeerId, Refusal,
+    identity::PublicKey, time::Instant,
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,10 +98,6 @@ impl Application for Taken {
         Ok(Binding { flow: 1, window_bytes: WINDOW_BYTES, message_bytes_max })
     }
 
-    fn generation(&self) -> u32 {
-        0
-    }
-
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         let body = message.body.as_slice();
         if body.len() == self.size_bytes {
@@ -113,8 +109,6 @@ impl Application for Taken {
         *last = self.at;
         Ok(Disposition::Consumed)
     }
-
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// One peer.

@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     args::CrowdArgs,
-    guest::{self, Counting, FLOW},
+    guest::{self, FLOW},
 };
 use crate::{
+    counting::Counting,
     error::{BenchError, Result},
     peer::{self, PeerRole},
 };

@@ -2,12 +2,7 @@
 //!
 //! It speaks what a node speaks (it is the same protocol engine), takes every message, and knows one other peer: its host.
 
-use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, Token,
-    identity::{Identity, PublicKey},
-    random::Entropy,
-};
+use cubed_transport::{Config, Endpoint, Limits, identity::Identity, random::Entropy};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::error::{BenchError, Result};
@@ -23,40 +18,6 @@ impl Entropy for SystemEntropy {
     fn fill(&mut self, out: &mut [u8]) {
         self.0.fill(out).expect("the system gave random bytes before");
     }
-}
-
-/// Takes and counts what comes.
-#[derive(Debug, Default)]
-pub struct Counting {
-    /// Messages taken.
-    pub messages: u64,
-}
-
-impl Application for Counting {
-    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
-        true
-    }
-
-    fn bind(
-        &mut self,
-        _: ChannelId,
-        _: PeerId,
-        _: &PublicKey,
-        _: &str,
-    ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 1, window_bytes: 1 << 20, message_bytes_max: 1 << 20 })
-    }
-
-    fn generation(&self) -> u32 {
-        0
-    }
-
-    fn deliver(&mut self, _: Incoming<'_>) -> Result<Disposition, Refusal> {
-        self.messages += 1;
-        Ok(Disposition::Consumed)
-    }
-
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// The identity of guest `number`, always the same: the host of a measurement knows its guests' keys by their numbers.
@@ -79,19 +40,7 @@ pub fn endpoint(identity: &Identity, limits: Limits) -> Result<Endpoint> {
         filled.map_err(|_| BenchError::Machine("the system gives no random bytes".into()))?;
     }
     let [incarnation, placement_salt] = drawn;
-    let mut config = Config {
-        incarnation: [0; 16],
-        name: String::new(),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt,
-        placement: |_, _, _| 0,
-        limits,
-    };
+    let mut config = Config { limits, ..Config::new([0; 16], placement_salt) };
     config.incarnation.copy_from_slice(&incarnation[..16]);
     Endpoint::new(config, identity, Box::new(entropy))
         .map_err(|error| BenchError::Argument(error.to_string()))

@@ -8,8 +8,11 @@ use std::{net::SocketAddr, time::Duration};
 use cubed::runtime::Clock;
 use cubed_transport::{Endpoint, FlowId, Limits, PeerId, Service, Tally, time::Instant};
 
-use super::guest::{self, Counting, FLOW};
-use crate::error::{BenchError, Result};
+use super::guest::{self, FLOW};
+use crate::{
+    counting::Counting,
+    error::{BenchError, Result},
+};
 
 /// Time in which nothing happens after which a guest counts as silent: longer than any acknowledgement's delay or probe's timer.
 const QUIET: Duration = Duration::from_millis(500);

@@ -10,7 +10,7 @@ use cubed_transport::identity::Identity;
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::testing::{Sink, seal_first_flight};
 use cubed_transport::time::Instant;
-use cubed_transport::{Config, Endpoint, Limits, NodeMode};
+use cubed_transport::{Config, Endpoint, Limits};
 
 /// Payload of a HELLO: 1,200 less header, cookie, nonce and tag.
 const HELLO_PAYLOAD_BYTES: usize = 1_200 - 16 - 32 - 12 - 16;
@@ -136,17 +136,9 @@ fn address(side: usize) -> SocketAddr {
 
 fn endpoint(seed: u8) -> Endpoint {
     let config = Config {
-        incarnation: [seed; 16],
         name: format!("node {seed}"),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
         limits: Limits { half_open_max: 4, ..Limits::default() },
+        ..Config::new([seed; 16], [seed; 32])
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy)

@@ -11,7 +11,7 @@ use cubed_transport::identity::Identity;
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::testing::Sink;
 use cubed_transport::time::Instant;
-use cubed_transport::{Config, Counters, Endpoint, Limits, NodeMode, Service};
+use cubed_transport::{Config, Counters, Endpoint, Limits, Service};
 
 /// Bytes appended at most.
 const APPENDED_MAX: usize = 64;
@@ -36,22 +36,14 @@ fn address(side: usize) -> SocketAddr {
 
 fn endpoint(seed: u8) -> Endpoint {
     let config = Config {
-        incarnation: [seed; 16],
         name: format!("node {seed}"),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
         // No notice is held back for its rate, so that each that is due is seen.
         limits: Limits {
             half_open_max: 2,
             restarts_told_per_second: 1_000_000,
             ..Limits::default()
         },
+        ..Config::new([seed; 16], [seed; 32])
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()

@@ -15,8 +15,7 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    ChannelConfig, ChannelId, Config, Counters, Endpoint, FlowId, Limits, NodeMode, PeerId, Tally,
-    Token,
+    ChannelConfig, ChannelId, Config, Counters, Endpoint, FlowId, Limits, PeerId, Tally, Token,
 };
 
 use crate::addresses::Addresses;
@@ -138,17 +137,12 @@ impl Node {
         let last = self.setup.shards.last().copied().unwrap_or(1);
         let shards = self.setup.shards.get(number as usize).copied().unwrap_or(last);
         let mut config = Config {
-            incarnation: [0; 16],
             name: format!("node-{}", self.index),
-            role: String::new(),
-            mode: NodeMode::PLAIN,
-            kind: 0,
             channels: self.kept.iter().skip(1).map(|_| garden()).collect(),
-            shard: 0,
             shards,
-            placement_salt: [0; 32],
             placement: cubed_router::placement::owner_shard,
             limits: self.setup.limits.clone(),
+            ..Config::new([0; 16], [0; 32])
         };
         entropy.fill(&mut config.incarnation);
         entropy.fill(&mut config.placement_salt);

@@ -50,6 +50,24 @@ pub struct ChannelConfig {
 }
 
 impl Config {
+    /// A node of one shard, which owns every flow, without name and further channels, with default limits. Both numbers are random
+    /// per process start; every other field may be set.
+    pub fn new(incarnation: [u8; 16], placement_salt: [u8; 32]) -> Self {
+        Self {
+            incarnation,
+            name: String::new(),
+            role: String::new(),
+            mode: NodeMode::PLAIN,
+            kind: 0,
+            channels: Vec::new(),
+            shard: 0,
+            shards: 1,
+            placement_salt,
+            placement: |_, _, _| 0,
+            limits: Limits::default(),
+        }
+    }
+
     /// Checks what does not depend on the identity.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.limits.check().map_err(ConfigError::Limit)?;

@@ -407,8 +407,11 @@ pub trait Application {
         key: &PublicKey,
         flow: &str,
     ) -> Result<Binding, Refusal>;
-    /// Bindings are asked for again when this number changes: flows registered or removed, policy changed.
-    fn generation(&self) -> u32;
+    /// Bindings are asked for again when this number changes: flows registered or removed, policy changed. As it stands, it never
+    /// does.
+    fn generation(&self) -> u32 {
+        0
+    }
     /// One whole message, once. Called per message: keep it small.
     ///
     /// # Errors
@@ -418,8 +421,10 @@ pub trait Application {
     fn defer(&mut self, message: Deferred) {
         let _ = message;
     }
-    /// A request of ours ended: its answer, or how it ended without one.
-    fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>);
+    /// A request of ours ended: its answer, or how it ended without one. As it stands, for those who ask nothing.
+    fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>) {
+        let _ = (token, result);
+    }
 }
 
 /// How acknowledged messages stand: `offered` = all the others together.

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::{HOSTILE, Victim};
-use crate::endpoint::{Config, Endpoint, FlowId, Limits, NodeMode, PeerId, Service};
+use crate::endpoint::{Config, Endpoint, FlowId, PeerId, Service};
 use crate::identity::{Identity, PublicKey};
 use crate::random::SeededEntropy;
 use crate::time::Instant;
@@ -28,19 +28,7 @@ pub(super) struct Bystander {
 
 impl Bystander {
     pub(super) fn new(now: Instant, victim: PublicKey) -> Self {
-        let config = Config {
-            incarnation: [7; 16],
-            name: "bystander".into(),
-            role: String::new(),
-            mode: NodeMode::PLAIN,
-            kind: 0,
-            channels: Vec::new(),
-            shard: 0,
-            shards: 1,
-            placement_salt: [0; 32],
-            placement: |_, _, _| 0,
-            limits: Limits::default(),
-        };
+        let config = Config { name: "bystander".into(), ..Config::new([7; 16], [0; 32]) };
         let identity = Identity::from_seed(&[7; 32]);
         let entropy = Box::new(SeededEntropy::new(7));
         let mut endpoint = Endpoint::new(config, &identity, entropy).unwrap();

@@ -121,19 +121,7 @@ fn no_debug_output_holds_a_secret() {
     let (now, limits) = (crate::time::Instant::default(), Limits::default());
     let association = Association::new(now, address, &established, None, 0, &limits, 1);
     let credentials = Credentials::new(&identity).unwrap();
-    let config = Config {
-        incarnation: [1; 16],
-        name: String::new(),
-        role: String::new(),
-        mode: crate::NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [0; 32],
-        placement: |_, _, _| 0,
-        limits: Limits::default(),
-    };
+    let config = Config::new([1; 16], [0; 32]);
     let endpoint = Endpoint::new(config, &identity, Box::new(SeededEntropy::new(1))).unwrap();
     let shown = [
         shown_established,

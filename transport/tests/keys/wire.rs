@@ -8,8 +8,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Counters, Disposition, Endpoint, Event, FlowId,
-    Incoming, Limits, NodeMode, Outcome, PeerId, Refusal, SendError, Service, Token,
+    Application, Binding, ChannelId, Config, Counters, Disposition, Endpoint, Event, FlowId,
+    Incoming, Limits, PeerId, Refusal, SendError, Service,
 };
 
 /// One way, on the wire.
@@ -38,15 +38,11 @@ impl Application for App {
     ) -> Result<Binding, Refusal> {
         Ok(Binding { flow: 1, window_bytes: 1 << 20, message_bytes_max: 1 << 20 })
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         let number = message.body.as_slice().first_chunk().expect("bodies begin with a number");
         *self.arrived.entry(u64::from_le_bytes(*number)).or_default() += 1;
         Ok(Disposition::Consumed)
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 pub(crate) struct End {
@@ -103,19 +99,7 @@ pub(crate) fn address(end: usize) -> SocketAddr {
 fn endpoint(end: usize, start: u8, limits: Limits) -> Endpoint {
     let mut incarnation = [start; 16];
     incarnation[..8].copy_from_slice(&(end as u64).to_le_bytes());
-    let config = Config {
-        incarnation,
-        name: format!("end {end}"),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [0; 32],
-        placement: |_, _, _| 0,
-        limits,
-    };
+    let config = Config { name: format!("end {end}"), limits, ..Config::new(incarnation, [0; 32]) };
     let entropy = Box::new(SeededEntropy::new(end as u64 * 1_000 + u64::from(start)));
     let mut seed = [7; 32];
     seed[..8].copy_from_slice(&(end as u64).to_le_bytes());

@@ -11,7 +11,7 @@ use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, FlowId, Incoming,
-    Limits, NodeMode, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Token,
+    Limits, Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Token,
 };
 
 #[derive(Default)]
@@ -36,9 +36,6 @@ impl Application for App {
         self.names.push(flow.to_owned());
         let flow = self.names.len() as u32 - 1;
         Ok(Binding { flow, window_bytes: 1 << 20, message_bytes_max: 1 << 20 })
-    }
-    fn generation(&self) -> u32 {
-        0
     }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         let name = self.names[message.flow as usize].clone();
@@ -67,17 +64,12 @@ pub(crate) fn node(seed: u8, start: u8, shards: u8, limits: &Limits) -> Shards {
 pub(crate) fn node_as(seed: u8, [start, salt]: [u8; 2], shards: u8, limits: &Limits) -> Shards {
     let shard = |shard| {
         let config = Config {
-            incarnation: [16 * seed + start; 16],
             name: format!("node {seed}"),
-            role: String::new(),
-            mode: NodeMode::PLAIN,
-            kind: 0,
-            channels: Vec::new(),
             shard,
             shards,
-            placement_salt: [salt; 32],
             placement: owner,
             limits: limits.clone(),
+            ..Config::new([16 * seed + start; 16], [salt; 32])
         };
         let entropy =
             Box::new(SeededEntropy::new(u64::from_le_bytes([seed, start, shard, 0, 0, 0, 0, 1])));

@@ -12,7 +12,7 @@ use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, FlowId, Incoming,
-    Limits, NodeMode, Outcome, PeerId, Priority, Refusal, SendError, SendOptions, Service, Token,
+    Limits, Outcome, PeerId, Priority, Refusal, SendError, SendOptions, Service, Token,
 };
 
 #[derive(Default)]
@@ -86,18 +86,9 @@ pub(crate) struct World {
 
 pub(crate) fn endpoint(seed: u8) -> Endpoint {
     let config = Config {
-        incarnation: [seed; 16],
-        name: String::new(),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
         // Long datagrams are dropped here as if by chance; a path that carries more than this would be searched.
         limits: Limits { datagram_bytes: 1_200, ..Limits::default() },
+        ..Config::new([seed; 16], [seed; 32])
     };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()

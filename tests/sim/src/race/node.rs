@@ -10,8 +10,8 @@ use cubed_transport::identity::{Identity, PublicKey};
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
-    NodeMode, Outcome, PeerId, Refusal, Service, Token,
+    Application, Binding, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
+    PeerId, Refusal, Service,
 };
 
 use super::{Departure, Packet, Place, Racer};
@@ -42,10 +42,6 @@ impl Application for Count {
         Ok(Binding { flow: 0, window_bytes: CREDIT_BYTES, message_bytes_max: 64 << 20 })
     }
 
-    fn generation(&self) -> u32 {
-        0
-    }
-
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         let peer = message.peer.0 as usize;
         if self.by_peer.len() <= peer {
@@ -54,8 +50,6 @@ impl Application for Count {
         self.by_peer[peer] += message.body.as_slice().len() as u64;
         Ok(Disposition::Consumed)
     }
-
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 /// A Cubed node.
@@ -97,17 +91,9 @@ impl Cubed {
     pub fn receiver(place: Place, limits: &Limits) -> Self {
         let mut entropy = SeededEntropy::new(place as u64 ^ 0x5eed);
         let mut config = Config {
-            incarnation: [0; 16],
             name: format!("racer-{place}"),
-            role: String::new(),
-            mode: NodeMode::PLAIN,
-            kind: 0,
-            channels: Vec::new(),
-            shard: 0,
-            shards: 1,
-            placement_salt: [0; 32],
-            placement: |_, _, _| 0,
             limits: limits.clone(),
+            ..Config::new([0; 16], [0; 32])
         };
         entropy.fill(&mut config.incarnation);
         let endpoint = Endpoint::new(config, &identity_of(place), Box::new(entropy));

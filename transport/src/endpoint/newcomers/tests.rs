@@ -1,11 +1,9 @@
 //! Goal: a greeting that oversizes a field ends the attempt on both sides, with words that name the field.
 use super::*;
 use crate::endpoint::{
-    Binding, Body, ChannelId, Config, DialFailure, Disposition, Incoming, Outcome, PeerId, Refusal,
-    Token,
+    Binding, ChannelId, Config, DialFailure, Disposition, Incoming, PeerId, Refusal,
 };
 use crate::identity::Identity;
-use crate::limits::Limits;
 use crate::random::SeededEntropy;
 
 struct Anybody;
@@ -23,29 +21,13 @@ impl Application for Anybody {
     ) -> Result<Binding, Refusal> {
         Err(Refusal::NoSuchFlow)
     }
-    fn generation(&self) -> u32 {
-        0
-    }
     fn deliver(&mut self, _: Incoming<'_>) -> Result<Disposition, Refusal> {
         Err(Refusal::NoSuchFlow)
     }
-    fn reply(&mut self, _: Token, _: Result<Body<'_>, Outcome>) {}
 }
 
 fn endpoint(seed: u8) -> Endpoint {
-    let config = Config {
-        incarnation: [seed; 16],
-        name: "node".into(),
-        role: String::new(),
-        mode: NodeMode::PLAIN,
-        kind: 0,
-        channels: Vec::new(),
-        shard: 0,
-        shards: 1,
-        placement_salt: [seed; 32],
-        placement: |_, _, _| 0,
-        limits: Limits::default(),
-    };
+    let config = Config { name: "node".into(), ..Config::new([seed; 16], [seed; 32]) };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
 }
