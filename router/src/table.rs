@@ -4,6 +4,7 @@
 //! times. What a look-up, an insertion or a removal costs does not grow with the table.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
@@ -61,13 +62,13 @@ impl Table {
     ///
     /// [`TableError::Full`] at [`PEERS_MAX`] peers.
     pub fn add(&mut self, key: PublicKey) -> Result<(), TableError> {
-        if self.peers.contains_key(&key) {
-            return Ok(());
+        let is_full = self.peers.len() >= PEERS_MAX;
+        if let Entry::Vacant(place) = self.peers.entry(key) {
+            if is_full {
+                return Err(TableError::Full);
+            }
+            place.insert(Peer { key, name: None, addresses: Vec::new() });
         }
-        if self.peers.len() >= PEERS_MAX {
-            return Err(TableError::Full);
-        }
-        self.peers.insert(key, Peer { key, name: None, addresses: Vec::new() });
         Ok(())
     }
 
