@@ -8,7 +8,7 @@ use support::{bench, measured};
 /// The rows of a command that must succeed.
 fn rows(arguments: &[&str]) -> Vec<Value> {
     let report = measured(&[&["scale"], arguments].concat());
-    assert_eq!(report["schema"], "cubed-bench-scale/1");
+    assert_eq!(report["schema"], "cubed-bench-scale/2");
     assert_eq!(report["command"], format!("scale {}", arguments[0]));
     assert!(report["surroundings"]["kernel"].is_string() && report["warnings"].is_array());
     report["rows"].as_array().expect("rows").clone()
@@ -66,10 +66,16 @@ fn watched_peers_are_asked_and_every_shard_is_looked_at() {
 #[test]
 fn round_trips_go_on_while_peers_come_and_go() {
     let rows = rows(&["churn", "--seconds", "0.5", "--rate", "100"]);
-    assert_eq!((count(&rows[0], "lost"), count(&rows[1], "lost")), (0, 0));
-    assert!(
-        count(&rows[1], "round_trips") > 0 && rows[1]["changes_per_second"].as_f64() > Some(0.0)
-    );
+    let names: Vec<_> = rows.iter().map(|row| row["beside"].as_str().unwrap()).collect();
+    assert_eq!(names, ["peace", "control", "churn"]);
+    let rate = |row: &Value, what: &str| row[what].as_f64().unwrap() > 0.0;
+    let rates = |row: &Value| [rate(row, "wakes_per_second"), rate(row, "changes_per_second")];
+    let found: Vec<_> = rows.iter().map(rates).collect();
+    assert_eq!(found, [[false, false], [true, false], [true, true]], "{rows:?}");
+    for row in &rows {
+        assert!(count(row, "lost") == 0 && count(row, "round_trips") > 0, "{row}");
+    }
+    assert!(rows[2]["p99_ratio_to_control"].is_number() && rows[2]["change_p50_us"].is_number());
 }
 
 #[test]

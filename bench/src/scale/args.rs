@@ -21,7 +21,7 @@ pub enum ScaleCommand {
     Start(StartArgs),
     /// CPU time of idle shards, with nobody watched and with many peers watched
     Watch(WatchArgs),
-    /// Round trips while peers are added and forgotten, beside round trips in peace
+    /// Round trips while peers are added and forgotten, beside round trips in peace and beside a thread that only wakes
     Churn(ChurnArgs),
     /// A fixed number of messages between two nodes in one process, for an instruction counter
     Work(WorkArgs),
@@ -143,10 +143,10 @@ pub struct WatchArgs {
 /// Flags of `scale churn`.
 #[derive(Debug, Clone, Args)]
 pub struct ChurnArgs {
-    /// Peers added per second; as many are forgotten
+    /// Peers added per second; as many are forgotten. The control wakes as often
     #[arg(long, value_name = "RATE", default_value = "1k", value_parser = parse_rate)]
     pub rate: f64,
-    /// Seconds to measure with churn; as long again without
+    /// Seconds to measure with churn; as long again in peace, and as long beside the control
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     pub seconds: f64,
     /// Poll on both sides instead of parking

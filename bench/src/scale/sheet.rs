@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Name of the fields' meaning; changes when a field of some command does.
-pub const SCHEMA: &str = "cubed-bench-scale/1";
+pub const SCHEMA: &str = "cubed-bench-scale/2";
 
 /// One measured value with its name.
 pub type Figure = (&'static str, Value);
