@@ -15,7 +15,7 @@ use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
     Application, Binding, Body, ChannelId, Deferred, Disposition, Incoming, Newcomer, Outcome,
-    PeerId, Refusal, Token, Verdict,
+    PeerId, Refusal, Row, Token, Verdict,
 };
 
 use crate::arrivals::Arrival;
@@ -103,6 +103,19 @@ impl Application for Receiver {
             return self.forward(way, total_bytes, &mut message);
         }
         flow.deliver(&mut message, &self.outbox, self.now)
+    }
+
+    #[inline]
+    fn deliver_row(&mut self, row: &mut Row<'_>) -> Result<Disposition, Refusal> {
+        let (number, allowed) = unpack(row.flow());
+        if allowed & MAY_SEND != 0
+            && let Some(flow) = self.flows.get_mut(number)
+            && let Sink::Handler(_) = flow.sink
+        {
+            flow.deliver_row(row, &self.outbox, self.now);
+            return Ok(Disposition::Consumed);
+        }
+        row.deliver_each(self)
     }
 
     fn defer(&mut self, message: Deferred) {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use cubed_router::address::FlowName;
 use cubed_transport::time::Instant;
-use cubed_transport::{ChannelId, Disposition, Incoming, Refusal, Service};
+use cubed_transport::{ChannelId, Disposition, Incoming, Refusal, Row, Service};
 
 use crate::limits::MESSAGE_CHARGE_BYTES;
 use crate::message::{Context, Message};
@@ -98,6 +98,32 @@ impl Flow {
             Err(_) => self.refused += 1,
         }
         result
+    }
+
+    /// Hands a row of messages to the handler.
+    #[inline]
+    pub(crate) fn deliver_row(
+        &mut self,
+        row: &mut Row<'_>,
+        outbox: &Rc<RefCell<Outbox>>,
+        now: Instant,
+    ) {
+        let Sink::Handler(handler) = &mut self.sink else { return };
+        let (mut messages, mut bytes) = (0, 0);
+        while let Some(body) = row.next_body() {
+            messages += 1;
+            bytes += body.len() as u64;
+            let service = Service::Acknowledged;
+            let seen = Message { sender: row.sender(), body, request: None, service };
+            handler(&seen, &mut Context { outbox, request: None, now });
+            let mut outbox = outbox.borrow_mut();
+            if outbox.is_blocked() && withhold(&mut outbox, &row.message(body)) == Disposition::Held
+            {
+                row.hold();
+            }
+        }
+        self.accepted += messages;
+        self.accepted_bytes += bytes;
     }
 }
 

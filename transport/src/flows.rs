@@ -203,6 +203,12 @@ impl InFlow {
         self.received <= self.granted.max(UNBOUND_CREDIT_BYTES)
     }
 
+    /// Charge that may still arrive.
+    #[inline]
+    pub(crate) fn credit(&self) -> u64 {
+        self.granted.max(UNBOUND_CREDIT_BYTES).saturating_sub(self.received)
+    }
+
     /// A message that had begun to arrive was given up by its sender: it counts as never seen, there and here.
     pub(crate) fn unreceive(&mut self, charge: u64) {
         self.received -= charge;

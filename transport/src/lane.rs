@@ -11,6 +11,7 @@ mod fitting;
 mod ordered;
 mod parts;
 mod refusals;
+mod row;
 
 use crate::assembly::{Assembled, Assembly, FragmentError, FragmentMeta};
 use crate::best_effort::BestEffortQueue;
@@ -30,6 +31,8 @@ use crate::room::Room;
 use crate::send_log::SendLog;
 use crate::varint::Reader;
 use parts::BlockParts;
+
+pub use row::Row;
 
 /// Who sends what is being received, and what may be touched meanwhile.
 pub(crate) struct Receiving<'a, A> {
@@ -165,15 +168,16 @@ impl Lane {
         let generation = rx.app.generation();
         let mut reader = Reader::new(content);
         let mut index = 0;
-        while let Some(flags) = reader.u8() {
-            match form(flags) {
-                FORM_WHOLE if flags == FORM_WHOLE => {
-                    let alias = reader.varint().ok_or(MALFORMED)?;
-                    let length = reader.varint().ok_or(MALFORMED)?;
-                    let body = reader.bytes(length as usize).ok_or(MALFORMED)?;
-                    self.receive_plain(rx, generation, alias, body, (number, index))?;
-                    index += 1;
+        while let Some(&flags) = reader.rest().first() {
+            if flags == FORM_WHOLE {
+                let taken = self.receive_row(rx, generation, &mut reader, (number, index));
+                index += taken;
+                if taken > 0 {
+                    continue;
                 }
+            }
+            reader.u8();
+            match form(flags) {
                 FORM_WHOLE => {
                     let head = Head::read(flags, &mut reader).ok_or(MALFORMED)?;
                     let length = usize::try_from(head.total).map_err(|_| MALFORMED)?;
@@ -202,58 +206,6 @@ impl Lane {
                     let is_padding = flags == crate::message::FORM_PAD && set == 0;
                     return if is_padding { Ok(()) } else { Err(MALFORMED) };
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// A message in one piece to a bound flow, with nothing but its alias and length in front: nearly all of them.
-    #[inline]
-    fn receive_plain<A: Application>(
-        &mut self,
-        rx: &mut Receiving<'_, A>,
-        generation: u32,
-        alias: u64,
-        body: &[u8],
-        end: (u64, u16),
-    ) -> Result<(), Fault> {
-        let bytes = body.len() as u64;
-        let flow = self.in_flows.get_mut(alias as usize).and_then(Option::as_mut);
-        let Some((flow, binding)) = flow.and_then(|flow| {
-            let binding = flow.binding.as_ref().ok().copied()?;
-            let is_plain = flow.generation == generation && bytes <= binding.message_bytes_max;
-            is_plain.then_some((flow, binding))
-        }) else {
-            let target = Target::Flow(u32::try_from(alias).map_err(|_| MALFORMED)?);
-            let head = Head { target, name: None, request: None, sequence: None, total: bytes };
-            return self.receive_whole(rx, generation, &head, body, Some(end));
-        };
-        let charge = charge(bytes);
-        if !flow.receive(charge) {
-            return Err(OVERDRAWN);
-        }
-        let answer = rx.app.deliver(Incoming {
-            peer: rx.peer,
-            sender: rx.key,
-            flow: binding.flow,
-            alias: alias as u32,
-            session: rx.session,
-            body: Body::Borrowed(body),
-            request: None,
-            service: Service::Acknowledged,
-        });
-        match answer {
-            Ok(Disposition::Deferred) => self.defer(rx, end),
-            Ok(disposition) => {
-                rx.common.counters.acknowledged_accepted += 1;
-                if disposition == Disposition::Consumed && flow.consume(charge) {
-                    self.grants_due.push(alias as u32);
-                }
-            }
-            Err(refusal) => {
-                rx.common.counters.acknowledged_refused += 1;
-                self.refuse(rx.room, end, Reason::Refused(refusal));
-                self.consume(alias as u32, charge);
             }
         }
         Ok(())

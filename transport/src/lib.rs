@@ -95,4 +95,5 @@ pub use endpoint::{
     Limits, Newcomer, NodeMode, Outcome, PeerId, PeerInfo, PeerMemory, PeerPresence, PeerState,
     Priority, Refusal, ReplyTo, SendError, SendOptions, Service, Tally, Token, Transmit, Verdict,
 };
+pub use lane::Row;
 pub use path::PathStats;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use super::{ChannelId, DialFailure, Newcomer, Service, Verdict};
 use crate::identity::PublicKey;
+use crate::lane::Row;
 
 /// A lane to a peer. The first lane to a peer, its *contact*, stands for the peer as a whole: it is what
 /// [`Endpoint::add_peer`](crate::Endpoint::add_peer) gives and what events about the peer name.
@@ -417,6 +418,16 @@ pub trait Application {
     /// # Errors
     /// The refusal that its sender is told.
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal>;
+    /// Messages that stand in a row, of one peer to one flow: each that is taken from it is delivered. The answer is that for the
+    /// last one taken; those before it are consumed, but for those said to be held by [`Row::hold`]. As it stands, each goes to
+    /// [`Application::deliver`].
+    ///
+    /// # Errors
+    /// The refusal that the sender of the last one taken is told.
+    #[inline]
+    fn deliver_row(&mut self, row: &mut Row<'_>) -> Result<Disposition, Refusal> {
+        row.deliver_each(self)
+    }
     /// The message just answered with [`Disposition::Deferred`], unless it was best effort. To be settled once.
     fn defer(&mut self, message: Deferred) {
         let _ = message;

@@ -1,0 +1,211 @@
+//! Goal: messages that stand in a row are each delivered once and answered for themselves, wherever the application stops in a
+//! row; all credit comes back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::random::SeededEntropy;
+use cubed_transport::time::Instant;
+use cubed_transport::{
+    Application, Binding, ChannelId, Config, Deferred, Disposition, Endpoint, Event, FlowId,
+    Incoming, Outcome, PeerId, Refusal, Row, SendError, SendOptions, Service, Token,
+};
+
+/// Credit of the flow, and what each message of 8 B takes of it.
+const WINDOW_BYTES: u64 = 64 << 10;
+const CHARGE: u64 = 8 + 64;
+const MESSAGES: u64 = 5_000;
+
+/// What becomes of a message, by its number.
+fn answer_to(number: u64) -> Result<Disposition, Refusal> {
+    match number % 11 {
+        3 => Ok(Disposition::Held),
+        5 => Ok(Disposition::Deferred),
+        7 => Err(Refusal::QueueFull),
+        _ => Ok(Disposition::Consumed),
+    }
+}
+
+/// Takes at most so many messages of a row; 0 for one by one.
+#[derive(Default)]
+struct App {
+    at_most: usize,
+    delivered: Vec<u64>,
+    held: Vec<(PeerId, u32, u32)>,
+    deferred: Vec<Deferred>,
+}
+
+impl App {
+    fn take(&mut self, message: &Incoming<'_>) -> Result<Disposition, Refusal> {
+        let number = u64::from_le_bytes(message.body.as_slice().try_into().expect("8 bytes"));
+        self.delivered.push(number);
+        let answer = answer_to(number);
+        if matches!(answer, Ok(Disposition::Held | Disposition::Deferred)) {
+            self.held.push((message.peer, message.session, message.alias));
+        }
+        answer
+    }
+}
+
+impl Application for App {
+    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
+        true
+    }
+    fn bind(
+        &mut self,
+        _: ChannelId,
+        _: PeerId,
+        _: &PublicKey,
+        _: &str,
+    ) -> Result<Binding, Refusal> {
+        Ok(Binding { flow: 1, window_bytes: WINDOW_BYTES, message_bytes_max: 8 })
+    }
+    fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
+        self.take(&message)
+    }
+    fn deliver_row(&mut self, row: &mut Row<'_>) -> Result<Disposition, Refusal> {
+        if self.at_most == 0 {
+            return row.deliver_each(self);
+        }
+        let mut last = Ok(Disposition::Consumed);
+        for _ in 0..self.at_most {
+            match last? {
+                Disposition::Consumed => {}
+                Disposition::Held => row.hold(),
+                Disposition::Deferred => return last,
+            }
+            last = Ok(Disposition::Consumed);
+            let Some(message) = row.next_message() else { break };
+            last = self.take(&message);
+        }
+        last
+    }
+    fn defer(&mut self, message: Deferred) {
+        self.deferred.push(message);
+    }
+}
+
+fn address(side: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1 + side as u8], 7530))
+}
+
+struct Pair {
+    now: Instant,
+    ends: [(Endpoint, App); 2],
+    outcomes: Vec<Option<Outcome>>,
+}
+
+impl Pair {
+    fn new(at_most: usize) -> (Self, FlowId) {
+        let ends = [1, 2].map(|seed| {
+            let entropy = Box::new(SeededEntropy::new(seed));
+            let config = Config::new([seed as u8; 16], [seed as u8; 32]);
+            let identity = Identity::from_seed(&[seed as u8; 32]);
+            let endpoint = Endpoint::new(config, &identity, entropy).unwrap();
+            (endpoint, App { at_most, ..App::default() })
+        });
+        let now = Instant::from_nanos(1_000_000_000);
+        let mut pair = Self { now, ends, outcomes: vec![None; MESSAGES as usize] };
+        let key = pair.ends[1].0.public_key();
+        let sender = &mut pair.ends[0].0;
+        let peer = sender.add_peer(key, Some(address(1))).unwrap();
+        sender.connect(now, peer).unwrap();
+        let flow = sender.open_flow(peer, "f").unwrap();
+        pair.run(200);
+        (pair, flow)
+    }
+
+    /// So many turns of 100 us.
+    fn run(&mut self, turns: u32) {
+        let mut out = Vec::new();
+        for _ in 0..turns {
+            self.now += Duration::from_micros(100);
+            for side in 0..2 {
+                let mut wire: Vec<Vec<u8>> = Vec::new();
+                while let Some(transmit) = self.ends[side].0.poll_transmit(self.now, &mut out) {
+                    wire.extend(out.chunks(transmit.segment_bytes).map(<[u8]>::to_vec));
+                }
+                let (end, app) = &mut self.ends[1 - side];
+                for mut datagram in wire {
+                    end.handle_datagram(self.now, address(side), &mut datagram, app);
+                }
+                let (end, app) = &mut self.ends[side];
+                end.handle_timeout(self.now, app);
+                while let Some(event) = end.poll_event() {
+                    if let Event::Outcome { token, outcome } = event {
+                        let before = self.outcomes[token.0 as usize].replace(outcome);
+                        assert_eq!(before, None, "ends once");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives back what the receiver held, and takes what it deferred.
+    fn give_back(&mut self) {
+        let (end, app) = &mut self.ends[1];
+        for (peer, session, alias) in app.held.drain(..) {
+            end.release(peer, session, alias, CHARGE);
+        }
+        for message in app.deferred.drain(..) {
+            end.settle(message, Ok(()));
+        }
+    }
+}
+
+#[test]
+fn each_message_of_a_row_is_answered_for_itself() {
+    for at_most in [0, 1, 2, 3, 7, 1_000] {
+        let (mut pair, flow) = Pair::new(at_most);
+        let options = SendOptions::new(Service::Acknowledged);
+        for number in 0..MESSAGES {
+            let (body, token) = (number.to_le_bytes(), Some(Token(number)));
+            let mut tries = 0;
+            loop {
+                let (now, sender) = (pair.now, &mut pair.ends[0].0);
+                match sender.send_with(now, flow, &body, &options, token) {
+                    Ok(()) => break,
+                    Err(error) => assert_eq!(error, SendError::Full),
+                }
+                pair.run(10);
+                pair.give_back();
+                tries += 1;
+                assert!(tries < 1_000, "credit is gone, taking {at_most} of a row");
+            }
+        }
+        for _ in 0..50 {
+            pair.run(20);
+            pair.give_back();
+        }
+        let delivered = &pair.ends[1].1.delivered;
+        assert!(delivered.iter().copied().eq(0..MESSAGES), "once and in order");
+        for (number, outcome) in (0..).zip(&pair.outcomes) {
+            let wanted = match answer_to(number) {
+                Ok(_) => Outcome::Delivered,
+                Err(refusal) => Outcome::Refused(refusal),
+            };
+            assert_eq!(*outcome, Some(wanted), "message {number}, taking {at_most} of a row");
+        }
+        let counters = pair.ends[1].0.counters();
+        let refused = (0..MESSAGES).filter(|number| answer_to(*number).is_err()).count() as u64;
+        assert_eq!(counters.acknowledged_refused, refused);
+        assert_eq!(counters.acknowledged_accepted, MESSAGES - refused);
+    }
+}
+
+#[test]
+fn a_message_too_long_for_its_flow_is_refused_amid_a_row() {
+    let (mut pair, flow) = Pair::new(1_000);
+    let options = SendOptions::new(Service::Acknowledged);
+    // None of these is held, deferred or refused for itself.
+    for (token, body) in [(0, &[0; 8][..]), (1, &[1; 9]), (2, &[0; 8]), (3, &[1; 9]), (4, &[0; 8])]
+    {
+        let sender = &mut pair.ends[0].0;
+        sender.send_with(pair.now, flow, body, &options, Some(Token(token))).unwrap();
+    }
+    pair.run(200);
+    let ends: Vec<_> = pair.outcomes[..5].iter().map(|outcome| outcome.expect("ended")).collect();
+    let (taken, refused) = (Outcome::Delivered, Outcome::Refused(Refusal::TooLarge));
+    assert_eq!(ends, [taken, refused, taken, refused, taken]);
+}
