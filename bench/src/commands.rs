@@ -127,6 +127,15 @@ pub fn has_ceiling(machine: MachineArgs) -> bool {
     is_alike
 }
 
+/// Plain UDP with many questions outstanding is one loop on one core a side.
+fn has_raw_udp(machine: MachineArgs) -> bool {
+    let is_alike = machine.shards == 1;
+    if !is_alike {
+        tell("no plain UDP beside it: that has one core a side");
+    }
+    is_alike
+}
+
 fn plan(seconds: f64, with_baseline: bool) -> Result<Plan> {
     if with_baseline { Plan::pairs(seconds) } else { Plan::alone(seconds) }
 }

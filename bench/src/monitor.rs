@@ -37,7 +37,7 @@ pub struct Interval {
     pub at_s: f64,
     /// Length in seconds.
     pub seconds: f64,
-    /// Number of the slice, from 1.
+    /// Number of the slice, from 1; of times, where several shards take turns, each turn is one.
     pub slice: u32,
     /// Messages delivered per second, as the measuring side heard.
     pub messages_per_second: f64,

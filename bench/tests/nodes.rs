@@ -59,8 +59,18 @@ fn several_shards_on_each_side_deliver_everything_once() {
             report["ceiling_messages_per_second"].is_null()
                 && !report["disturbed"].as_bool().unwrap()
         );
-        let command = ["latency", "--seconds", "0.2", "--no-baseline", "--shards", shards];
-        assert_counts(&measured(&command));
+        for command in [&["latency"][..], &["latency", "--closed"], &["request"]] {
+            let flags = ["--seconds", "0.2", "--shards", shards];
+            let without = if command[0] == "latency" { &["--no-baseline"][..] } else { &[] };
+            let report = measured(&[command, &flags[..], without].concat());
+            assert_counts(&report);
+            assert!(report["details"]["ratio_to_baseline"].is_null());
+            let of_shards = report["details"]["answered_of_shards"].as_array().unwrap();
+            let answered: Vec<_> = of_shards.iter().map(|count| count.as_u64().unwrap()).collect();
+            assert_eq!(answered.len().to_string(), shards);
+            assert!(answered.iter().all(|count| *count > 0), "{command:?}: {answered:?}");
+            assert_eq!(Some(answered.iter().sum()), report["delivered"].as_u64());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub struct LatencyArgs {
     /// Body bytes of each question and answer
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub size: usize,
-    /// Seconds to measure Cubed for; plain UDP takes as long again
+    /// Seconds to measure Cubed for, several shards one after the other; plain UDP takes as long again
     #[arg(long, value_name = "N", default_value_t = 3.0)]
     pub seconds: f64,
     /// Questions per second, each sent when it is due and timed from then, however late the ones before are answered; 2,000

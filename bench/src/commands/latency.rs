@@ -53,6 +53,7 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     let mut report = Report::of_latency("latency", args.size, &run, goal);
     report.intervals = monitor.finish();
     report.detail("rate_per_second", rate);
+    report.detail("answered_of_shards", subject.answered());
     finish(&report.by(subject.client())?.waiting(spin), &args.output)
 }
 

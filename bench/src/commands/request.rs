@@ -1,7 +1,7 @@
 //! Runs `request`: replies per second with many requests outstanding.
 
 use super::{
-    client_settings, finish, has_baseline, plan, say_counters, say_throughput,
+    client_settings, finish, has_baseline, has_raw_udp, plan, say_counters, say_throughput,
     throughput::say_ratio, watch,
 };
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
 const RAW: &str = "plain UDP with as many questions outstanding";
 
 pub(super) fn run(args: &RequestArgs) -> Result<()> {
-    let with_baseline = !args.no_baseline && has_baseline(&args.connect);
+    let with_baseline =
+        !args.no_baseline && has_baseline(&args.connect) && has_raw_udp(args.machine);
     let plan = plan(args.seconds, with_baseline)?;
     let settings = client_settings(&args.connect, args.machine, CubedRequests::SPIN, args.datagram);
     let mut subject = CubedRequests::start(args.size, args.outstanding, &settings)?;
@@ -33,5 +34,6 @@ pub(super) fn run(args: &RequestArgs) -> Result<()> {
     report.latency_us = LatencySummary::of(&subject.times().histogram);
     report.intervals = monitor.finish();
     let report = report.with("outstanding", args.outstanding);
+    let report = report.with("answered_of_shards", subject.answered());
     finish(&report.by(subject.client())?.waiting(CubedRequests::SPIN), &args.output)
 }

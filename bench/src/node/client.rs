@@ -12,7 +12,8 @@ use cubed::{Identity, Machine, Node, PublicKey, Remote, Shard, SpinPolicy, block
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, STRAYS_FLOW, owned_name,
+    SHARDS_FLOW, STRAYS_FLOW,
+    owned::{OwnedFlows, owned_name},
     server::{PEER_COMMAND, load_identity, new_identity},
     strays::Strays,
 };
@@ -73,6 +74,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Lane {
     control: Remote,
+    echo: String,
     sinks: Vec<String>,
 }
 
@@ -131,6 +133,11 @@ impl Client {
     /// The flows that our shard `shard` sends to.
     pub fn sinks(&self, shard: usize) -> &[String] {
         &self.lanes[shard].sinks
+    }
+
+    /// The flow that answers what our shard `shard` asks.
+    pub fn echo(&self, shard: usize) -> &str {
+        &self.lanes[shard].echo
     }
 
     /// The peer's key.
@@ -349,29 +356,28 @@ fn lanes(node: &Node, key: PublicKey, flows: usize) -> Result<Vec<Lane>> {
     };
     let asked = resolve(SHARDS_FLOW)?;
     block_on(asked.connect()).map_err(|error| BenchError::Peer(error.to_string()))?;
-    let numbers = block_on(asked.request("", ANSWER_TIME_MAX));
-    let numbers = numbers.map_err(|error| BenchError::Peer(error.to_string()))?;
-    let numbers: Vec<Vec<u32>> = serde_json::from_slice(&numbers).map_err(|error| {
+    let told = block_on(asked.request("", ANSWER_TIME_MAX));
+    let told = told.map_err(|error| BenchError::Peer(error.to_string()))?;
+    let owned: Vec<OwnedFlows> = serde_json::from_slice(&told).map_err(|error| {
         BenchError::Peer(format!("flows of its shards not understood: {error}"))
     })?;
-    let (ours, theirs) = (node.shards(), numbers.len());
+    let (ours, theirs) = (node.shards(), owned.len());
     if theirs < ours {
         return Err(BenchError::Argument(format!(
             "--shards {ours}: the peer has {theirs}, and each of ours needs one of its own there"
         )));
     }
-    let lane = |numbers: &Vec<u32>| {
-        let (Some(first), true) = (numbers.first(), numbers.len() >= flows) else {
+    let lane = |owned: &OwnedFlows| {
+        let has = owned.sinks().len();
+        if has < flows {
             return Err(BenchError::Argument(format!(
-                "--flows {flows}: the peer has {}; start it with --flows {flows}",
-                numbers.len()
+                "--flows {flows}: the peer has {has}; start it with --flows {flows}"
             )));
-        };
-        let control = resolve(&owned_name(CONTROL_FLOW, *first))?;
-        let sinks = numbers.iter().take(flows).map(|number| owned_name(SINK_FLOW, *number));
-        Ok(Lane { control, sinks: sinks.collect() })
+        }
+        let control = resolve(&owned.control())?;
+        Ok(Lane { control, echo: owned.echo(), sinks: owned.sinks().take(flows).collect() })
     };
-    numbers.iter().take(ours).map(lane).collect()
+    owned.iter().take(ours).map(lane).collect()
 }
 
 fn start_node(

@@ -1,5 +1,8 @@
 //! Round trips of Cubed: requests that an inline handler answers with their own body.
 //!
+//! Each shard asks a shard of the peer's: with several of them they ask one after the other, each for its part of a slice, so that
+//! no question meets another shard's.
+//!
 //! Closed loop: the next question follows the answer. Open loop: each question is due at a planned
 //! time, is sent then whether or not earlier ones were answered, and is timed from when it was due.
 
@@ -9,7 +12,6 @@ use bytes::Bytes;
 use cubed::{Destination, Instant, RequestError, Shard, SpinPolicy};
 
 use super::{
-    ECHO_FLOW,
     client::{Client, ClientSettings},
     load::wait_until,
     server::spin_policy,
@@ -48,6 +50,8 @@ pub struct CubedEcho {
     size_bytes: usize,
     interval: Option<Duration>,
     meter: Option<Meter>,
+    /// Answers to each shard.
+    answered: Vec<u64>,
 }
 
 impl CubedEcho {
@@ -67,12 +71,19 @@ impl CubedEcho {
                 "--size {size_bytes}: between {SIZE_BYTES_MIN} and {SIZE_BYTES_MAX} for latency"
             )));
         }
-        Ok(Self { client: Client::start(settings)?, size_bytes, interval, meter: None })
+        let client = Client::start(settings)?;
+        let answered = vec![0; client.shards()];
+        Ok(Self { client, size_bytes, interval, meter: None, answered })
     }
 
     /// Tells `meter` of every slice from here on, if there is one.
     pub fn watch(&mut self, meter: Option<Meter>) {
         self.meter = meter;
+    }
+
+    /// Answers to each shard in all slices so far.
+    pub fn answered(&self) -> &[u64] {
+        &self.answered
     }
 
     /// The measuring node.
@@ -96,10 +107,24 @@ impl LatencySubject for CubedEcho {
     }
 
     fn run_slice(&mut self, duration: Duration) -> Result<LatencySlice> {
+        let shards = self.client.shards();
+        let mut slice = LatencySlice::empty();
+        for shard in 0..shards {
+            let part = self.run_part(shard, duration / shards as u32)?;
+            self.answered[shard] += part.histogram.len();
+            slice.add(&part);
+        }
+        Ok(slice)
+    }
+}
+
+impl CubedEcho {
+    /// One shard's part of a slice.
+    fn run_part(&self, shard: usize, duration: Duration) -> Result<LatencySlice> {
         let (peer, size_bytes, interval) = (self.client.peer_key(), self.size_bytes, self.interval);
-        let meter = self.meter.clone();
-        self.client.on_shard(0, async move |shard: Shard| {
-            let to = shard.resolve(peer, ECHO_FLOW);
+        let (echo, meter) = (self.client.echo(shard).to_owned(), self.meter.clone());
+        self.client.on_shard(shard, async move |shard: Shard| {
+            let to = shard.resolve(peer, &echo);
             let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
             ask_in_turn(&shard, &to, size_bytes, WARM_UP, None).await?;
             let _open = meter.as_ref().map(Meter::open);

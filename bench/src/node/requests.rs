@@ -1,4 +1,5 @@
-//! Requests and replies of Cubed, so many outstanding at any time: the next request follows a reply.
+//! Requests and replies of Cubed, so many outstanding at any time: the next request follows a reply. With several shards each has its
+//! part of them outstanding, and asks a shard of the peer's.
 
 use std::{
     cell::RefCell,
@@ -12,7 +13,6 @@ use std::{
 use cubed::{Destination, Instant, Request, Shard, SpinPolicy};
 
 use super::{
-    ECHO_FLOW,
     client::{Client, ClientSettings},
     latency::{ANSWER_TIME_MAX, SIZE_BYTES_MAX, SIZE_BYTES_MIN, check},
     watch::CounterWatch,
@@ -33,7 +33,7 @@ const WARM_UP: Duration = Duration::from_millis(50);
 /// Questions that one task keeps outstanding: their answers come together, and one wake serves them all.
 const QUESTIONS_PER_TASK: usize = 16;
 
-/// Requests of Cubed from one shard.
+/// Requests of Cubed from every shard.
 #[derive(Debug)]
 pub struct CubedRequests {
     client: Client,
@@ -41,6 +41,8 @@ pub struct CubedRequests {
     outstanding: usize,
     meter: Option<Meter>,
     times: LatencySlice,
+    /// Answers to each shard.
+    answered: Vec<u64>,
 }
 
 /// How often the meter is told how many were answered: a small part of its shortest interval.
@@ -139,7 +141,8 @@ impl CubedRequests {
     ///
     /// # Errors
     ///
-    /// `Argument` for a size that no question has, or outside 1 to [`OUTSTANDING_MAX`]; else those of [`Client::start`].
+    /// `Argument` for a size that no question has, outside 1 to [`OUTSTANDING_MAX`], or with fewer than one for each shard; else those
+    /// of [`Client::start`].
     pub fn start(
         size_bytes: usize,
         outstanding: usize,
@@ -155,8 +158,15 @@ impl CubedRequests {
                 "--outstanding {outstanding}: between 1 and {OUTSTANDING_MAX}"
             )));
         }
+        let shards = settings.machine.shards;
+        if outstanding < shards {
+            return Err(BenchError::Argument(format!(
+                "--outstanding {outstanding}: one or more for each of the {shards} shards"
+            )));
+        }
         let client = Client::start(settings)?;
-        Ok(Self { client, size_bytes, outstanding, meter: None, times: LatencySlice::empty() })
+        let (times, answered) = (LatencySlice::empty(), vec![0; shards]);
+        Ok(Self { client, size_bytes, outstanding, meter: None, times, answered })
     }
 
     /// Tells `meter` of every slice from here on, if there is one.
@@ -174,32 +184,69 @@ impl CubedRequests {
         &self.times
     }
 
-    fn ask_for(&self, duration: Duration, meter: Option<Meter>) -> Result<LatencySlice> {
-        let (peer, size_bytes) = (self.client.peer_key(), self.size_bytes);
-        let outstanding = self.outstanding;
-        self.client.on_shard(0, async move |shard: Shard| {
-            let to = shard.resolve(peer, ECHO_FLOW);
-            let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
-            let telling = meter.map(|meter| Telling::new(&shard, meter));
-            let shared = Rc::new(RefCell::new(Shared::new(telling)));
-            let start = shard.now();
-            let end = start + duration;
-            let shared_here = &shared;
-            let askers = (0..outstanding).step_by(QUESTIONS_PER_TASK).map(|first| {
-                let count = QUESTIONS_PER_TASK.min(outstanding - first);
-                let shared = Rc::clone(shared_here);
-                let mut asker = Asker { here: shard.clone(), to: to.clone(), shared, end };
-                let mut questions: Vec<_> = (0..count).map(|_| Question::new(size_bytes)).collect();
-                shard.spawn_local(poll_fn(move |context| asker.poll(&mut questions, context)))
-            });
-            for asker in askers.collect::<Vec<_>>() {
-                asker.await.map_err(|error| BenchError::Machine(error.to_string()))??;
+    /// Answers to each shard in all slices so far.
+    pub fn answered(&self) -> &[u64] {
+        &self.answered
+    }
+
+    /// Asks from all shards at once; what each of them was answered.
+    fn ask_for(&self, duration: Duration, meter: Option<&Meter>) -> Result<Vec<LatencySlice>> {
+        let shards = self.client.shards();
+        self.client.on_each_shard(|shard| {
+            let (peer, echo) = (self.client.peer_key(), self.client.echo(shard).to_owned());
+            let (size_bytes, meter) = (self.size_bytes, meter.cloned());
+            let outstanding = part_of(self.outstanding, shards, shard);
+            async move |shard: Shard| {
+                let to = shard.resolve(peer, &echo);
+                let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
+                ask_on(shard, to, size_bytes, outstanding, duration, meter).await
             }
-            let mut slice = shared.borrow_mut().end();
-            slice.seconds = shard.now().saturating_duration_since(start).as_secs_f64();
-            Ok(slice)
         })
     }
+}
+
+/// What shard `shard` of `shards` has of `outstanding`: as much as the others, or one more.
+fn part_of(outstanding: usize, shards: usize, shard: usize) -> usize {
+    outstanding / shards + usize::from(shard < outstanding % shards)
+}
+
+/// All shards' slices as one: they ran beside each other, so the longest tells the time.
+fn sum(parts: &[LatencySlice]) -> LatencySlice {
+    let mut whole = LatencySlice::empty();
+    for part in parts {
+        whole.add(part);
+    }
+    whole.seconds = parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
+    whole
+}
+
+/// Keeps so many requests of one shard outstanding for `duration`.
+async fn ask_on(
+    here: Shard,
+    to: Destination,
+    size_bytes: usize,
+    outstanding: usize,
+    duration: Duration,
+    meter: Option<Meter>,
+) -> Result<LatencySlice> {
+    let telling = meter.map(|meter| Telling::new(&here, meter));
+    let shared = Rc::new(RefCell::new(Shared::new(telling)));
+    let start = here.now();
+    let end = start + duration;
+    let shared_here = &shared;
+    let askers = (0..outstanding).step_by(QUESTIONS_PER_TASK).map(|first| {
+        let count = QUESTIONS_PER_TASK.min(outstanding - first);
+        let shared = Rc::clone(shared_here);
+        let mut asker = Asker { here: here.clone(), to: to.clone(), shared, end };
+        let mut questions: Vec<_> = (0..count).map(|_| Question::new(size_bytes)).collect();
+        here.spawn_local(poll_fn(move |context| asker.poll(&mut questions, context)))
+    });
+    for asker in askers.collect::<Vec<_>>() {
+        asker.await.map_err(|error| BenchError::Machine(error.to_string()))??;
+    }
+    let mut slice = shared.borrow_mut().end();
+    slice.seconds = here.now().saturating_duration_since(start).as_secs_f64();
+    Ok(slice)
 }
 
 impl Shared {
@@ -266,10 +313,14 @@ impl ThroughputSubject for CubedRequests {
         self.ask_for(WARM_UP, None)?;
         let before = self.client.sent()?;
         let open = self.meter.as_ref().map(Meter::open);
-        let slice = self.ask_for(duration, self.meter.clone())?;
+        let parts = self.ask_for(duration, self.meter.as_ref())?;
         drop(open);
         let after = self.client.sent()?;
+        let slice = sum(&parts);
         self.times.add(&slice);
+        for (answered, part) in self.answered.iter_mut().zip(&parts) {
+            *answered += part.histogram.len();
+        }
         Ok(ThroughputSlice {
             seconds: slice.seconds,
             sent: slice.sent,
@@ -279,5 +330,31 @@ impl ThroughputSubject for CubedRequests {
             datagrams: after.0 - before.0,
             sends: after.1 - before.1,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: no question is lost or doubled where shards divide them.
+    use super::*;
+
+    #[test]
+    fn shards_divide_what_is_outstanding() {
+        let parts = |outstanding, shards| {
+            (0..shards).map(|shard| part_of(outstanding, shards, shard)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(64, 1), [64]);
+        assert_eq!(parts(10, 4), [3, 3, 2, 2]);
+        for shards in 1..20 {
+            assert_eq!(parts(65, shards).iter().sum::<usize>(), 65);
+        }
+    }
+
+    #[test]
+    fn slices_beside_each_other_add_up_within_the_time_of_the_longest() {
+        let part = |sent, seconds| LatencySlice { sent, lost: 1, seconds, ..LatencySlice::empty() };
+        let whole = sum(&[part(5, 0.5), part(7, 0.6)]);
+        assert_eq!((whole.sent, whole.lost), (12, 2));
+        assert!((whole.seconds - 0.6).abs() < 1e-12);
     }
 }

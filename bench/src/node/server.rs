@@ -8,7 +8,7 @@ use std::{
 
 use cubed::{FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy, Verb};
 
-use super::{ECHO_FLOW, FLOWS, FLOWS_MAX, sink, strays};
+use super::{FLOWS, FLOWS_MAX, sink, strays};
 use crate::{
     cli::MachineArgs,
     error::{BenchError, Result},
@@ -87,11 +87,7 @@ pub fn checked_flows(flows: usize) -> Result<usize> {
 
 fn register(shard: &Shard, flows: usize) -> Result<(), cubed::FlowError> {
     sink::register(shard, flows)?;
-    strays::register(shard)?;
-    shard.flow(ECHO_FLOW).handler(|message, context| {
-        // Without room for the reply, the asker counts a loss.
-        let _ = context.reply(message.body());
-    })
+    strays::register(shard)
 }
 
 /// Runs the peer process until its stdin closes: the body of the hidden sub-command.

@@ -9,7 +9,7 @@ use cubed::{Context, FlowError, Instant, Message, Shard, runtime::clock::Clock};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{CONTROL_FLOW, SHARDS_FLOW, SINK_FLOW, bodies::read_stamp, owned_name};
+use super::{SHARDS_FLOW, bodies::read_stamp, owned::OwnedFlows};
 use crate::{
     control::{Answer, Order},
     stats::{HistogramCounts, latency_histogram, record_latency},
@@ -138,18 +138,8 @@ impl Sink {
     }
 }
 
-/// Numbers of the `flows` sinks that shard `index` owns by their names; it owns the control flow of the first number as well.
-fn owned_numbers(shard: &Shard, index: u8, flows: usize) -> Vec<u32> {
-    let owns = |kind, number| shard.owner(&owned_name(kind, number)) == index;
-    let sinks = (0..NUMBERS_MAX).filter(|number| owns(SINK_FLOW, *number));
-    sinks.skip_while(|number| !owns(CONTROL_FLOW, *number)).take(flows).collect()
-}
-
-/// Numbers tried: with 64 shards one in 64 is right, and the first one of 4,096.
-const NUMBERS_MAX: u32 = 1_000_000;
-
-/// Registers the sinks and the control flow of `shard`, and the flow that tells of those of all shards: so each name is at the shard
-/// that owns it, and nothing is handed from shard to shard.
+/// Registers the sinks, the control flow and the echo of `shard`, and the flow that tells of those of all shards: so each name is at
+/// the shard that owns it, and nothing is handed from shard to shard.
 ///
 /// # Errors
 ///
@@ -157,24 +147,26 @@ const NUMBERS_MAX: u32 = 1_000_000;
 pub fn register(shard: &Shard, flows: usize) -> Result<(), FlowError> {
     let sink = Rc::new(RefCell::new(Sink::new(flows)));
     let counted = Rc::clone(&sink);
-    let numbers: Vec<_> =
-        (0..shard.count()).map(|index| owned_numbers(shard, index, flows)).collect();
-    let own = numbers.get(usize::from(shard.index())).cloned().unwrap_or_default();
-    let told = serde_json::to_vec(&numbers).unwrap_or_default();
+    let all: Vec<_> =
+        (0..shard.count()).map(|index| OwnedFlows::choose(shard, index, flows)).collect();
+    let own = all[usize::from(shard.index())].clone();
+    let told = serde_json::to_vec(&all).unwrap_or_default();
     shard.flow(SHARDS_FLOW).handler(move |_, context| {
         // Without room for the reply, the asker's deadline tells.
         let _ = context.reply(&told);
     })?;
     shard
-        .flow(&owned_name(CONTROL_FLOW, own.first().copied().unwrap_or_default()))
+        .flow(&own.control())
         .handler(move |message, context| control(&counted, message, context))?;
-    own.iter().enumerate().try_for_each(|(flow, number)| {
+    shard.flow(&own.echo()).handler(|message, context| {
+        // Without room for the reply, the asker counts a loss.
+        let _ = context.reply(message.body());
+    })?;
+    own.sinks().enumerate().try_for_each(|(flow, name)| {
         let sink = Rc::clone(&sink);
-        shard.flow(&owned_name(SINK_FLOW, *number)).takes_requests(false).handler(
-            move |message, context| {
-                sink.borrow_mut().handle(flow, message.body(), context.now());
-            },
-        )
+        shard.flow(&name).takes_requests(false).handler(move |message, context| {
+            sink.borrow_mut().handle(flow, message.body(), context.now());
+        })
     })
 }
 

@@ -3,7 +3,7 @@
 use cubed::{Capacity, FlowError, Shard, ShardStats};
 use serde::{Deserialize, Serialize};
 
-use super::{STRAYS_FLOW, owned_name};
+use super::{STRAYS_FLOW, owned::owned_name};
 
 /// Room for requests that wait for their answer; one comes at a time.
 const QUEUE_BYTES: u64 = 64 << 10;
