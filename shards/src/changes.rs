@@ -22,8 +22,10 @@ pub(crate) enum Change {
     Policy(ChannelId),
     /// This key has lost its place: its sessions end, unless the policy names it.
     Ended(ChannelId, PublicKey),
-    /// This peer was added, forgotten, or has other addresses.
+    /// This peer was added, or has other addresses.
     Peer(ChannelId, PublicKey),
+    /// This peer was forgotten, whatever was added since.
+    Forgotten(ChannelId, PublicKey),
     /// This key was accepted while it waited, and is told by being dialled there.
     Accepted(ChannelId, PublicKey, SocketAddr),
     /// The reader fell behind: anything may have changed.

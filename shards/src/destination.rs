@@ -406,6 +406,7 @@ impl Future for Connect {
         };
         Poll::Ready(match ready!(wait.poll(token, context)) {
             End::Dialled(result) => result.map_err(ConnectError::Dial),
+            End::Forgotten => Err(ConnectError::Send(SendError::UnknownPeer)),
             _ => Err(ConnectError::Stopped),
         })
     }

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use cubed_transport::identity::PublicKey;
+use cubed_transport::time::Instant;
 use cubed_transport::{ChannelId, DialFailure, Endpoint, PeerId};
 
 use crate::changes::Change;
@@ -34,8 +35,8 @@ fn follow_some(shared: &Shared, state: &mut State) {
 
 fn obey(shared: &Shared, state: &mut State, change: Change) {
     let State { endpoint, receiver, .. } = state;
-    let channels = &mut receiver.channels;
-    if !matches!(change, Change::Peer(..)) {
+    let (channels, now) = (&mut receiver.channels, shared.now());
+    if !matches!(change, Change::Peer(..) | Change::Forgotten(..)) {
         receiver.trust_changes = receiver.trust_changes.wrapping_add(1);
     }
     match change {
@@ -54,7 +55,12 @@ fn obey(shared: &Shared, state: &mut State, change: Change) {
         }
         Change::Peer(channel, key) => {
             if let Some(peer) = endpoint.find_peer_on(channel, &key) {
-                look_up(endpoint, &channels[usize::from(channel.0)], channel, peer, key);
+                look_up(endpoint, &channels[usize::from(channel.0)], peer, channel, key, now);
+            }
+        }
+        Change::Forgotten(channel, key) => {
+            if let Some(peer) = endpoint.find_peer_on(channel, &key) {
+                forget(endpoint, &channels[usize::from(channel.0)], peer, key, now);
             }
         }
         Change::Accepted(channel, key, seen_at) => {
@@ -72,7 +78,7 @@ fn obey(shared: &Shared, state: &mut State, change: Change) {
                 trust.policy = trust.channel.policy();
                 end_all_without_right(endpoint, trust, channel);
             }
-            look_all_up(endpoint, channels);
+            look_all_up(endpoint, channels, now);
         }
     }
 }
@@ -103,9 +109,10 @@ fn end_all_without_right(endpoint: &mut Endpoint, trust: &ShardTrust, channel: C
 fn look_up(
     endpoint: &mut Endpoint,
     trust: &ShardTrust,
-    channel: ChannelId,
     peer: PeerId,
+    channel: ChannelId,
     key: PublicKey,
+    now: Instant,
 ) {
     match trust.addresses(&key) {
         Some(addresses) => {
@@ -114,18 +121,23 @@ fn look_up(
                 let _ = endpoint.add_peer_on(channel, key, Some(*address));
             }
         }
-        None if trust.may_stay(&key) => {}
-        None => endpoint.reject(peer),
+        None => forget(endpoint, trust, peer, key, now),
     }
 }
 
-fn look_all_up(endpoint: &mut Endpoint, channels: &[ShardTrust]) {
-    for peer in (0..).map(PeerId) {
-        let (Some(channel), Some(key)) = (endpoint.peer_channel(peer), endpoint.peer_key(peer))
-        else {
-            return;
-        };
-        look_up(endpoint, &channels[usize::from(channel.0)], channel, peer, key);
+/// The node's table has this peer no more, or had it not for a moment. Whoever the policy or the keep knows stays, as a stranger.
+fn forget(endpoint: &mut Endpoint, trust: &ShardTrust, peer: PeerId, key: PublicKey, now: Instant) {
+    if trust.has_right(&key) {
+        endpoint.disown_peer(peer);
+    } else {
+        endpoint.forget_peer(now, peer);
+    }
+}
+
+fn look_all_up(endpoint: &mut Endpoint, channels: &[ShardTrust], now: Instant) {
+    let known: Vec<_> = endpoint.known_peers().collect();
+    for (peer, channel, key) in known {
+        look_up(endpoint, &channels[usize::from(channel.0)], peer, channel, key, now);
     }
 }
 

@@ -12,7 +12,7 @@ use cubed_transport::{ChannelId, PeerId, Refusal, Service};
 use crate::limits::HANDED_SHORT_BYTES_MAX;
 
 /// Stands for this node itself among the peers of a shard: no endpoint has so many.
-pub(crate) const HERE: PeerId = PeerId(u32::MAX);
+pub(crate) const HERE: PeerId = PeerId(u64::MAX);
 
 /// One thing handed over.
 #[derive(Default)]

@@ -237,9 +237,13 @@ impl Node {
         self.inner.shared.add_peer(self.inner.directory.channel(channel)?, key, addresses)
     }
 
-    /// Forgets a peer; whether it was known. Sessions with it end within a turn of each shard, unless the policy or the
-    /// keep knows it too. A shard that had resolved it, or had a session with it, keeps a place for it until the node ends: see
-    /// `peers_max` in docs/LIMITS.md.
+    /// Forgets a peer; whether it was known. Within a turn of each shard its sessions end, and with them what was under way as
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown). What waited for a session ends as
+    /// [`Outcome::PeerLost`](crate::Outcome::PeerLost), requests likewise. Who waits for room or for a dial is told
+    /// [`SendError::UnknownPeer`](crate::SendError::UnknownPeer), as is whoever sends to a [`Destination`](crate::Destination) of before:
+    /// resolve it anew, which makes the peer known again. [`PresenceEvents`] of it end.
+    ///
+    /// If the policy or the keep knows it too, all that stays, and the peer is one that nobody here named.
     pub fn forget_peer(&self, key: PublicKey) -> bool {
         self.inner.shared.forget_peer(ChannelId::DEFAULT, key)
     }

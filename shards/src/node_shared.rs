@@ -82,12 +82,12 @@ impl NodeShared {
         Ok(())
     }
 
-    /// Forgets a peer; whether it was known. Its sessions end, unless the policy or the keep knows it.
+    /// Forgets a peer; whether it was known. All that there is with it ends, unless the policy or the keep knows it.
     pub(crate) fn forget_peer(&self, channel: ChannelId, key: PublicKey) -> bool {
         let trust = &self.channels[usize::from(channel.0)];
         let was_known = trust.change_peers(|peers| peers.remove(&key)).is_some();
         if was_known {
-            self.tell([Change::Peer(channel, key)]);
+            self.tell([Change::Forgotten(channel, key)]);
         }
         was_known
     }

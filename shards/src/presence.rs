@@ -36,7 +36,8 @@ pub struct PresenceEvents {
 }
 
 impl PresenceEvents {
-    /// Waits for the next change. The first is how the peer is now, if that is known. `None` once the node has stopped.
+    /// Waits for the next change. The first is how the peer is now, if that is known. `None` once the node has stopped or
+    /// forgotten the peer.
     pub async fn next(&mut self) -> Option<PresenceEvent> {
         std::future::poll_fn(|context| self.watcher.poll(context)).await
     }
@@ -165,6 +166,15 @@ impl Watchers {
         });
     }
 
+    /// A peer is forgotten: its readers are told that there is nothing more to tell.
+    pub(crate) fn forgotten(&mut self, peer: PeerId) {
+        for watcher in self.by_peer.remove(&peer).into_iter().flatten() {
+            if let Some(watcher) = watcher.upgrade() {
+                watcher.end();
+            }
+        }
+    }
+
     /// The node stops: readers are told.
     pub(crate) fn stop(&mut self) {
         for watcher in self.by_peer.drain().flat_map(|(_, watchers)| watchers) {
@@ -278,7 +288,9 @@ mod tests {
         let states: Vec<_> = std::iter::from_fn(|| events.try_next()).map(|e| e.state).collect();
         assert_eq!(states, [PeerState::Up, PeerState::Down(DownCause::Silence)]);
         assert!(events.watcher.poll(&Context::from_waker(Waker::noop())).is_pending());
-        watchers.stop();
+        watchers.forgotten(PeerId(6));
+        assert!(events.watcher.poll(&Context::from_waker(Waker::noop())).is_pending());
+        watchers.forgotten(PEER);
         assert!(events.watcher.poll(&Context::from_waker(Waker::noop())) == Poll::Ready(None));
     }
 

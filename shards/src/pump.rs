@@ -343,6 +343,11 @@ impl<D: Driver> Pump<D> {
                 }
                 Event::Down { peer, cause } => tell(&state, peer, PeerState::Down(cause)),
                 Event::Up { peer } => tell(&state, peer, PeerState::Up),
+                Event::Forgotten { peer } => {
+                    waits.forgotten(peer);
+                    state.watchers.forgotten(peer);
+                    self.retry_outbox(&mut state, peer);
+                }
                 Event::TurnedAway { .. } => {}
             }
         }

@@ -159,6 +159,7 @@ impl Shard {
             drop(state);
             return Ok(Destination::new(Rc::clone(&self.shared), flow));
         }
+        self.catch_up(&mut state);
         let peer = state.find_or_add_peer(channel, key)?;
         let flow = state.endpoint.open_flow(peer, name).map_err(ResolveError::Send)?;
         drop(state);
@@ -187,6 +188,7 @@ impl Shard {
     pub fn watch(&self, key: PublicKey) -> Result<PresenceEvents, ResolveError> {
         let now = self.now();
         let mut state = self.shared.try_state().ok_or(ResolveError::InHandler)?;
+        self.catch_up(&mut state);
         let peer = state.find_or_add_peer(ChannelId::DEFAULT, key)?;
         let State { endpoint, watchers, .. } = &mut *state;
         endpoint.watch(now, peer).map_err(ResolveError::Send)?;
@@ -227,8 +229,12 @@ impl Shard {
     /// Obeys what has changed for all shards of the node.
     pub(crate) fn follow(&self) {
         // No inline handler runs while a call does, so the state is free.
-        let mut state = self.shared.state.borrow_mut();
-        while follow(&self.shared, &mut state) {}
+        self.catch_up(&mut self.shared.state.borrow_mut());
+    }
+
+    /// Obeys all that has changed. Whoever names a peer does so first: what was forgotten before must not be forgotten afterwards.
+    fn catch_up(&self, state: &mut State) {
+        while follow(&self.shared, state) {}
     }
 
     /// Runs a future as a task of this shard. A panic in it ends the task only and reaches whoever

@@ -167,6 +167,11 @@ impl ShardTrust {
             }
     }
 
+    /// Whether a session with this key may stay although the node's table has it no more.
+    pub(crate) fn has_right(&self, key: &PublicKey) -> bool {
+        self.policy.admits(key) || self.state(key) == Some(KeyState::Accepted)
+    }
+
     /// What the keep says of a key.
     fn state(&self, key: &PublicKey) -> Option<KeyState> {
         self.channel.with_keep(|kept| kept.keep.state(key)).flatten()

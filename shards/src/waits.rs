@@ -21,6 +21,8 @@ pub(crate) enum End {
     Room,
     /// The dial ended.
     Dialled(Result<(), DialFailure>),
+    /// The peer that was dialled is forgotten.
+    Forgotten,
     /// The shard stops and will answer nothing more.
     Stopped,
 }
@@ -155,6 +157,19 @@ impl Waits {
         }
     }
 
+    /// `peer` is forgotten: whoever waits for it is told, by [`End::Room`] that sending says so, and nothing is kept for it.
+    pub(crate) fn forgotten(&mut self, peer: PeerId) {
+        let Some(waits) = self.peers.remove(&peer) else {
+            return;
+        };
+        for token in waits.room {
+            self.end(token, End::Room);
+        }
+        for token in waits.dials {
+            self.end(token, End::Forgotten);
+        }
+    }
+
     /// Ends every wait with [`End::Stopped`].
     pub(crate) fn stop(&mut self) {
         self.peers.clear();
@@ -248,6 +263,19 @@ mod tests {
         let peer = &waits.peers[&PEER];
         assert!(peer.room.is_empty() && peer.dials.is_empty());
         assert_eq!(waits.count(), 0);
+    }
+
+    #[test]
+    fn a_forgotten_peer_ends_all_waits_on_it() {
+        let mut waits = Waits::default();
+        waits.note_full(PEER);
+        let (room, dial) = (waits.open_room(PEER), waits.open_dial(PEER));
+        let elsewhere = waits.open_dial(PeerId(4));
+        waits.forgotten(PEER);
+        assert!(matches!(poll(&mut waits, room), Poll::Ready(End::Room)));
+        assert!(matches!(poll(&mut waits, dial), Poll::Ready(End::Forgotten)));
+        assert!(poll(&mut waits, elsewhere).is_pending());
+        assert!(!waits.peers.contains_key(&PEER) && !waits.is_full(PEER));
     }
 
     #[test]

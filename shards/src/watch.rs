@@ -64,7 +64,7 @@ impl Watch {
                 let peer = key.fingerprint();
                 tracing::info!(%peer, %address, ?verdict, "peer turned away");
             }
-            Event::Outcome { .. } | Event::Writable { .. } => {}
+            Event::Outcome { .. } | Event::Writable { .. } | Event::Forgotten { .. } => {}
         }
     }
 }

@@ -187,7 +187,7 @@ counters! {
     dropped_finish_address,
     /// Dropped handshakes: the proven key is not admitted.
     dropped_not_admitted,
-    /// Strangers forgotten to make room for others.
+    /// Lanes forgotten: of peers that the application forgot, and of strangers to make room for others.
     peers_forgotten,
     /// Dropped handshakes: the proven key waits for an operator.
     dropped_pending,

@@ -13,8 +13,8 @@ mod lanes;
 mod life;
 mod newcomers;
 mod options;
+mod places;
 mod restarts;
-mod strangers;
 #[cfg(feature = "testing")]
 mod testing;
 mod trust;
@@ -68,8 +68,10 @@ enum Owner {
 pub struct Endpoint {
     common: Common,
     handshakes: Handshakes,
-    /// The lanes, by [`PeerId`]; `by_key` knows which lead to one peer.
+    /// The lanes, by place; `by_key` knows which lead to one peer.
     peers: Vec<Peer>,
+    /// Places of lanes that were forgotten; the first is given away first.
+    vacant: VecDeque<u32>,
     /// Where the search for a stranger to forget goes on.
     forget_from: usize,
     by_key: HashMap<(ChannelId, PublicKey), KnownPeer>,
@@ -116,6 +118,7 @@ impl Endpoint {
             common: new_common(config, identity.public_key(), entropy),
             handshakes,
             peers: Vec::new(),
+            vacant: VecDeque::new(),
             forget_from: 0,
             by_key: HashMap::new(),
             owners: HashMap::default(),
@@ -289,8 +292,8 @@ impl Endpoint {
     /// The inside of a session, for tests that no public call could write; the peer is asked for what it has to send.
     #[cfg(test)]
     pub(crate) fn parts(&mut self, peer: PeerId) -> (&mut crate::session::Session, &mut Common) {
-        self.make_ready(peer.0);
-        let session = self.peers[peer.0 as usize].session.as_deref_mut();
+        self.make_ready(peer.place());
+        let session = self.peers[peer.place() as usize].session.as_deref_mut();
         (session.expect("a session"), &mut self.common)
     }
 
@@ -358,7 +361,7 @@ impl Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Common { local, shard, .. } = &self.common;
-        let peers = self.peers.len();
+        let peers = self.peers.len() - self.vacant.len();
         f.debug_struct("Endpoint")
             .field("key", local)
             .field("shard", shard)

@@ -409,7 +409,7 @@ fn meta_of<A>(rx: &Receiving<'_, A>, head: &Head<'_>, service: Service) -> Fragm
 
 /// Hands the answer to a request of ours to the application.
 fn answer<A: Application>(rx: &mut Receiving<'_, A>, request: u64, body: Body<'_>) {
-    match rx.common.ends.requests.take(request, rx.peer.0) {
+    match rx.common.ends.requests.take(request, rx.peer.place()) {
         Some(waiting) => {
             *rx.requests_pending -= 1;
             rx.common.counters.acknowledged_accepted += 1;

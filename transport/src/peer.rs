@@ -169,13 +169,24 @@ impl Peer {
         }
     }
 
-    /// This peer takes the place of one that was forgotten. It may be the same node, with a session that we ended and whose end
-    /// it has not heard of: so it is told an incarnation of its own.
-    pub(crate) fn succeed(mut self, common: &mut Common, former: &Self) -> Self {
-        (self.sessions, self.timer_at) = (former.sessions, former.timer_at);
-        self.counted_in = former.counted_in;
+    /// A lane to another peer at the place of this one, of which nothing is left but what the endpoint's lists have of its place.
+    pub(crate) fn succeeded_by(
+        &self,
+        id: PeerId,
+        channel: ChannelId,
+        key: PublicKey,
+        limits: &Limits,
+    ) -> Self {
+        let mut peer = Self::new(id, id, channel, self.local, key, None, limits);
+        (peer.sessions, peer.timer_at) = (self.sessions, self.timer_at);
+        (peer.is_ready, peer.counted_in) = (self.is_ready, self.counted_in);
+        peer
+    }
+
+    /// It may be a peer that was forgotten, with a session that we ended and whose end it has not heard of: so it is told an
+    /// incarnation of its own.
+    pub(crate) fn draw_incarnation(&mut self, common: &mut Common) {
         self.incarnation = Some(common.draw_incarnation());
-        self
     }
 
     /// Whether nothing would be missed if this lane was forgotten: one to a stranger that said nothing for `give_up`, and of whom

@@ -169,7 +169,8 @@ fn a_forgotten_stranger_meets_no_old_session() {
         pass(&mut now, &mut server, &mut stranger, &mut apps);
     }
     assert_eq!(server.counters().peers_forgotten, 2, "it is back");
-    assert!(server.is_connected(PeerId(0)));
+    let back = server.find_peer(&stranger.public_key()).expect("it is known");
+    assert!(server.is_connected(back) && back != PeerId(0), "its old number means nobody");
     let violations = [&server, &stranger].map(|end| end.counters().violations);
     assert_eq!(violations, [0, 0], "neither met numbers of the old session");
     let told = server.tally().delivered;

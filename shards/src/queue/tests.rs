@@ -8,7 +8,7 @@ const KEYS: [PublicKey; 2] = [PublicKey::from_bytes([1; 32]), PublicKey::from_by
 
 fn message(from: usize, body: Body<'_>) -> Incoming<'_> {
     Incoming {
-        peer: PeerId(from as u32),
+        peer: PeerId(from as u64),
         sender: &KEYS[from],
         flow: 0,
         alias: 7,

@@ -274,6 +274,17 @@ impl Shard {
         Ok(peer)
     }
 
+    /// Has the endpoint forget another node, and keeps no name of it.
+    pub(crate) fn forget(&mut self, now: Instant, node: NodeIndex) {
+        let Self { endpoint, peers, flows, .. } = self;
+        peers.retain(|peer, index| {
+            let is_kept = *index != node;
+            assert!(is_kept || endpoint.forget_peer(now, *peer), "it was introduced");
+            is_kept
+        });
+        flows.retain(|(to, _), _| *to != node);
+    }
+
     /// The endpoint's name for another node that it was told about.
     pub(crate) fn peer(&self, node: NodeIndex) -> Option<PeerId> {
         self.peers.iter().find(|(_, index)| **index == node).map(|(peer, _)| *peer)

@@ -16,7 +16,7 @@ use crate::script::{Action, Fault};
 use crate::world::World;
 
 pub use acceptance::acceptance;
-pub use chaos::chaos;
+pub use chaos::{chaos, forgetting};
 pub use keys::{rekey, restart_noticed};
 pub use outages::{close, give_up, kill, partition, replay, restart, simultaneous_dial};
 pub use paths::{path_limit, rebinding};
@@ -58,6 +58,7 @@ pub const SCENARIOS: &[(&str, Scenario)] = &[
     ("rebinding", rebinding),
     ("give_up", give_up),
     ("chaos", chaos),
+    ("forgetting", forgetting),
     ("services", services),
 ];
 

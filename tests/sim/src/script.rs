@@ -99,6 +99,13 @@ pub enum Action {
         /// Accept, or reject.
         accept: bool,
     },
+    /// Forget another node, and add it again at once, as one never heard of.
+    Forget {
+        /// Who forgets.
+        at: NodeIndex,
+        /// Whom.
+        whom: NodeIndex,
+    },
     /// End a node's process as `kill -9` does.
     Kill(NodeIndex),
     /// Start a killed node again and introduce it to all others.

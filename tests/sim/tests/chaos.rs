@@ -1,12 +1,18 @@
 //! Goal: whatever links, clocks and processes do, nothing arrives twice or from nowhere, all sums hold, and who lives is
 //! reachable again soon after the faults end. Seeds that once failed stay by name.
 
-use cubed_sim::scenario::chaos;
+use cubed_sim::scenario::{chaos, forgetting};
 use cubed_sim::seeds::{check, run_one};
 
 #[test]
 fn everything_at_once() {
     check(("chaos", "everything_at_once"), chaos, 400);
+}
+
+/// Whoever forgets a peer and adds it again meets it as for the first time: nothing of before is taken for what comes after.
+#[test]
+fn peers_forgotten_and_added_again() {
+    check(("chaos", "peers_forgotten_and_added_again"), forgetting, 400);
 }
 
 /// One side had thrown keys away that the other sent under. It heard that side under older keys, so it never fell silent and never

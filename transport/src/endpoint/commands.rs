@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::places::lane_mut;
 use super::{
     ChannelId, Counters, Deferred, Endpoint, FlowId, NodeMode, Outcome, PeerId, PeerInfo,
     PeerMemory, Refusal, ReplyTo, SendError, SendOptions, Service, Tally, Token,
@@ -59,24 +60,7 @@ impl Endpoint {
             return Ok(contact);
         }
         let id = self.add_new(channel, key, address)?;
-        self.peers[id.0 as usize].is_configured = true;
-        Ok(id)
-    }
-
-    pub(super) fn add_new(
-        &mut self,
-        channel: ChannelId,
-        key: PublicKey,
-        address: Option<SocketAddr>,
-    ) -> Result<PeerId, SendError> {
-        if self.peers.len() >= self.common.limits.peers_max {
-            return Err(SendError::TooMany);
-        }
-        let local = self.handshakes.local(channel).ok_or(SendError::UnknownPeer)?;
-        let local = local.credentials.public_key();
-        let id = PeerId(self.peers.len() as u32);
-        self.peers.push(Peer::new(id, id, channel, local, key, address, &self.common.limits));
-        self.enter(id.0);
+        self.peers[id.place() as usize].is_configured = true;
         Ok(id)
     }
 
@@ -87,7 +71,7 @@ impl Endpoint {
 
     /// The peer of a channel with this key.
     pub fn find_peer_on(&self, channel: ChannelId, key: &PublicKey) -> Option<PeerId> {
-        self.by_key.get(&(channel, *key)).map(|node| PeerId(node.contact()))
+        self.by_key.get(&(channel, *key)).map(|node| self.id_at(node.contact()))
     }
 
     /// The peers of a channel with whom there is a session, and their keys.
@@ -101,9 +85,15 @@ impl Endpoint {
         connected.map(|peer| (peer.id, peer.key))
     }
 
+    /// The peers that are known here, with their channels and keys, in no order.
+    pub fn known_peers(&self) -> impl Iterator<Item = (PeerId, ChannelId, PublicKey)> + '_ {
+        let known = self.by_key.iter();
+        known.map(|(&(channel, key), node)| (self.id_at(node.contact()), channel, key))
+    }
+
     /// The channel of a peer.
     pub fn peer_channel(&self, peer: PeerId) -> Option<ChannelId> {
-        self.peers.get(peer.0 as usize).map(|peer| peer.channel)
+        self.lane(peer).map(|peer| peer.channel)
     }
 
     /// What a peer proved and told of itself, while there is a session.
@@ -130,25 +120,25 @@ impl Endpoint {
 
     /// The key of a peer.
     pub fn peer_key(&self, peer: PeerId) -> Option<PublicKey> {
-        self.peers.get(peer.0 as usize).map(|peer| peer.key)
+        self.lane(peer).map(|peer| peer.key)
     }
 
     /// The address of a peer: that of its session, else the one it was added with.
     pub fn peer_address(&self, peer: PeerId) -> Option<SocketAddr> {
         let session = self.connected_lane(peer).and_then(|lane| lane.session.as_ref());
-        let known = self.peers.get(peer.0 as usize)?.address;
+        let known = self.lane(peer)?.address;
         session.map(|session| session.address()).or(known)
     }
 
     /// What the session of a lane knows of the network between the two.
     pub fn path(&self, peer: PeerId) -> Option<PathStats> {
-        let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
+        let session = self.lane(peer)?.session.as_ref()?;
         Some(session.path.stats())
     }
 
     /// The longest datagram that the path of a lane is known to carry, bytes, while there is a session.
     pub fn peer_datagram_bytes(&self, peer: PeerId) -> Option<u16> {
-        let session = self.peers.get(peer.0 as usize)?.session.as_ref()?;
+        let session = self.lane(peer)?.session.as_ref()?;
         Some(session.path.search.current())
     }
 
@@ -174,7 +164,7 @@ impl Endpoint {
         if home.address.is_none() {
             return Err(SendError::NoAddress);
         }
-        let home = home.id.0;
+        let home = home.id.place();
         self.begin_dial(now, home);
         self.arm_peer(home, now);
         Ok(())
@@ -187,7 +177,7 @@ impl Endpoint {
 
     /// Whether the peer owes us a word and has been silent for `down_after`; see [`Event::Down`](crate::Event::Down).
     pub fn is_down(&self, peer: PeerId) -> bool {
-        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.presence(&self.common).is_down())
+        self.lane(peer).is_some_and(|peer| peer.presence(&self.common).is_down())
     }
 
     /// Takes one message. An acknowledged one without a session waits, and a dial begins; its end is told as
@@ -215,13 +205,13 @@ impl Endpoint {
     #[inline]
     #[must_use = "false: the message was not taken"]
     pub fn send_short(&mut self, flow: FlowId, body: &[u8]) -> bool {
-        let Some(peer) = self.peers.get_mut(flow.peer.0 as usize) else { return false };
+        let Some(peer) = lane_mut(&mut self.peers, flow.peer) else { return false };
         if self.is_closing || !peer.send_short(&mut self.common, flow.alias, body) {
             return false;
         }
         if !peer.is_ready {
             peer.is_ready = true;
-            self.ready.push_back(flow.peer.0);
+            self.ready.push_back(flow.peer.place());
         }
         true
     }
@@ -253,7 +243,7 @@ impl Endpoint {
         if self.is_closing {
             return Err(SendError::Closing);
         }
-        let peer = self.peers.get_mut(flow.peer.0 as usize).ok_or(SendError::UnknownPeer)?;
+        let peer = lane_mut(&mut self.peers, flow.peer).ok_or(SendError::UnknownPeer)?;
         let waiter = token.map(Waiter::Message);
         let sent = match service {
             Service::Acknowledged => peer.send(&mut self.common, now, flow.alias, body, waiter),
@@ -268,7 +258,7 @@ impl Endpoint {
         if let Err(error) = &sent {
             self.count_rejected(*error);
         }
-        self.make_ready(flow.peer.0);
+        self.make_ready(flow.peer.place());
         sent
     }
 
@@ -327,13 +317,13 @@ impl Endpoint {
         if self.is_closing {
             return Err(SendError::Closing);
         }
-        let peer = self.peers.get_mut(flow.peer.0 as usize).ok_or(SendError::UnknownPeer)?;
+        let peer = lane_mut(&mut self.peers, flow.peer).ok_or(SendError::UnknownPeer)?;
         let waiter = token.map(Waiter::Message);
         let sent = peer.send_with(&mut self.common, now, flow.alias, body, options, None, waiter);
         if let Err(error) = &sent {
             self.count_rejected(*error);
         }
-        self.make_ready(flow.peer.0);
+        self.make_ready(flow.peer.place());
         sent
     }
 
@@ -352,12 +342,12 @@ impl Endpoint {
         if self.is_closing {
             return Err(SendError::Closing);
         }
-        let peer = self.peers.get_mut(flow.peer.0 as usize).ok_or(SendError::UnknownPeer)?;
+        let peer = lane_mut(&mut self.peers, flow.peer).ok_or(SendError::UnknownPeer)?;
         if !self.common.ends.requests.has_room() {
             self.count_rejected(SendError::TooManyRequests);
             return Err(SendError::TooManyRequests);
         }
-        let number = self.common.ends.requests.begin(token, flow.peer.0, deadline);
+        let number = self.common.ends.requests.begin(token, flow.peer.place(), deadline);
         let waiter = Some(Waiter::Request(number));
         let body = Source::Shared(body);
         let deadline = Some(coarse(now, deadline));
@@ -373,7 +363,7 @@ impl Endpoint {
         if let Err(error) = &sent {
             self.count_rejected(*error);
         }
-        self.make_ready(flow.peer.0);
+        self.make_ready(flow.peer.place());
         sent
     }
 
@@ -389,29 +379,29 @@ impl Endpoint {
     /// # Errors
     /// [`SendError::Full`]: answer again when the peer is writable. [`SendError::NotConnected`]: the asker's session is over.
     pub fn reply(&mut self, to: ReplyTo, body: &[u8]) -> Result<(), SendError> {
-        let peer = self.peers.get_mut(to.peer.0 as usize).ok_or(SendError::UnknownPeer)?;
+        let peer = lane_mut(&mut self.peers, to.peer).ok_or(SendError::UnknownPeer)?;
         let sent = peer.reply(&mut self.common, to, Source::Borrowed(body));
-        self.make_ready(to.peer.0);
+        self.make_ready(to.peer.place());
         sent
     }
 
     /// Gives back credit for messages answered with [`Disposition::Held`](crate::Disposition::Held): `charge` is the sum of (body + 64).
     pub fn release(&mut self, peer: PeerId, session: u32, alias: u32, charge: u64) {
-        let Some(state) = self.peers.get_mut(peer.0 as usize) else {
+        let Some(state) = lane_mut(&mut self.peers, peer) else {
             return;
         };
         let Some(session) = state.session.as_mut().filter(|s| s.number == session) else {
             return;
         };
         if session.lane.consume(alias, charge) {
-            self.make_ready(peer.0);
+            self.make_ready(peer.place());
         }
     }
 
     /// Says what became of a message answered with [`Disposition::Deferred`](crate::Disposition::Deferred), once. Its sender hears of
     /// it with the next datagram, unless its session is over.
     pub fn settle(&mut self, message: Deferred, result: Result<(), Refusal>) {
-        let Some(peer) = self.peers.get_mut(message.peer.0 as usize) else { return };
+        let Some(peer) = lane_mut(&mut self.peers, message.peer) else { return };
         let session = peer.session.as_mut().filter(|session| session.number == message.session);
         let Some(session) = session else { return };
         session.lane.settle(&mut peer.room, message.end, result);
@@ -420,7 +410,7 @@ impl Endpoint {
             Ok(()) => counters.acknowledged_accepted += 1,
             Err(_) => counters.acknowledged_refused += 1,
         }
-        self.make_ready(message.peer.0);
+        self.make_ready(message.peer.place());
     }
 
     /// Takes no new messages from here on; what is pending goes on.
@@ -455,7 +445,7 @@ impl Endpoint {
 
     /// What the session of a lane makes this node hold now. Walks its flows.
     pub fn peer_memory(&self, peer: PeerId) -> Option<PeerMemory> {
-        let peer = self.peers.get(peer.0 as usize)?;
+        let peer = self.lane(peer)?;
         Some(peer.session.as_ref().map_or_else(PeerMemory::default, |session| session.memory()))
     }
 

@@ -344,10 +344,11 @@ impl Endpoint {
         association: Association,
     ) -> Result<(), Dropped> {
         let (index, shard) = (association.local_index(), association.remote_shard());
-        let Ok(PeerId(lane)) = self.add_stranger(now, (channel, key), shard) else {
+        let Ok(lane) = self.add_stranger(now, (channel, key), shard) else {
             self.owners.remove(&index);
             return Err(Dropped::PeersFull);
         };
+        let lane = lane.place();
         self.owners.insert(index, Owner::Peer(lane));
         self.peers[lane as usize].add_association(&mut self.common, association);
         self.make_ready(lane);

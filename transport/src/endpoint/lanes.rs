@@ -40,7 +40,7 @@ impl KnownPeer {
 impl Endpoint {
     /// The contact of the peer that this lane leads to: the same for all its lanes.
     pub fn contact(&self, peer: PeerId) -> Option<PeerId> {
-        self.peers.get(peer.0 as usize).map(|peer| peer.contact)
+        self.lane(peer).map(|peer| peer.contact)
     }
 
     /// How many lanes of this node, over all its shards, send to a peer. Each then claims as much less of the path, so that all
@@ -58,19 +58,33 @@ impl Endpoint {
         self.sending_count = self.sending_count.wrapping_add(1);
         for index in std::mem::take(&mut self.sending) {
             let peer = &self.peers[index as usize];
-            *lanes.entry((peer.channel, peer.key)).or_default() += 1;
+            let known = (peer.channel, peer.key);
+            if self.by_key.get(&known).is_some_and(|node| node.lanes.contains(&index)) {
+                *lanes.entry(known).or_default() += 1;
+            }
         }
         lanes
     }
 
     /// The shard of the peer that this lane leads to; `None` before the first handshake with it.
     pub fn peer_shard(&self, peer: PeerId) -> Option<u8> {
-        self.peers.get(peer.0 as usize)?.remote
+        self.lane(peer)?.remote
+    }
+
+    /// The lane with this number, unless it was forgotten.
+    #[inline]
+    pub(super) fn lane(&self, id: PeerId) -> Option<&Peer> {
+        self.peers.get(id.place() as usize).filter(|lane| lane.id == id)
+    }
+
+    /// The number of the lane at this place.
+    pub(super) fn id_at(&self, index: u32) -> PeerId {
+        self.peers[index as usize].id
     }
 
     /// All lanes to the peer that one of its lanes leads to.
     pub(super) fn lanes(&self, peer: PeerId) -> &[u32] {
-        let known = self.peers.get(peer.0 as usize);
+        let known = self.lane(peer);
         let node = known.and_then(|peer| self.by_key.get(&(peer.channel, peer.key)));
         node.map_or(&[], |node| &node.lanes)
     }
@@ -108,8 +122,8 @@ impl Endpoint {
             Some(Ok(index)) => Ok(index),
             Some(Err(contact)) => {
                 let id = self.add_new(key.0, key.1, None)?;
-                self.join(contact, id.0, shard);
-                Ok(id.0)
+                self.join(contact, id.place(), shard);
+                Ok(id.place())
             }
         }
     }
@@ -122,18 +136,17 @@ impl Endpoint {
         shard: u8,
     ) -> Result<PeerId, SendError> {
         let contact = match self.lane_of(&(channel, key), shard) {
-            Some(Ok(index)) => return Ok(PeerId(index)),
+            Some(Ok(index)) => return Ok(self.id_at(index)),
             Some(Err(contact)) => Some(contact),
             None => None,
         };
-        let id = if self.peers.len() < self.common.limits.peers_max {
-            self.add_new(channel, key, None)?
-        } else {
-            self.take_place(now, channel, key)?
+        let id = match self.add_new(channel, key, None) {
+            Err(SendError::TooMany) => self.take_place(now, channel, key)?,
+            added => added?,
         };
         match contact {
-            Some(contact) => self.join(contact, id.0, shard),
-            None => self.peers[id.0 as usize].remote = Some(shard),
+            Some(contact) => self.join(contact, id.place(), shard),
+            None => self.peers[id.place() as usize].remote = Some(shard),
         }
         Ok(id)
     }
@@ -185,7 +198,7 @@ impl Endpoint {
     /// The lane of the shard that answered our dial. If that is another than the one dialled, it takes the dial over.
     pub(super) fn answering_lane(&mut self, now: Instant, dialled: u32, shard: u8) -> Option<u32> {
         let Peer { channel, key, .. } = self.peers[dialled as usize];
-        let index = self.add_stranger(now, (channel, key), shard).ok()?.0;
+        let index = self.add_stranger(now, (channel, key), shard).ok()?.place();
         if index != dialled {
             let dialling = self.peers[dialled as usize].dialling.take()?;
             self.owners.insert(dialling.dial.local_index(), Owner::Peer(index));
@@ -223,7 +236,7 @@ impl Endpoint {
         }
         let address = association.address;
         self.peers[index as usize].attach(&mut self.common, now, association, greeting);
-        for lane in self.lanes(PeerId(index)).to_vec() {
+        for lane in self.lanes(self.id_at(index)).to_vec() {
             let lane = &mut self.peers[lane as usize];
             if lane.session.is_none() {
                 lane.address = Some(address);
@@ -237,7 +250,7 @@ impl Endpoint {
 
     /// Another start of the peer greeted on one lane: the sessions of others with the former start are over.
     fn end_former(&mut self, now: Instant, index: u32, greeting: &Greeting) {
-        for other in self.lanes(PeerId(index)).to_vec() {
+        for other in self.lanes(self.id_at(index)).to_vec() {
             let lane = &mut self.peers[other as usize];
             let salt = lane.session.as_ref().map(|session| session.greeting.placement_salt);
             if other == index || salt.is_none_or(|salt| salt == greeting.placement_salt) {
@@ -259,7 +272,7 @@ impl Endpoint {
     /// Puts each flow of a peer on the lane of the shard that owns it. No messages of them are in any log.
     fn place(&mut self, now: Instant, greeted: u32, salt: [u8; 32], shards: u8) {
         let Peer { channel, key, .. } = self.peers[greeted as usize];
-        let lanes = self.lanes(PeerId(greeted)).to_vec();
+        let lanes = self.lanes(self.id_at(greeted)).to_vec();
         for &from in &lanes {
             for alias in 0..self.peers[from as usize].flows.len() {
                 let lane = &self.peers[from as usize];
@@ -278,7 +291,7 @@ impl Endpoint {
             }
         }
         let contact = self.peers[greeted as usize].contact;
-        let presence = &mut self.common.presences[contact.0 as usize];
+        let presence = &mut self.common.presences[contact.place() as usize];
         let home = &self.peers[presence.home as usize];
         if home.remote.is_none_or(|remote| remote >= shards) {
             presence.home = greeted;
@@ -293,7 +306,7 @@ impl Endpoint {
         let Ok(there) = self.peers[to as usize].open_flow(&name) else { return };
         let Self { peers, common, .. } = self;
         let unsent = peers[from as usize].take_unsent(common, alias, to);
-        let flow = FlowId { peer: PeerId(to), alias: there };
+        let flow = FlowId { peer: peers[to as usize].id, alias: there };
         peers[from as usize].flows[alias as usize].on_moved(flow);
         peers[from as usize].tell_writable(common);
         peers[to as usize].put_unsent(now, there, unsent);
@@ -311,7 +324,7 @@ impl Endpoint {
         if name.is_empty() || name.len() > crate::limits::FLOW_NAME_BYTES_MAX {
             return Err(SendError::FlowName);
         }
-        let contact = self.contact(peer).ok_or(SendError::UnknownPeer)?.0;
+        let contact = self.contact(peer).ok_or(SendError::UnknownPeer)?.place();
         let Peer { channel, key, .. } = self.peers[contact as usize];
         let placement = self.by_key.get(&(channel, key)).and_then(|node| node.placement);
         let lane = match placement {
@@ -322,6 +335,6 @@ impl Endpoint {
             None => contact,
         };
         let alias = self.peers[lane as usize].open_flow(name)?;
-        Ok(FlowId { peer: PeerId(lane), alias })
+        Ok(FlowId { peer: self.id_at(lane), alias })
     }
 }

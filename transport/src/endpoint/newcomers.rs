@@ -84,10 +84,10 @@ impl Endpoint {
             self.owners.remove(&index);
             return false;
         };
-        self.owners.insert(index, Owner::Peer(peer.0));
-        let state = &mut self.peers[peer.0 as usize];
+        self.owners.insert(index, Owner::Peer(peer.place()));
+        let state = &mut self.peers[peer.place() as usize];
         state.adopt(&mut self.common, &mut association);
-        self.on_greeting(now, peer.0, association, greeting);
+        self.on_greeting(now, peer.place(), association, greeting);
         true
     }
 }

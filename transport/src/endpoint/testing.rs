@@ -2,6 +2,7 @@
 //!
 //! What always holds: nothing here is compiled into a library that does not ask for the feature `testing`.
 
+use super::places::lane_mut;
 use super::{Endpoint, PeerId};
 use crate::limits::HEADER_BYTES;
 use crate::time::Instant;
@@ -22,7 +23,7 @@ impl Endpoint {
         payload: &[u8],
         jump: u64,
     ) -> Option<Vec<u8>> {
-        let session = self.peers.get_mut(peer.0 as usize)?.session.as_mut()?;
+        let session = lane_mut(&mut self.peers, peer)?.session.as_mut()?;
         let entropy = &mut self.common.entropy;
         let packet_number = session.current.space.next_number(now, || entropy.next_u64())?;
         let header = session.current.header(packet_number.saturating_add(jump), true);

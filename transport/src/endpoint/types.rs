@@ -12,10 +12,31 @@ use crate::lane::Row;
 /// A lane to a peer. The first lane to a peer, its *contact*, stands for the peer as a whole: it is what
 /// [`Endpoint::add_peer`](crate::Endpoint::add_peer) gives and what events about the peer name.
 ///
-/// Stable for the endpoint's life if the application named the peer by `add_peer`. That of a stranger, who dialled us, may come to
-/// stand for another one once it has no session and has said nothing for `give_up`: name it before keeping it.
+/// It never comes to stand for another: once the peer is forgotten, it means nobody. A peer that the application named by `add_peer` is
+/// forgotten by [`Endpoint::forget_peer`](crate::Endpoint::forget_peer) only. A stranger, who dialled us, may be forgotten once it has no
+/// session and has said nothing for `give_up`: name it before keeping its number.
+///
+/// The lower half is the lane's place at the endpoint, from 0; the upper half says how many lanes had it before.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct PeerId(pub u32);
+pub struct PeerId(pub u64);
+
+impl PeerId {
+    /// The first lane at a place.
+    pub(crate) const fn first(place: u32) -> Self {
+        Self(place as u64)
+    }
+
+    /// The lane after this one at its place.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1 << 32))
+    }
+
+    /// Its place.
+    #[inline]
+    pub(crate) const fn place(self) -> u32 {
+        self.0 as u32
+    }
+}
 
 /// An outgoing flow: a peer and an alias. Resolve once, then send by it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -50,7 +71,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// Given up before it was delivered: past its deadline, out of repetitions, or replaced by a newer value.
     Expired,
-    /// The peer did not answer for `give_up`. What was sent to it may have arrived all the same.
+    /// The peer did not answer for `give_up`, or this node closed or forgot it while the message waited for a session. What was
+    /// sent to it may have arrived all the same.
     PeerLost,
     /// Sent, unanswered, and the session ended: it may have been delivered or not.
     Unknown,
@@ -152,7 +174,7 @@ pub enum SendError {
     NotConnected,
     /// Caller: no session, and no address to dial.
     NoAddress,
-    /// Caller: no such peer or flow, or too many of them.
+    /// Caller: no such peer or flow, or it was forgotten: [`Endpoint::forget_peer`](crate::Endpoint::forget_peer).
     UnknownPeer,
     /// Caller: the flow's name is empty or longer than 255 bytes.
     FlowName,
@@ -191,7 +213,9 @@ impl fmt::Display for SendError {
                 f.write_str("no session with the peer: best effort was dropped and a dial begun")
             }
             Self::NoAddress => f.write_str("no address known for the peer: add it to the node"),
-            Self::UnknownPeer => f.write_str("no such peer or flow at this node"),
+            Self::UnknownPeer => f.write_str(
+                "no such peer or flow at this node: if it was forgotten, resolve it again",
+            ),
             Self::FlowName => f.write_str("a flow's name has 1 to 255 bytes"),
             Self::TooMany => f.write_str("no room for another peer or flow: raise the limit"),
             Self::Closing => f.write_str("this node is closing and takes no new messages"),
@@ -265,6 +289,12 @@ pub enum Event {
         /// The peer named by the flow that was full.
         peer: PeerId,
     },
+    /// A lane was forgotten: by [`Endpoint::forget_peer`](crate::Endpoint::forget_peer), or because its stranger's place was needed.
+    /// What waited for it has its end; whatever is kept by this number may go.
+    Forgotten {
+        /// The number that means nobody from here on. One of each lane.
+        peer: PeerId,
+    },
 }
 
 /// Why a peer counts as down.
@@ -291,7 +321,7 @@ pub enum EndCause {
     ClosedByPeer,
     /// The peer no longer accepts our key, or what we say of ourselves.
     RejectedByPeer,
-    /// This node closed.
+    /// This node closed, or it rejected or forgot the peer.
     ClosedHere,
     /// One side broke the protocol; what is said.
     Violation(&'static str),

@@ -34,19 +34,19 @@ impl Endpoint {
 
     /// The lane that keeps a watched peer connected.
     fn home(&self, peer: PeerId) -> Option<u32> {
-        let peer = self.peers.get(peer.0 as usize)?;
+        let peer = self.lane(peer)?;
         Some(peer.presence(&self.common).home)
     }
 
     /// Whether the peer is watched.
     pub fn is_watched(&self, peer: PeerId) -> bool {
-        self.peers.get(peer.0 as usize).is_some_and(|peer| peer.presence(&self.common).is_watched())
+        self.lane(peer).is_some_and(|peer| peer.presence(&self.common).is_watched())
     }
 
     /// How a peer is.
     pub fn presence(&self, peer: PeerId) -> Option<PeerPresence> {
         let contact = self.contact(peer)?;
-        self.peers.get(contact.0 as usize).map(|peer| presence_of(peer, &self.common))
+        self.lane(contact).map(|peer| presence_of(peer, &self.common))
     }
 
     /// How all watched peers are. Walks all peers.

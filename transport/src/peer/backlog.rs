@@ -129,7 +129,7 @@ impl Peer {
         common.count(outcome, 1);
         common.tally.peer_lost_unsent += u64::from(outcome == Outcome::PeerLost);
         if let Some(waiter) = waiter {
-            let ended = common.ends.tell(waiter, outcome, self.id.0);
+            let ended = common.ends.tell(waiter, outcome, self.id.place());
             self.requests_pending -= u32::from(ended);
         }
     }
@@ -174,7 +174,7 @@ impl Peer {
         let Some(session) = self.session.as_mut().filter(|session| session.has_ended()) else {
             return;
         };
-        let ended = session.tell_ended(common, &mut self.flows, self.id.0);
+        let ended = session.tell_ended(common, &mut self.flows, self.id.place());
         self.requests_pending -= ended;
         self.values.is_starved = false;
         self.waiting.try_again();

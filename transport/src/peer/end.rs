@@ -7,6 +7,7 @@ use super::{Dialling, Peer, REDIAL};
 use crate::common::{Common, Ends};
 use crate::endpoint::{DownCause, EndCause, Event, Outcome};
 use crate::frame::Close;
+use crate::session::write_close;
 use crate::time::Instant;
 
 impl Peer {
@@ -23,7 +24,7 @@ impl Peer {
         let Some(mut session) = self.session.take() else {
             return;
         };
-        let ended = session.end(common, &mut self.flows, outcome, self.id.0);
+        let ended = session.end(common, &mut self.flows, outcome, self.id.place());
         self.requests_pending -= ended;
         if !matches!(cause, EndCause::NewIncarnation | EndCause::ClosedByPeer) {
             self.incarnation = Some(common.draw_incarnation());
@@ -52,7 +53,7 @@ impl Peer {
         let kept = self.waiting.requests();
         let Ends { requests, ended_requests, .. } = &mut common.ends;
         let is_kept = |number: u64| kept.binary_search(&number).is_ok();
-        self.requests_pending = requests.take_all(self.id.0, is_kept, |waiting| {
+        self.requests_pending = requests.take_all(self.id.place(), is_kept, |waiting| {
             ended_requests.push_back((waiting.token, outcome));
         });
     }
@@ -73,6 +74,23 @@ impl Peer {
         if self.session.is_some() {
             self.closing = Some(close);
         }
+    }
+
+    /// All that there is with the peer ends now, and is not begun again by itself: it is told by a CLOSE.
+    #[cold]
+    pub(crate) fn end_for_good(&mut self, common: &mut Common, now: Instant, close: Close) {
+        let close = self.closing.take().unwrap_or(close);
+        if let Some(session) = &mut self.session {
+            let (mut farewell, address) = (Vec::new(), session.address());
+            if write_close(&mut session.current, common, now, close, &mut farewell).is_some() {
+                common.farewells.push((address, farewell));
+            }
+        }
+        let cause = self.violated.take().map_or(EndCause::ClosedHere, EndCause::Violation);
+        self.end_session(common, now, cause, Outcome::Unknown);
+        self.forget_greetings(common, None);
+        self.abandon_waiting(common, Outcome::PeerLost);
+        debug_assert_eq!((self.requests_pending, self.pending()), (0, 0), "something has no end");
     }
 
     /// Messages that wait for a session end without one.

@@ -38,12 +38,12 @@ impl Peer {
     /// What is known of the life of the node that this lane leads to.
     #[inline]
     pub(crate) fn presence<'a>(&self, common: &'a Common) -> &'a Presence {
-        &common.presences[self.contact.0 as usize]
+        &common.presences[self.contact.place() as usize]
     }
 
     #[inline]
     pub(super) fn presence_mut<'a>(&self, common: &'a mut Common) -> &'a mut Presence {
-        &mut common.presences[self.contact.0 as usize]
+        &mut common.presences[self.contact.place() as usize]
     }
 
     /// Whether this lane keeps a watched peer connected and asks it for signs of life.
@@ -53,7 +53,7 @@ impl Peer {
 
     /// Whether this lane stands for all when one will do.
     pub(crate) fn is_home(&self, common: &Common) -> bool {
-        self.presence(common).home == self.id.0
+        self.presence(common).home == self.id.place()
     }
 
     /// Marks a sign of life under the keys that we send on.
@@ -105,7 +105,7 @@ impl Peer {
         let is_ungreeted = session.current.greeting_due().is_some();
         let is_owed = session.is_awaiting() || is_ungreeted || self.requests_pending > 0;
         let is_watching = self.is_home(common);
-        let presence = &common.presences[self.contact.0 as usize];
+        let presence = &common.presences[self.contact.place() as usize];
         self.silence.silent_since(now, presence, is_watching, is_owed)
     }
 

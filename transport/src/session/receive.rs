@@ -209,7 +209,7 @@ impl Session {
         let mut refusals = std::mem::take(&mut rx.common.refusals);
         let floor = frame::read_settled(reader, &mut refusals).ok_or(MALFORMED)?;
         let Common { pool, ends, .. } = &mut *rx.common;
-        let (peer, requests_pending) = (rx.peer.0, &mut *rx.requests_pending);
+        let (peer, requests_pending) = (rx.peer.place(), &mut *rx.requests_pending);
         let settled = self.lane.log.on_settled(
             floor,
             &refusals,

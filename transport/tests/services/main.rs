@@ -2,6 +2,7 @@
 //! reorder; a message that ends as expired was not delivered [R32, R33, R34].
 
 mod fairness;
+mod forgotten;
 mod order;
 mod terms;
 mod waiting;

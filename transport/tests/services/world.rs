@@ -21,6 +21,8 @@ pub(crate) struct App {
     pub(crate) received: Vec<(String, Vec<u8>, Service)>,
     pub(crate) names: Vec<String>,
     pub(crate) answers: Vec<(Token, Result<Vec<u8>, Outcome>)>,
+    /// Nobody who dials is admitted.
+    pub(crate) admits_none: bool,
     /// Every flow is refused; a change moves the generation.
     pub(crate) refuses: bool,
     pub(crate) generation: u32,
@@ -28,7 +30,7 @@ pub(crate) struct App {
 
 impl Application for App {
     fn admit(&mut self, _: ChannelId, _key: &PublicKey) -> bool {
-        true
+        !self.admits_none
     }
     fn bind(
         &mut self,

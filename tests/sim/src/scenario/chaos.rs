@@ -27,6 +27,20 @@ const SETTLED: Duration = ms(3_000);
 ///
 /// A breach, or no recovery in time.
 pub fn chaos(seed: u64) -> Result<Report, Fault> {
+    run(seed, 0)
+}
+
+/// The same, and all the time nodes forget each other and add each other again.
+///
+/// # Errors
+///
+/// As there.
+pub fn forgetting(seed: u64) -> Result<Report, Fault> {
+    run(seed, 12)
+}
+
+/// `forgets`: how often at most a node forgets another.
+fn run(seed: u64, forgets: u64) -> Result<Report, Fault> {
     let mut plan = SeededEntropy::new(seed ^ 0x5_1a4);
     let mut world = World::new(seed);
     let nodes = 2 + plan.below(2) as usize;
@@ -56,6 +70,11 @@ pub fn chaos(seed: u64) -> Result<Report, Fault> {
     }
     for _ in 0..plan.below(6) {
         plan_fault(&mut world, &mut plan, nodes, peace);
+    }
+    let mut draws = SeededEntropy::new(seed ^ 0xf0_49e7);
+    for _ in 0..draws.below(forgets + 1) {
+        let (at, whom) = ways[draws.below(ways.len() as u64) as usize];
+        world.at(up_to(peace, &mut draws), Action::Forget { at, whom });
     }
     world.run_until(peace)?;
     for &(from, to) in &ways {

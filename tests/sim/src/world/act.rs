@@ -52,6 +52,7 @@ impl World {
                 }
                 self.settle(at)
             }
+            Action::Forget { at, whom } => self.forget(at, whom),
             Action::Restart(node) => self.restart(node),
             Action::Close(node) => {
                 if let Some(start) = &mut self.nodes[node].start {
@@ -93,6 +94,22 @@ impl World {
         let result = peer.and_then(|peer| start.shards[0].endpoint.watch(now, peer));
         result.map_err(|error| self.fault(format!("node {from} cannot watch {to}: {error:?}")))?;
         self.settle(from)
+    }
+
+    fn forget(&mut self, at: NodeIndex, whom: NodeIndex) -> Result<(), Fault> {
+        let now = self.local(at);
+        let Some(start) = &mut self.nodes[at].start else {
+            return Ok(());
+        };
+        start.shards.iter_mut().for_each(|shard| shard.forget(now, whom));
+        self.introduce(at, whom)?;
+        for shard in 0..self.shards(at) {
+            // What its application holds back goes to the peer that is there from here on.
+            if let Some(peer) = self.shard(at, shard).peer(whom) {
+                self.on_writable((at, shard), peer)?;
+            }
+        }
+        self.settle(at)
     }
 
     fn restart(&mut self, node: NodeIndex) -> Result<(), Fault> {

@@ -128,7 +128,7 @@ impl World {
                 Event::DialFailed { peer, error } => {
                     self.on_seen((node, shard), peer, Seen::DialFailed(format!("{error:?}")));
                 }
-                Event::TurnedAway { .. } => {}
+                Event::TurnedAway { .. } | Event::Forgotten { .. } => {}
                 Event::SessionEnded { peer, cause } => {
                     self.on_seen((node, shard), peer, Seen::SessionEnded(cause));
                 }
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// Hands over what waited for room, in order, until there is none again.
-    fn on_writable(
+    pub(super) fn on_writable(
         &mut self,
         (node, shard): (NodeIndex, usize),
         peer: PeerId,
