@@ -102,11 +102,17 @@ impl Load {
     /// Writes the next message's number into `body`, which is all of it; `false` when there is no further message.
     #[inline]
     pub fn fill(&mut self, body: &mut [u8]) -> bool {
+        self.fill_at(body, Instant::now)
+    }
+
+    /// The same by another clock.
+    #[inline]
+    fn fill_at(&mut self, body: &mut [u8], clock: impl FnOnce() -> Instant) -> bool {
         if self.is_ended {
             return false;
         }
         if self.next.is_multiple_of(LOOK_EVERY) {
-            let now = Instant::now();
+            let now = clock();
             self.is_ended = now >= *self.until.get_or_insert(now + self.length);
         }
         write(body, self.next, self.is_ended);
@@ -140,15 +146,21 @@ impl Meter {
     /// Takes one message; `false` when it was the last.
     #[inline]
     pub fn take(&mut self, body: &[u8]) -> bool {
+        self.take_at(body, Instant::now)
+    }
+
+    /// The same by another clock.
+    #[inline]
+    fn take_at(&mut self, body: &[u8], clock: impl FnOnce() -> Instant) -> bool {
         let is_last = self.order.check(body, self.size);
         if self.order.checks.messages.is_multiple_of(LOOK_EVERY) || is_last {
-            self.look(is_last);
+            self.look(clock(), is_last);
         }
         !is_last
     }
 
-    fn look(&mut self, is_last: bool) {
-        let (now, messages) = (Instant::now(), self.order.checks.messages);
+    fn look(&mut self, now: Instant, is_last: bool) {
+        let messages = self.order.checks.messages;
         let begun = *self.begun.get_or_insert(now);
         match (self.from, self.to) {
             (None, _) if now >= begun + self.span.warm_up => self.from = Some((now, messages)),
@@ -302,16 +314,23 @@ mod tests {
 
     #[test]
     fn a_load_that_arrives_whole_is_clean_and_has_a_rate() {
-        let (mut load, mut meter) = (Load::new(64, SPAN), Meter::new(64, SPAN));
-        let mut body = vec![0; 64];
-        let mut went_on = true;
-        while load.fill(&mut body) {
+        // A message a microsecond from the warm-up's end on, and before it one in ten.
+        let warm_up = Duration::from_millis(20);
+        let span = Span { warm_up, measured: Duration::from_millis(50) };
+        let (mut load, mut meter) = (Load::new(64, span), Meter::new(64, span));
+        let (mut body, mut went_on) = (vec![0; 64], true);
+        let begun = Instant::now();
+        let mut now = begun;
+        while load.fill_at(&mut body, || now) {
             assert!(went_on, "a message after the last");
-            went_on = meter.take(&body);
+            now += Duration::from_micros(if now < begun + warm_up { 10 } else { 1 });
+            went_on = meter.take_at(&body, || now);
         }
         assert!(!went_on, "the last was not marked");
-        let checks = meter.report().checks;
+        let Received { messages_per_second, checks } = meter.report();
         assert!(checks.is_clean() && checks.messages == load.next);
+        let rate = messages_per_second.expect("a rate");
+        assert!((rate - 1e6).abs() < 5e3, "{rate}: the warm-up has a tenth of it");
     }
 
     #[test]

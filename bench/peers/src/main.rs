@@ -34,7 +34,7 @@ use cubed_peers::{
 };
 
 use crate::{
-    run::{Plan, WORKLOADS},
+    run::{Plan, WORKLOADS, Wait},
     stacks::{STACKS, Stack},
 };
 
@@ -65,6 +65,9 @@ struct Cli {
     /// The executable of cubed-bench; without it there are no ratios
     #[arg(long, value_name = "FILE")]
     cubed: Option<PathBuf>,
+    /// How Cubed's shards wait for work; the other stacks' threads block
+    #[arg(long, value_enum, value_name = "WAIT", default_value_t = Wait::Park)]
+    wait: Wait,
     /// The executable of a family that has one of its own
     #[arg(long, value_name = "FAMILY=FILE")]
     program: Vec<String>,
@@ -122,6 +125,7 @@ fn run(cli: &Cli) -> Outcome<bool> {
         workloads: &cli.workloads,
         programs: &cli.program,
         cubed: cli.cubed.as_deref(),
+        wait: cli.wait,
         missing: &cli.missing,
     });
     print!("{}", report.table());

@@ -8,13 +8,15 @@ use std::fmt::Write as _;
 use cubed_peers::load::Checks;
 use serde_json::{Map, Value as Json, json};
 
-use crate::run::WORKLOADS;
+use crate::run::{WORKLOADS, Wait};
 
 /// All of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) runs: usize,
+    /// How Cubed waited.
+    pub(crate) wait: Wait,
     pub(crate) cubed: Row,
     pub(crate) rows: Vec<Row>,
     /// Stacks that were not measured, and why.
@@ -96,9 +98,9 @@ impl Cell {
 }
 
 impl Report {
-    pub(crate) fn new(seconds: f64, runs: usize) -> Self {
+    pub(crate) fn new(seconds: f64, runs: usize, wait: Wait) -> Self {
         let cubed = Row::new("cubed", "TLS 1.3", true);
-        Self { seconds, runs, cubed, rows: Vec::new(), skipped: Vec::new() }
+        Self { seconds, runs, wait, cubed, rows: Vec::new(), skipped: Vec::new() }
     }
 
     /// Whether everything that was to be measured was, and all that was sent arrived once and in order.
@@ -134,10 +136,10 @@ impl Report {
             }
             text.push('\n');
         }
-        let (runs, seconds) = (self.runs, self.seconds);
+        let (runs, seconds, wait) = (self.runs, self.seconds, self.wait.name());
         let _ = writeln!(
             text,
-            "\nMedian of {runs} runs of {seconds} s; echo: p50 / p99. In parentheses Cubed's value by the stack's: \
+            "\nMedian of {runs} runs of {seconds} s; echo: p50 / p99; Cubed's wait: {wait}. In parentheses Cubed's value by the stack's: \
              Cubed is ahead above 1 in rates, below 1 in times (p50)."
         );
         for row in self.all() {
@@ -212,9 +214,11 @@ impl Report {
             .collect();
         let skipped: Vec<Json> =
             self.skipped.iter().map(|(name, why)| json!({ "stack": name, "why": why })).collect();
+        let wait = ("cubed_wait", self.wait.name());
         let facts: Map<String, Json> = facts
             .iter()
             .filter_map(|fact| fact.split_once('='))
+            .chain([wait])
             .map(|(name, text)| (name.to_owned(), text.into()))
             .collect();
         json!({
@@ -272,10 +276,15 @@ mod tests {
 
     #[test]
     fn failures_and_missing_messages_are_in_the_table() {
-        let mut report = Report::new(2.0, 1);
+        let mut report = Report::new(2.0, 1, Wait::Park);
         report.rows.push(Row::new("tcp", "none", true));
         let found = report.table();
         assert!(report.is_clean() && !found.contains("| tcp |"), "never measured");
+        assert!(found.contains("Cubed's wait: park"), "{found}");
+        assert_eq!(
+            report.json(&["cpu=x".into()])["facts"],
+            json!({ "cpu": "x", "cubed_wait": "park" })
+        );
         report.rows[0].cells[0] = cell(&[Some(2.5e6)]);
         report.rows[0].cells[1].runs.push(None);
         report.rows[0].cells[1].failures.push("why not".into());
@@ -290,7 +299,7 @@ mod tests {
 
     #[test]
     fn of_an_unreliable_stack_losses_are_a_result_and_doubles_a_fault() {
-        let mut report = Report::new(2.0, 1);
+        let mut report = Report::new(2.0, 1, Wait::Park);
         report.rows.push(Row::new("loose", "none", false));
         report.rows[0].cells[0] = cell(&[Some(2.5e6)]);
         report.rows[0].cells[0].checks = Checks { messages: 90, missing: 10, ..Checks::default() };

@@ -18,6 +18,8 @@ use cubed_peers::{
     stack::Outcome,
 };
 
+use clap::ValueEnum;
+
 use crate::{
     report::{Report, Row, Value},
     stacks::{STACKS, Stack},
@@ -35,6 +37,39 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     Workload { key: "65536", name: "one-way 64 KiB", size: 65536, is_echo: false },
     Workload { key: "echo", name: "echo 64 B", size: 64, is_echo: true },
 ];
+
+/// How Cubed's shards wait for work. The other stacks' threads block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wait {
+    /// They sleep at once, as the others do.
+    Park,
+    /// They poll for up to 50 us before they sleep, as a node does by default; in echoes they sleep at once.
+    Adaptive,
+    /// They poll for 10 ms before they sleep.
+    Spin,
+}
+
+impl Wait {
+    /// Its flags of `cubed-bench`, and what that then reports of how its nodes waited.
+    fn of(self, workload: &Workload) -> (&'static [&'static str], &'static str) {
+        match (self, workload.is_echo) {
+            (Self::Park, false) => (&["--spin-micros", "0"], "park"),
+            (Self::Adaptive, false) => (&[], "adaptive"),
+            (Self::Spin, false) => (&["--spin-micros", "10000"], "spin"),
+            (Self::Park | Self::Adaptive, true) => (&[], "park"),
+            (Self::Spin, true) => (&["--spin"], "spin"),
+        }
+    }
+
+    /// Its name, for `--wait` and the results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Park => "park",
+            Self::Adaptive => "adaptive",
+            Self::Spin => "spin",
+        }
+    }
+}
 
 /// One column of the table.
 #[derive(Debug)]
@@ -59,13 +94,15 @@ pub(crate) struct Plan<'a> {
     pub(crate) programs: &'a [String],
     /// The executable of `cubed-bench`; without it there are no ratios.
     pub(crate) cubed: Option<&'a Path>,
+    /// How Cubed waits.
+    pub(crate) wait: Wait,
     /// Families that could not be built, as `FAMILY=WHY`.
     pub(crate) missing: &'a [String],
 }
 
 /// Measures all of the plan.
 pub(crate) fn measure(plan: &Plan<'_>) -> Report {
-    let mut report = Report::new(plan.seconds, plan.runs);
+    let mut report = Report::new(plan.seconds, plan.runs, plan.wait);
     let mut stacks = Vec::new();
     for stack in STACKS.iter().filter(|stack| stack.is_among(plan.only)) {
         if let Some(program) = plan.program(stack) {
@@ -85,10 +122,10 @@ pub(crate) fn measure(plan: &Plan<'_>) -> Report {
             eprint!("run {run} of {}, {}:", plan.runs, workload.name);
             if let Some(bench) = plan.cubed {
                 eprint!(" cubed");
-                note(&mut report.cubed, column, cubed(bench, workload, plan.seconds, "acked"));
+                note(&mut report.cubed, column, cubed(bench, workload, plan, "acked"));
                 if !workload.is_echo {
                     eprint!(" {}", loose.name);
-                    let outcome = cubed(bench, workload, plan.seconds, "best-effort");
+                    let outcome = cubed(bench, workload, plan, "best-effort");
                     note(&mut loose, column, outcome);
                 }
             }
@@ -176,11 +213,11 @@ fn peer(
     }
 }
 
-/// The same workload by `cubed-bench`; it warms up and checks its tags itself. Its nodes park as the others' threads block.
+/// The same workload by `cubed-bench`; it warms up and checks its tags itself.
 fn cubed(
     bench: &Path,
     workload: &Workload,
-    seconds: f64,
+    plan: &Plan<'_>,
     mode: &str,
 ) -> Outcome<(Option<Value>, Checks)> {
     let file = tempfile::NamedTempFile::new()?;
@@ -190,13 +227,27 @@ fn cubed(
     } else {
         command.args(["throughput", "--mode", mode]);
     }
-    command.args(["--no-baseline", "--quiet", "--size"]).arg(workload.size.to_string());
-    command.arg("--seconds").arg(seconds.to_string()).arg("--json").arg(file.path());
+    let (flags, wait) = plan.wait.of(workload);
+    command.args(["--no-baseline", "--quiet", "--size"]).arg(workload.size.to_string()).args(flags);
+    command.arg("--seconds").arg(plan.seconds.to_string()).arg("--json").arg(file.path());
     let output = command.stdin(Stdio::null()).output()?;
     if !output.status.success() {
         return Err(last_line(&output.stderr).into());
     }
-    let json: serde_json::Value = serde_json::from_reader(file.reopen()?)?;
+    read_cubed(&serde_json::from_reader(file.reopen()?)?, workload, plan.seconds, wait)
+}
+
+/// What `cubed-bench` reported, when its nodes waited as they should. Its rate is what all others' is: messages that arrived by the
+/// time between the first and the last of them.
+fn read_cubed(
+    json: &serde_json::Value,
+    workload: &Workload,
+    seconds: f64,
+    wait: &str,
+) -> Outcome<(Option<Value>, Checks)> {
+    if json["wait"] != wait {
+        return Err(format!("cubed-bench waited by {}, not by {wait}", json["wait"]).into());
+    }
     let number = |pointer: &str| {
         let found = json.pointer(pointer).and_then(serde_json::Value::as_f64);
         found.ok_or_else(|| format!("cubed-bench reported no {pointer}"))
@@ -204,9 +255,9 @@ fn cubed(
     let value = if workload.is_echo {
         Some(Value::times((number("/latency_us/p50")?, number("/latency_us/p99")?)))
     } else {
-        let (per_second, passed) = (number("/messages_per_second")?, number("/seconds")?);
+        let (delivered, passed) = (number("/delivered")?, number("/seconds")?);
         let duration = |seconds: f64| Duration::try_from_secs_f64(seconds);
-        rate((per_second * passed) as u64, duration(passed)?, duration(seconds)?).map(Value::rate)
+        rate(delivered as u64, duration(passed)?, duration(seconds)?).map(Value::rate)
     };
     let count = |pointer: &str| json.pointer(pointer).and_then(serde_json::Value::as_u64);
     let checks = Checks {
@@ -284,5 +335,45 @@ impl Side {
 impl Drop for Side {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: Cubed is asked for the wait that was named, and its rate is that of all it delivered.
+    use serde_json::json;
+
+    use super::*;
+
+    fn workload(is_echo: bool) -> &'static Workload {
+        WORKLOADS.iter().find(|workload| workload.is_echo == is_echo).unwrap()
+    }
+
+    #[test]
+    fn every_wait_has_its_flags_and_is_what_comes_back() {
+        for wait in Wait::value_variants() {
+            let (flags, reported) = wait.of(workload(false));
+            assert_eq!(reported, wait.name());
+            assert_eq!(flags.is_empty(), *wait == Wait::Adaptive, "{flags:?}");
+            assert_eq!(wait.to_possible_value().unwrap().get_name(), wait.name());
+        }
+        assert_eq!(Wait::Park.of(workload(true)), (&[][..], "park"));
+        assert_eq!(Wait::Spin.of(workload(true)), (&["--spin"][..], "spin"));
+    }
+
+    #[test]
+    fn a_rate_is_what_was_delivered_by_the_time_it_took() {
+        // The median of the slices is another figure.
+        let report = json!({
+            "wait": "park", "messages_per_second": 9e6, "seconds": 1.25, "delivered": 5_000_000,
+            "lost": 3, "duplicated": 0,
+        });
+        let (value, checks) = read_cubed(&report, workload(false), 1.0, "park").unwrap();
+        assert_eq!(value, Some(Value::rate(4e6)));
+        assert_eq!((checks.messages, checks.missing), (5_000_000, 3));
+        let (value, _) = read_cubed(&report, workload(false), 10.0, "park").unwrap();
+        assert_eq!(value, None, "cut short");
+        let error = read_cubed(&report, workload(false), 1.0, "spin").unwrap_err().to_string();
+        assert!(error.contains("park") && error.contains("spin"), "{error}");
     }
 }
