@@ -341,8 +341,8 @@ impl<D: Driver> Pump<D> {
                     try_next_address(&mut state, peer, &error);
                     state.receiver.waits.dialled(peer, &Err(error));
                 }
-                Event::Down { peer, cause } => tell(&state, peer, PeerState::Down(cause)),
-                Event::Up { peer } => tell(&state, peer, PeerState::Up),
+                Event::Down { peer, cause } => state.tell(peer, PeerState::Down(cause)),
+                Event::Up { peer } => state.tell(peer, PeerState::Up),
                 Event::Forgotten { peer } => {
                     waits.forgotten(peer);
                     state.watchers.forgotten(peer);
@@ -486,14 +486,6 @@ pub(crate) fn end_waits(shared: &Shared) {
         state.receiver.flows.stop();
         state.receiver.waits.stop();
         state.watchers.stop();
-    }
-}
-
-/// Tells the watchers of a peer what became of it.
-#[cold]
-fn tell(state: &State, peer: PeerId, now: PeerState) {
-    if let Some(presence) = state.endpoint.presence(peer) {
-        state.watchers.tell(peer, now, presence.since);
     }
 }
 

@@ -19,7 +19,7 @@ use cubed_runtime::{Clock, DriverStats, Machine, Port, SocketBuffers, Timers, is
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    ChannelId, Endpoint, FlowId, PeerId, SendError, SendOptions, Service, Token,
+    ChannelId, Endpoint, FlowId, PeerId, PeerState, SendError, SendOptions, Service, Token,
 };
 
 use crate::application::Receiver;
@@ -78,6 +78,14 @@ impl State {
         let is_new = self.endpoint.find_peer_on(channel, &key).is_none();
         let added = self.endpoint.add_peer_on(channel, key, address.filter(|_| is_new));
         added.map_err(ResolveError::Send)
+    }
+
+    /// Tells the watchers of a peer what became of it.
+    #[cold]
+    pub(crate) fn tell(&self, peer: PeerId, now: PeerState) {
+        if let Some(presence) = self.endpoint.presence(peer) {
+            self.watchers.tell(peer, now, presence.since);
+        }
     }
 }
 
