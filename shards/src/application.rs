@@ -18,7 +18,7 @@ use cubed_transport::{
     PeerId, Refusal, Row, Token, Verdict,
 };
 
-use crate::arrivals::Arrival;
+use crate::arrivals::NamedFlow;
 use crate::changes::Change;
 use crate::flows::{Flow, Flows, Sink};
 use crate::local::Local;
@@ -34,7 +34,7 @@ pub(crate) struct Receiver {
     /// Messages to flows of this node, its own shards' and forwarded ones.
     pub(crate) local: Local,
     /// What the other shards call their messages' flows, by shard and number.
-    pub(crate) arrivals: Vec<Vec<Option<Arrival>>>,
+    pub(crate) named_flows: Vec<Vec<Option<NamedFlow>>>,
     /// Replies to forwarded requests for which the outbox had no room.
     pub(crate) replies_lost: u64,
     pub(crate) waits: Waits,

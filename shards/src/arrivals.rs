@@ -11,14 +11,14 @@ use cubed_transport::{
 
 use crate::application::Receiver;
 use crate::flows::Sink;
-use crate::handed::{Carried, Ending, HERE, Handed, Header, Kind, What};
+use crate::handed::{Carried, HERE, Handed, Header, Kind, Settlement, What};
 use crate::limits::{MESSAGE_CHARGE_BYTES, OWNED_BODY_BYTES_MIN};
 use crate::origins::{FORWARDED, FORWARDED_REQUEST, UNCHARGED};
 use crate::passed::{OnWay, Passing};
 use crate::stalled::{Release, Target};
 
 /// A flow as another shard numbers it.
-pub(crate) struct Arrival {
+pub(crate) struct NamedFlow {
     channel: ChannelId,
     name: FlowName,
     /// Our number of it, as of a generation of our flows.
@@ -37,7 +37,7 @@ impl Receiver {
             What::Message(header) => self.take_message(from, header, item),
             What::Taken { count } => (0..count).for_each(|_| self.on_passed(from, Ok(()))),
             What::Refused(refusal) => self.on_passed(from, Err(refusal)),
-            What::Settled { id, ending } => self.local.settled(&mut self.waits, id, ending),
+            What::Settled { id, settlement } => self.local.settled(&mut self.waits, id, settlement),
             What::Reply { id } if id & FORWARDED_REQUEST != 0 => {
                 let long = item.take_long();
                 if let Some(to) = self.local.asked.take(id & !FORWARDED_REQUEST) {
@@ -118,28 +118,28 @@ impl Receiver {
     }
 
     fn learn_name(&mut self, from: usize, way: u32, channel: ChannelId, name: FlowName) {
-        if self.arrivals.len() <= from {
-            self.arrivals.resize_with(from + 1, Vec::new);
+        if self.named_flows.len() <= from {
+            self.named_flows.resize_with(from + 1, Vec::new);
         }
-        let known = &mut self.arrivals[from];
+        let known = &mut self.named_flows[from];
         if known.len() <= way as usize {
             known.resize_with(way as usize + 1, || None);
         }
         let generation = self.flows.generation();
         let found = self.flows.find(channel, name.as_str()).map(|(number, _)| number);
-        known[way as usize] = Some(Arrival { channel, name, found, generation, told_gone: None });
+        known[way as usize] = Some(NamedFlow { channel, name, found, generation, told_gone: None });
     }
 
     /// Our number of the flow that shard `from` calls `way`.
     #[inline]
-    fn find_arrival(&mut self, from: usize, way: u32) -> Option<u32> {
-        let arrival = self.arrivals.get_mut(from)?.get_mut(way as usize)?.as_mut()?;
+    fn find_named(&mut self, from: usize, way: u32) -> Option<u32> {
+        let named = self.named_flows.get_mut(from)?.get_mut(way as usize)?.as_mut()?;
         let generation = self.flows.generation();
-        if arrival.generation != generation {
-            let found = self.flows.find(arrival.channel, arrival.name.as_str());
-            (arrival.found, arrival.generation) = (found.map(|(number, _)| number), generation);
+        if named.generation != generation {
+            let found = self.flows.find(named.channel, named.name.as_str());
+            (named.found, named.generation) = (found.map(|(number, _)| number), generation);
         }
-        arrival.found
+        named.found
     }
 
     fn take_message(&mut self, from: usize, header: Header, item: &mut Handed) {
@@ -149,7 +149,7 @@ impl Receiver {
         if is_late && let Kind::Acknowledged { id } | Kind::Request { id } = header.kind {
             self.local.answer(
                 from,
-                What::Settled { id, ending: Ending::Expired },
+                What::Settled { id, settlement: Settlement::Expired },
                 Carried::Nothing,
             );
             return;
@@ -166,12 +166,12 @@ impl Receiver {
                 credit
             }
             (Kind::Acknowledged { id } | Kind::Request { id }, result) => {
-                let ending = match result {
-                    Ok(Disposition::Consumed) => Ending::Consumed,
-                    Ok(Disposition::Held | Disposition::Deferred) => Ending::Held,
-                    Err(refusal) => Ending::Refused(refusal),
+                let settlement = match result {
+                    Ok(Disposition::Consumed) => Settlement::Consumed,
+                    Ok(Disposition::Held | Disposition::Deferred) => Settlement::Held,
+                    Err(refusal) => Settlement::Refused(refusal),
                 };
-                What::Settled { id, ending }
+                What::Settled { id, settlement }
             }
             (_, result) => {
                 self.answer_for_peer(from, &header, result.err());
@@ -190,9 +190,9 @@ impl Receiver {
     #[cold]
     fn tell_gone(&mut self, from: usize, way: u32) {
         let generation = self.local.facts.registry.generation();
-        let known = self.arrivals.get_mut(from).and_then(|known| known.get_mut(way as usize));
-        let Some(Some(arrival)) = known else { return };
-        if arrival.told_gone.replace(generation) != Some(generation) {
+        let known = self.named_flows.get_mut(from).and_then(|known| known.get_mut(way as usize));
+        let Some(Some(named)) = known else { return };
+        if named.told_gone.replace(generation) != Some(generation) {
             self.local.answer(from, What::Gone { way }, Carried::Nothing);
         }
     }
@@ -218,7 +218,7 @@ impl Receiver {
         short: &[u8],
         long: Option<Bytes>,
     ) -> Result<Disposition, Refusal> {
-        let number = self.find_arrival(from, header.way).ok_or(Refusal::NoSuchFlow)?;
+        let number = self.find_named(from, header.way).ok_or(Refusal::NoSuchFlow)?;
         let flow = self.flows.get_mut(number).ok_or(Refusal::NoSuchFlow)?;
         debug_assert!(
             !matches!(flow.sink, Sink::Forward { .. }),

@@ -28,7 +28,7 @@ pub(crate) enum What {
     /// The next message of a peer that the receiver passed on was refused.
     Refused(Refusal),
     /// How an acknowledged message of the receiver ended.
-    Settled { id: u64, ending: Ending },
+    Settled { id: u64, settlement: Settlement },
     /// The answer to a request; its body lies beside it.
     Reply { id: u64 },
     /// Room that comes back.
@@ -68,7 +68,7 @@ pub(crate) enum Kind {
 
 /// How an acknowledged message ended on the shard that took it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub(crate) enum Settlement {
     /// Its room is free again.
     Consumed,
     /// Its room comes back later.

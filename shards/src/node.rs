@@ -53,11 +53,11 @@ struct Inner {
     gates: Vec<Arc<Gate>>,
     thread_ids: Vec<ThreadId>,
     /// Locked while somebody waits for the threads, so that all others wait for the same end.
-    ending: Mutex<Ending>,
+    threads: Mutex<Threads>,
     shared: Arc<NodeShared>,
 }
 
-enum Ending {
+enum Threads {
     Running(Vec<ExecutorThread>),
     Ended(Result<(), NodeError>),
 }
@@ -77,7 +77,7 @@ impl Node {
                 directory: parts.directory,
                 gates: parts.gates,
                 thread_ids,
-                ending: Mutex::new(Ending::Running(threads)),
+                threads: Mutex::new(Threads::Running(threads)),
                 shared: parts.shared,
             }),
         }
@@ -348,17 +348,17 @@ impl Node {
         if self.inner.thread_ids.contains(&thread::current().id()) {
             return Err(NodeError::JoinedFromShard);
         }
-        let mut ending = self.inner.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        let threads = match &mut *ending {
-            Ending::Ended(result) => return result.clone(),
-            Ending::Running(threads) => std::mem::take(threads),
+        let mut running = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = match &mut *running {
+            Threads::Ended(result) => return result.clone(),
+            Threads::Running(threads) => std::mem::take(threads),
         };
         let mut result = Ok(());
         for (thread, shard) in threads.into_iter().zip(0..) {
             result = result.and(thread.join().map_err(|error| node_error(shard, error)));
         }
         let result = self.inner.shared.fault().map_or(result, Err);
-        *ending = Ending::Ended(result.clone());
+        *running = Threads::Ended(result.clone());
         result
     }
 }

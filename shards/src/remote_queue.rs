@@ -64,7 +64,7 @@ impl RemoteQueue {
             let queue = shard.flow(&name).queue(capacity)?;
             let lent = Rc::new(RefCell::new(Lent::new(queue)));
             shard.shared.lent.borrow_mut().insert(number, lent);
-            let _registered = Registered { shard: shard.clone(), number };
+            let _lending = Lending { shard: shard.clone(), number };
             told.set();
             pending().await
         });
@@ -186,12 +186,12 @@ impl fmt::Debug for RemoteQueue {
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A queue's place among those that are lent, given up with its task.
-struct Registered {
+struct Lending {
     shard: Shard,
     number: u64,
 }
 
-impl Drop for Registered {
+impl Drop for Lending {
     fn drop(&mut self) {
         let lent = self.shard.shared.lent.borrow_mut().remove(&self.number);
         drop(lent);

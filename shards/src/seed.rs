@@ -160,7 +160,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
     let receiver = Receiver {
         flows: crate::flows::Flows::default(),
         local: Local::new(local, seed.handoff.outbound),
-        arrivals: Vec::new(),
+        named_flows: Vec::new(),
         replies_lost: 0,
         waits: Waits::default(),
         channels: node.channels.iter().map(|trust| ShardTrust::new(trust, source)).collect(),

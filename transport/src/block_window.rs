@@ -8,7 +8,7 @@ const WORDS: usize = (BLOCK_WINDOW / 64) as usize;
 
 /// What [`BlockWindow::insert`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub(crate) enum Inserted {
     /// First arrival: take it.
     New,
     /// Seen before: acknowledge and ignore.
@@ -58,10 +58,10 @@ impl BlockWindow {
 
     /// Records block `number`.
     #[inline]
-    pub(crate) fn insert(&mut self, number: u64) -> Arrival {
+    pub(crate) fn insert(&mut self, number: u64) -> Inserted {
         if number == self.floor && self.above == 0 {
             self.floor += 1;
-            return Arrival::New;
+            return Inserted::New;
         }
         self.insert_out_of_order(number)
     }
@@ -76,7 +76,7 @@ impl BlockWindow {
             let upto = (number - number % 64 + 64).min(first + count);
             if !self.has_all(number, upto) {
                 for number in number..upto {
-                    if self.insert(number) == Arrival::New {
+                    if self.insert(number) == Inserted::New {
                         last_new = Some(number);
                     }
                 }
@@ -97,18 +97,18 @@ impl BlockWindow {
         bits[((from % BLOCK_WINDOW) / 64) as usize] & mask == mask
     }
 
-    fn insert_out_of_order(&mut self, number: u64) -> Arrival {
+    fn insert_out_of_order(&mut self, number: u64) -> Inserted {
         if number < self.floor {
-            return Arrival::Duplicate;
+            return Inserted::Duplicate;
         }
         if number - self.floor >= BLOCK_WINDOW {
-            return Arrival::Beyond;
+            return Inserted::Beyond;
         }
         let bits = self.bits.get_or_insert_with(|| Box::new([0; WORDS]));
         let place = |n: u64| (((n % BLOCK_WINDOW) / 64) as usize, 1u64 << (n % 64));
         let (word, bit) = place(number);
         if bits[word] & bit != 0 {
-            return Arrival::Duplicate;
+            return Inserted::Duplicate;
         }
         bits[word] |= bit;
         self.above += 1;
@@ -124,7 +124,7 @@ impl BlockWindow {
         if self.above == 0 {
             self.bits = None;
         }
-        Arrival::New
+        Inserted::New
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
             for step in steps {
                 let number = (window.floor() + step).saturating_sub(20);
                 prop_assert_eq!(window.contains(number), seen.contains(&number));
-                let expected = if seen.insert(number) { Arrival::New } else { Arrival::Duplicate };
+                let expected = if seen.insert(number) { Inserted::New } else { Inserted::Duplicate };
                 prop_assert_eq!(window.insert(number), expected);
                 prop_assert!((0..window.floor()).all(|n| seen.contains(&n)));
                 prop_assert!(!seen.contains(&window.floor()));
@@ -157,7 +157,7 @@ mod tests {
             let (mut runs, mut singles) = (BlockWindow::new(), BlockWindow::new());
             for (step, count) in steps {
                 let first = (runs.floor() + step).saturating_sub(50);
-                let new = (first..first + count).filter(|&n| singles.insert(n) == Arrival::New);
+                let new = (first..first + count).filter(|&n| singles.insert(n) == Inserted::New);
                 prop_assert_eq!(runs.insert_all(first, count), new.last());
                 prop_assert_eq!((runs.floor(), runs.above), (singles.floor(), singles.above));
             }
@@ -172,7 +172,8 @@ mod tests {
             for _ in 0..steps {
                 let number = code % 6;
                 code /= 6;
-                let expected = if seen.insert(number) { Arrival::New } else { Arrival::Duplicate };
+                let expected =
+                    if seen.insert(number) { Inserted::New } else { Inserted::Duplicate };
                 assert_eq!(window.insert(number), expected);
                 let floor = (0..7).find(|n| !seen.contains(n)).unwrap();
                 assert_eq!(window.floor(), floor);
@@ -184,11 +185,11 @@ mod tests {
     #[test]
     fn beyond_the_window_changes_nothing() {
         let mut window = BlockWindow::new();
-        assert_eq!(window.insert(BLOCK_WINDOW), Arrival::Beyond);
+        assert_eq!(window.insert(BLOCK_WINDOW), Inserted::Beyond);
         assert!(window.is_beyond(BLOCK_WINDOW) && !window.contains(BLOCK_WINDOW));
-        assert_eq!(window.insert(BLOCK_WINDOW - 1), Arrival::New);
-        assert_eq!(window.insert(0), Arrival::New);
+        assert_eq!(window.insert(BLOCK_WINDOW - 1), Inserted::New);
+        assert_eq!(window.insert(0), Inserted::New);
         assert_eq!(window.floor(), 1);
-        assert_eq!(window.insert(BLOCK_WINDOW), Arrival::New);
+        assert_eq!(window.insert(BLOCK_WINDOW), Inserted::New);
     }
 }

@@ -15,7 +15,7 @@ mod row;
 
 use crate::assembly::{Assembled, Assembly, FragmentError, FragmentMeta};
 use crate::best_effort::BestEffortQueue;
-use crate::block_window::{Arrival, BlockWindow};
+use crate::block_window::{BlockWindow, Inserted};
 use crate::common::{Common, Fault};
 use crate::endpoint::{
     Application, Binding, Body, ChannelId, Disposition, Incoming, Limits, PeerId, PeerMemory,
@@ -158,12 +158,12 @@ impl Lane {
             self.check_room(rx.room, number, content)?;
         }
         match self.window.insert(number) {
-            Arrival::New => {}
-            Arrival::Duplicate => {
+            Inserted::New => {}
+            Inserted::Duplicate => {
                 rx.common.counters.dropped_duplicate_block += 1;
                 return Ok(());
             }
-            Arrival::Beyond => return Err(Fault::BlockWindow),
+            Inserted::Beyond => return Err(Fault::BlockWindow),
         }
         let generation = rx.app.generation();
         let mut reader = Reader::new(content);

@@ -33,9 +33,9 @@ pub struct Drained {
     pub has_more: bool,
 }
 
-/// One producer.
+/// What comes from one producer.
 #[derive(Debug)]
-pub(super) struct Way<T> {
+pub(super) struct Inlet<T> {
     ring: Consumer<Batch<T>>,
     starved: Arc<Starved>,
     /// The next item of a batch that a budget cut.
@@ -44,7 +44,7 @@ pub(super) struct Way<T> {
     has_returned: bool,
 }
 
-impl<T> Way<T> {
+impl<T> Inlet<T> {
     pub(super) fn new(ring: Consumer<Batch<T>>, starved: Arc<Starved>) -> Self {
         Self { ring, starved, begun: 0, has_returned: false }
     }
@@ -55,7 +55,7 @@ impl<T> Way<T> {
 pub struct Inbound<T> {
     shard: usize,
     places: Places,
-    ways: Vec<Way<T>>,
+    inlets: Vec<Inlet<T>>,
     /// The producer to begin with, so that a budget is no one's privilege.
     next: usize,
     /// Some producer has a batch back and was not looked for.
@@ -64,8 +64,8 @@ pub struct Inbound<T> {
 }
 
 impl<T> Inbound<T> {
-    pub(super) fn new(shard: usize, places: Places, ways: Vec<Way<T>>) -> Self {
-        Self { shard, places, ways, next: 0, has_returned: false, stats: InboundStats::default() }
+    pub(super) fn new(shard: usize, places: Places, inlets: Vec<Inlet<T>>) -> Self {
+        Self { shard, places, inlets, next: 0, has_returned: false, stats: InboundStats::default() }
     }
 
     /// Says how this shard is woken. Once, before its first sleep, and followed by a drain: what was sent before woke nobody.
@@ -84,13 +84,13 @@ impl<T> Inbound<T> {
             self.wake_the_starved();
         }
         let (mut items, mut idle) = (0, 0);
-        let ways = self.ways.len();
-        while idle < ways && items < items_max {
+        let inlets = self.inlets.len();
+        while idle < inlets && items < items_max {
             let from = self.next;
-            self.next = if from + 1 == ways { 0 } else { from + 1 };
-            let way = &mut self.ways[from];
-            let begin = way.begun;
-            let Some(batch) = way.ring.slot() else {
+            self.next = if from + 1 == inlets { 0 } else { from + 1 };
+            let inlet = &mut self.inlets[from];
+            let begin = inlet.begun;
+            let Some(batch) = inlet.ring.slot() else {
                 idle += 1;
                 continue;
             };
@@ -100,22 +100,22 @@ impl<T> Inbound<T> {
             batch.take(begin..end, |item| take(from, item));
             items += end - begin;
             if end < filled {
-                way.begun = end;
+                inlet.begun = end;
                 continue;
             }
-            way.begun = 0;
-            way.ring.release();
-            way.has_returned = true;
+            inlet.begun = 0;
+            inlet.ring.release();
+            inlet.has_returned = true;
             self.has_returned = true;
             self.stats.batches += 1;
         }
         self.stats.items += items as u64;
-        Drained { items, has_more: idle < ways || self.has_returned }
+        Drained { items, has_more: idle < inlets || self.has_returned }
     }
 
     /// Whether a batch is waiting here.
     pub fn is_empty(&self) -> bool {
-        !self.ways.iter().any(|way| way.ring.is_ready())
+        !self.inlets.iter().any(|inlet| inlet.ring.is_ready())
     }
 
     /// What was drained so far.
@@ -128,8 +128,8 @@ impl<T> Inbound<T> {
         self.has_returned = false;
         // One fence for all: after every return, before any flag is read (see `parking`).
         fence(Ordering::SeqCst);
-        for (from, way) in self.ways.iter_mut().enumerate() {
-            if std::mem::take(&mut way.has_returned) && way.starved.take_fenced() {
+        for (from, inlet) in self.inlets.iter_mut().enumerate() {
+            if std::mem::take(&mut inlet.has_returned) && inlet.starved.take_fenced() {
                 self.stats.wakes += u64::from(self.places[from].wake_fenced());
             }
         }

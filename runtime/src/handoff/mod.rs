@@ -92,8 +92,8 @@ pub fn mesh<T: Send>(shards: usize, options: HandOffOptions) -> Vec<HandOff<T>> 
         for to in &mut inbound {
             let (producer, consumer) = ring::ring(options.batches_max);
             let starved = Arc::new(Starved::new());
-            from.push(outbound::Way::new(producer, Arc::clone(&starved)));
-            to.push(inbound::Way::new(consumer, starved));
+            from.push(outbound::Outlet::new(producer, Arc::clone(&starved)));
+            to.push(inbound::Inlet::new(consumer, starved));
         }
     }
     let ends = outbound.into_iter().zip(inbound).enumerate();

@@ -59,9 +59,9 @@ impl<T> fmt::Display for PushError<T> {
 
 impl<T: fmt::Debug> Error for PushError<T> {}
 
-/// One destination.
+/// What goes to one consumer.
 #[derive(Debug)]
-pub(super) struct Way<T> {
+pub(super) struct Outlet<T> {
     ring: Producer<Batch<T>>,
     starved: Arc<Starved>,
     /// Items in the batch that is next.
@@ -71,7 +71,7 @@ pub(super) struct Way<T> {
     is_starved: bool,
 }
 
-impl<T> Way<T> {
+impl<T> Outlet<T> {
     pub(super) fn new(ring: Producer<Batch<T>>, starved: Arc<Starved>) -> Self {
         Self { ring, starved, filled: 0, is_unannounced: false, is_starved: false }
     }
@@ -82,7 +82,7 @@ impl<T> Way<T> {
 pub struct Outbound<T> {
     shard: usize,
     places: Places,
-    ways: Vec<Way<T>>,
+    outlets: Vec<Outlet<T>>,
     options: HandOffOptions,
     /// Destinations whose open batch was asked for since the last flush.
     unflushed: Vec<usize>,
@@ -93,11 +93,11 @@ impl<T> Outbound<T> {
     pub(super) fn new(
         shard: usize,
         places: Places,
-        ways: Vec<Way<T>>,
+        outlets: Vec<Outlet<T>>,
         options: HandOffOptions,
     ) -> Self {
-        let unflushed = Vec::with_capacity(ways.len());
-        Self { shard, places, ways, options, unflushed, stats: OutboundStats::default() }
+        let unflushed = Vec::with_capacity(outlets.len());
+        Self { shard, places, outlets, options, unflushed, stats: OutboundStats::default() }
     }
 
     /// The number of the shard that this is the end of.
@@ -107,7 +107,7 @@ impl<T> Outbound<T> {
 
     /// How many shards the mesh has.
     pub fn shards(&self) -> usize {
-        self.ways.len()
+        self.outlets.len()
     }
 
     /// Puts an item into the open batch for shard `to`. It is on its way when the batch is full, else at the next
@@ -177,7 +177,7 @@ impl<T> Outbound<T> {
         }
         let mut sent = std::mem::take(&mut self.unflushed);
         sent.retain(|to| {
-            self.ways[*to].is_unannounced = false;
+            self.outlets[*to].is_unannounced = false;
             self.send(*to)
         });
         let has_sent = !sent.is_empty();
@@ -206,15 +206,15 @@ impl<T> Outbound<T> {
     /// The open batch for `to`, and the place for the next item.
     #[inline]
     fn open(&mut self, to: usize) -> Result<(&mut Batch<T>, usize), Unopened> {
-        if self.ways[to].filled == 0 {
+        if self.outlets[to].filled == 0 {
             self.begin(to)?;
         }
-        let way = &mut self.ways[to];
-        if !way.is_unannounced {
-            way.is_unannounced = true;
+        let outlet = &mut self.outlets[to];
+        if !outlet.is_unannounced {
+            outlet.is_unannounced = true;
             self.unflushed.push(to);
         }
-        way.ring.slot().map(|batch| (batch, way.filled)).ok_or(Unopened::Full)
+        outlet.ring.slot().map(|batch| (batch, outlet.filled)).ok_or(Unopened::Full)
     }
 
     /// Whether a batch may be opened.
@@ -224,18 +224,18 @@ impl<T> Outbound<T> {
             self.stats.closed += 1;
             return Err(Unopened::Closed);
         }
-        let way = &mut self.ways[to];
-        if !way.ring.has_room() {
+        let outlet = &mut self.outlets[to];
+        if !outlet.ring.has_room() {
             // Says that it waits, then looks once more: one may have come back in between.
-            way.starved.set();
-            way.is_starved = true;
-            if !way.ring.has_room() {
+            outlet.starved.set();
+            outlet.is_starved = true;
+            if !outlet.ring.has_room() {
                 self.stats.full += 1;
                 return Err(Unopened::Full);
             }
         }
-        if std::mem::take(&mut way.is_starved) {
-            way.starved.clear();
+        if std::mem::take(&mut outlet.is_starved) {
+            outlet.starved.clear();
         }
         Ok(())
     }
@@ -244,8 +244,8 @@ impl<T> Outbound<T> {
     #[inline]
     fn filled(&mut self, to: usize) {
         self.stats.items += 1;
-        self.ways[to].filled += 1;
-        if self.ways[to].filled == self.options.batch_items_max {
+        self.outlets[to].filled += 1;
+        if self.outlets[to].filled == self.options.batch_items_max {
             self.send(to);
             fence(Ordering::SeqCst);
             self.announce(to);
@@ -255,8 +255,8 @@ impl<T> Outbound<T> {
     /// Sends the open batch, if there is one; whether it left.
     #[inline]
     fn send(&mut self, to: usize) -> bool {
-        let way = &mut self.ways[to];
-        let filled = std::mem::take(&mut way.filled);
+        let outlet = &mut self.outlets[to];
+        let filled = std::mem::take(&mut outlet.filled);
         if filled == 0 {
             return false;
         }
@@ -264,9 +264,9 @@ impl<T> Outbound<T> {
             self.stats.closed += filled as u64;
             return false;
         }
-        let Some(batch) = way.ring.slot() else { return false };
+        let Some(batch) = outlet.ring.slot() else { return false };
         batch.filled = filled;
-        way.ring.publish();
+        outlet.ring.publish();
         self.stats.batches += 1;
         true
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cubed_transport::{Outcome, Refusal, Token};
 
 use super::Local;
-use crate::handed::{Carried, Ending, What};
+use crate::handed::{Carried, Settlement, What};
 use crate::waits::{End, Waits};
 
 impl Local {
@@ -18,23 +18,23 @@ impl Local {
     }
 
     /// A message ended on the shard that took it.
-    pub(crate) fn settled(&mut self, waits: &mut Waits, id: u64, ending: Ending) {
+    pub(crate) fn settled(&mut self, waits: &mut Waits, id: u64, settlement: Settlement) {
         let Some(pending) = self.pending.get_mut(id) else { return };
         let (way, charge) = (pending.way, pending.charge);
-        let outcome = match ending {
-            Ending::Consumed | Ending::Held => Outcome::Delivered,
-            Ending::Refused(refusal) => Outcome::Refused(refusal),
-            Ending::Expired => Outcome::Expired,
+        let outcome = match settlement {
+            Settlement::Consumed | Settlement::Held => Outcome::Delivered,
+            Settlement::Refused(refusal) => Outcome::Refused(refusal),
+            Settlement::Expired => Outcome::Expired,
         };
         let awaits_reply =
             pending.is_request && pending.token.is_some() && outcome == Outcome::Delivered;
         if awaits_reply {
             pending.is_settled = true;
         }
-        if ending != Ending::Held {
+        if settlement != Settlement::Held {
             self.give_back(way, charge);
         }
-        if ending == Ending::Refused(Refusal::NoSuchFlow) {
+        if settlement == Settlement::Refused(Refusal::NoSuchFlow) {
             self.look_again(way);
         }
         if awaits_reply {

@@ -70,7 +70,7 @@ struct Seat {
 }
 
 enum Happening {
-    Arrival { from: Place, to: Place, packet: Packet },
+    Packet { from: Place, to: Place, packet: Packet },
     Timeout(Place),
 }
 
@@ -126,7 +126,7 @@ impl Race {
         while let Some((at, happening)) = self.agenda.take(until) {
             self.now = at;
             match happening {
-                Happening::Arrival { from, to, packet } => {
+                Happening::Packet { from, to, packet } => {
                     self.seats[to].racer.arrive(at, from, packet);
                     self.settle(to);
                 }
@@ -163,10 +163,10 @@ impl Race {
             let fate = link.decide(BEGUN, *now, bytes, chance);
             if let Some(at) = fate.copy {
                 let packet = packet.clone();
-                agenda.put(at, Happening::Arrival { from: place, to, packet });
+                agenda.put(at, Happening::Packet { from: place, to, packet });
             }
             if let Some(at) = fate.arrival {
-                agenda.put(at, Happening::Arrival { from: place, to, packet });
+                agenda.put(at, Happening::Packet { from: place, to, packet });
             }
         }
         let wanted = seat.racer.deadline().map(|at| at.max(*now));

@@ -44,7 +44,7 @@ impl FlowSetup {
 
 /// One message that arrived.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct Delivery {
     /// The proven key of its sender.
     pub sender: PublicKey,
     /// The flow's name.
@@ -82,7 +82,7 @@ pub struct Recorder {
     /// By channel; without any, everybody that the policy admits is accepted.
     pub(crate) keeps: Rc<RefCell<Vec<Keep>>>,
     /// What arrived since the world last took it.
-    pub arrivals: Vec<Arrival>,
+    pub deliveries: Vec<Delivery>,
     /// Requests of this node that ended since the world last took them.
     pub replies: Vec<(Token, Result<Vec<u8>, Outcome>)>,
     /// How often a binding was asked for.
@@ -96,12 +96,12 @@ pub struct Recorder {
 impl Recorder {
     /// An application with these flows and this policy.
     pub fn new(policy: Policy, flows: Vec<FlowSetup>) -> Self {
-        let (arrivals, replies) = (Vec::new(), Vec::new());
+        let (deliveries, replies) = (Vec::new(), Vec::new());
         Self {
             policy,
             flows,
             keeps: Rc::default(),
-            arrivals,
+            deliveries,
             replies,
             binds: 0,
             acknowledged: 0,
@@ -176,7 +176,7 @@ impl Application for Recorder {
             }
         }
         let held = setup.hold.map(|after| Held { after, peer, session, alias, charge });
-        self.arrivals.push(Arrival {
+        self.deliveries.push(Delivery {
             sender: *message.sender,
             flow: setup.name,
             service: message.service,

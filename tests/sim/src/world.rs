@@ -29,7 +29,7 @@ const TIMEOUTS_AT_ONCE_MAX: u32 = 1_000;
 
 enum Happening {
     /// `is_steered`: the shard that it fell on handed it over to the one that it names.
-    Arrival {
+    Datagram {
         from: SocketAddr,
         to: NodeIndex,
         datagram: Vec<u8>,
@@ -161,7 +161,7 @@ impl World {
         datagram: Vec<u8>,
     ) {
         let from = self.nodes[from].address;
-        let arrival = Happening::Arrival { from, to, datagram, is_steered: false };
+        let arrival = Happening::Datagram { from, to, datagram, is_steered: false };
         self.agenda.put(BEGUN + after, arrival);
     }
 
@@ -247,7 +247,7 @@ impl World {
             return Err(self.fault(format!("{EVENTS_MAX} events: something runs in circles")));
         }
         match happening {
-            Happening::Arrival { from, to, datagram, is_steered } => {
+            Happening::Datagram { from, to, datagram, is_steered } => {
                 self.on_arrival(from, to, datagram, is_steered)?;
             }
             Happening::Timeout { node, start } => self.on_timeout(node, start)?,
@@ -273,7 +273,7 @@ impl World {
         if self.is_unsteered && !is_steered && self.chance.below(shards) as usize != shard {
             // The shard that it fell on hands it over, a turn later.
             let at = self.now + Duration::from_micros(self.chance.below(200));
-            self.agenda.put(at, Happening::Arrival { from, to, datagram, is_steered: true });
+            self.agenda.put(at, Happening::Datagram { from, to, datagram, is_steered: true });
             return Ok(());
         }
         start.addresses.received(from, datagram.len());

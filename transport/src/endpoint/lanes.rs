@@ -31,6 +31,16 @@ struct Placement {
     since: Instant,
 }
 
+/// What is known of the lane to one shard of a peer.
+enum LaneTo {
+    /// Its place.
+    Known(u32),
+    /// There is none, but others to the same peer.
+    Missing { contact: u32 },
+    /// Nobody has this key here.
+    UnknownPeer,
+}
+
 impl KnownPeer {
     pub(super) fn contact(&self) -> u32 {
         self.lanes[0]
@@ -101,26 +111,27 @@ impl Endpoint {
         lanes.find(|&index| self.peers[index as usize].remote == Some(shard))
     }
 
-    /// The lane to this shard of a peer that is known. A contact that nobody answered yet takes the first shard that comes.
-    fn lane_of(&mut self, key: &(ChannelId, PublicKey), shard: u8) -> Option<Result<u32, u32>> {
+    /// The lane to this shard of a peer. A contact that nobody answered yet takes the first shard that comes.
+    fn lane_to(&mut self, key: &(ChannelId, PublicKey), shard: u8) -> LaneTo {
         if let Some(index) = self.find_lane(key, shard) {
-            return Some(Ok(index));
+            return LaneTo::Known(index);
         }
-        let contact = self.by_key.get(key)?.contact();
+        let Some(node) = self.by_key.get(key) else { return LaneTo::UnknownPeer };
+        let contact = node.contact();
         let lane = &mut self.peers[contact as usize];
         if lane.remote.is_some() {
-            return Some(Err(contact));
+            return LaneTo::Missing { contact };
         }
         lane.remote = Some(shard);
-        Some(Ok(contact))
+        LaneTo::Known(contact)
     }
 
     /// The lane to this shard of a peer that the application knows, made if there is none.
     fn make_lane(&mut self, key: (ChannelId, PublicKey), shard: u8) -> Result<u32, SendError> {
-        match self.lane_of(&key, shard) {
-            None => Err(SendError::UnknownPeer),
-            Some(Ok(index)) => Ok(index),
-            Some(Err(contact)) => {
+        match self.lane_to(&key, shard) {
+            LaneTo::UnknownPeer => Err(SendError::UnknownPeer),
+            LaneTo::Known(index) => Ok(index),
+            LaneTo::Missing { contact } => {
                 let id = self.add_new(key.0, key.1, None)?;
                 self.join(contact, id.place(), shard);
                 Ok(id.place())
@@ -135,10 +146,10 @@ impl Endpoint {
         (channel, key): (ChannelId, PublicKey),
         shard: u8,
     ) -> Result<PeerId, SendError> {
-        let contact = match self.lane_of(&(channel, key), shard) {
-            Some(Ok(index)) => return Ok(self.id_at(index)),
-            Some(Err(contact)) => Some(contact),
-            None => None,
+        let contact = match self.lane_to(&(channel, key), shard) {
+            LaneTo::Known(index) => return Ok(self.id_at(index)),
+            LaneTo::Missing { contact } => Some(contact),
+            LaneTo::UnknownPeer => None,
         };
         let id = match self.add_new(channel, key, None) {
             Err(SendError::TooMany) => self.take_place(now, channel, key)?,

@@ -26,7 +26,7 @@ impl World {
             let mut worked = false;
             for shard in 0..self.shards(node) {
                 self.transmit(node, shard)?;
-                worked |= self.take_events(node, shard)? | self.take_arrivals(node, shard)?;
+                worked |= self.take_events(node, shard)? | self.take_deliveries(node, shard)?;
             }
             if !worked {
                 break;
@@ -94,11 +94,11 @@ impl World {
         let address = self.nodes[from].address;
         if let Some(at) = fate.spoofed {
             let (from, datagram) = (Self::spoofer(), datagram.to_vec());
-            self.agenda.put(at, Happening::Arrival { from, to, datagram, is_steered: false });
+            self.agenda.put(at, Happening::Datagram { from, to, datagram, is_steered: false });
         }
         let mut arrive = |at, datagram| {
             let (from, is_steered) = (address, false);
-            self.agenda.put(at, Happening::Arrival { from, to, datagram, is_steered });
+            self.agenda.put(at, Happening::Datagram { from, to, datagram, is_steered });
         };
         if let Some(at) = fate.arrival {
             let mut datagram = datagram.to_vec();
@@ -186,39 +186,39 @@ impl World {
         }
     }
 
-    fn take_arrivals(&mut self, node: NodeIndex, shard: usize) -> Result<bool, Fault> {
+    fn take_deliveries(&mut self, node: NodeIndex, shard: usize) -> Result<bool, Fault> {
         let recorder = &mut self.shard(node, shard).recorder;
-        let arrivals = std::mem::take(&mut recorder.arrivals);
+        let deliveries = std::mem::take(&mut recorder.deliveries);
         let replies = std::mem::take(&mut recorder.replies);
-        let worked = !arrivals.is_empty() || !replies.is_empty();
-        for arrival in arrivals {
-            let from = self.nodes.iter().find(|other| other.key == arrival.sender);
+        let worked = !deliveries.is_empty() || !replies.is_empty();
+        for delivery in deliveries {
+            let from = self.nodes.iter().find(|other| other.key == delivery.sender);
             let Some(from) = from.map(|other| other.index) else {
                 return Err(
-                    self.fault(format!("node {node} heard a stranger: {:?}", arrival.sender))
+                    self.fault(format!("node {node} heard a stranger: {:?}", delivery.sender))
                 );
             };
-            let kind = Kind::seen(arrival.service, arrival.request.is_some());
-            self.trace.arrival(self.age(), node, from, arrival.flow, Digest::of(&arrival.body));
+            let kind = Kind::seen(delivery.service, delivery.request.is_some());
+            self.trace.arrival(self.age(), node, from, delivery.flow, Digest::of(&delivery.body));
             self.ledger
-                .arrived(from, node, arrival.flow, kind, &arrival.body)
+                .arrived(from, node, delivery.flow, kind, &delivery.body)
                 .map_err(|what| self.fault(what))?;
             self.ledger
-                .in_order(from, node, arrival.flow, arrival.service, &arrival.body)
+                .in_order(from, node, delivery.flow, delivery.service, &delivery.body)
                 .map_err(|what| self.fault(what))?;
             let (now, start) = (self.now, self.running(node));
-            let owner = owner_shard(&start.salt, arrival.flow, start.shards.len() as u8);
+            let owner = owner_shard(&start.salt, delivery.flow, start.shards.len() as u8);
             if usize::from(owner) != shard {
-                let what = format!("shard {shard} of node {node} got {} of {owner}", arrival.flow);
+                let what = format!("shard {shard} of node {node} got {} of {owner}", delivery.flow);
                 return Err(self.fault(what));
             }
             let (number, here) = (start.number, &mut start.shards[shard]);
-            if let Some(to) = arrival.request {
+            if let Some(to) = delivery.request {
                 // A reply that finds no session any more is the asker's to time out.
-                let taken = here.endpoint.reply(to, &answer_to(&arrival.body)).is_ok();
+                let taken = here.endpoint.reply(to, &answer_to(&delivery.body)).is_ok();
                 here.acknowledged_taken += u64::from(taken);
             }
-            if let Some(held) = arrival.held {
+            if let Some(held) = delivery.held {
                 let place = (node, shard);
                 let release = Happening::Release { place, start: number, held };
                 self.agenda.put(now + held.after, release);

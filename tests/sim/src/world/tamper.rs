@@ -73,7 +73,7 @@ impl World {
     pub fn inject_from(&mut self, from: SocketAddr, to: NodeIndex, datagram: &[u8]) {
         let datagram = datagram.to_vec();
         let is_steered = false;
-        self.agenda.put(self.now, Happening::Arrival { from, to, datagram, is_steered });
+        self.agenda.put(self.now, Happening::Datagram { from, to, datagram, is_steered });
     }
 
     /// What nodes sent to addresses of no node since this was last asked.
