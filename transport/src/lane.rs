@@ -76,7 +76,7 @@ pub(crate) struct Lane {
     pub(crate) grants_due: Vec<u32>,
     /// Refusals that the sender may not know, ascending.
     refusals: Vec<RefusedMessage>,
-    /// Those of the datagram that is being walked through, in any order.
+    /// Those of the datagram that is being walked through and of answers given since, in any order.
     refusals_fresh: Vec<RefusedMessage>,
     /// Packets that told refusals, with the floor told; the refusals below go when the packet is acknowledged.
     pub(crate) refusals_told: Vec<(u64, u64)>,
@@ -134,7 +134,8 @@ impl Lane {
             + flows.clone().map(|flow| flow.name.len()).sum::<usize>()
             + self.orders.held_bytes();
         memory.queued += flows.map(|flow| flow.received - flow.consumed).sum::<u64>();
-        memory.refusals += self.refusals.capacity() * size_of::<RefusedMessage>()
+        let refusals = self.refusals.capacity() + self.refusals_fresh.capacity();
+        memory.refusals += refusals * size_of::<RefusedMessage>()
             + self.refusals_told.capacity() * size_of::<(u64, u64)>();
         memory.keys += self.window.held_bytes();
         memory.fragments += self.block_parts.as_ref().map_or(0, BlockParts::bytes);

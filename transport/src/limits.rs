@@ -76,7 +76,8 @@ pub const ASSOCIATIONS_KEPT_MAX: usize = 8;
 /// Best-effort messages assembled from fragments at once per lane; more push out the oldest.
 pub const BEST_EFFORT_FRAGMENTED_MAX: usize = 16;
 
-/// Refusals remembered per session for a sender that does not acknowledge what told them; 1 MiB.
+/// Refusals remembered per session for a sender that does not acknowledge what told them, messages whose answer was put off
+/// counted as such; 1 MiB.
 pub const REFUSALS_MAX: usize = 65_536;
 /// Refusals remembered beyond that of blocks that had to be taken before any could be told. A sender that obeys the window of
 /// blocks comes nowhere near it; one that passes it ends its session.

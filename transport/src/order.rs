@@ -59,6 +59,8 @@ pub(crate) struct Orders {
     gone: usize,
     /// Blocks in which messages end that are held here, or whose answer the application put off, with how many.
     blocks: BTreeMap<u64, u32>,
+    /// Messages whose answer the application put off: they wait for us, those held wait for their sender.
+    unanswered: usize,
 }
 
 impl Orders {
@@ -77,19 +79,37 @@ impl Orders {
 
     /// Holds a message until its turn.
     pub(crate) fn hold(&mut self, alias: u32, sequence: u64, held: Held) {
-        self.put_off(held.end.0);
+        self.keep(held.end.0);
         self.flows.entry(alias).or_default().ahead.insert(sequence, Slot::Held(held));
     }
 
-    /// A message that ended in this block waits for its turn or for its answer.
+    /// The answer to a message that ended in this block was put off.
     pub(crate) fn put_off(&mut self, block: u64) {
+        self.unanswered += 1;
+        self.keep(block);
+    }
+
+    /// The answer has come.
+    pub(crate) fn make_up(&mut self, block: u64) {
+        self.unanswered -= 1;
+        self.free(block);
+    }
+
+    /// Messages whose answer was put off.
+    #[inline]
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// A message that ended in this block waits for its turn or for its answer.
+    fn keep(&mut self, block: u64) {
         *self.blocks.entry(block).or_default() += 1;
     }
 
     /// It waits no longer.
-    pub(crate) fn make_up(&mut self, block: u64) {
+    fn free(&mut self, block: u64) {
         let Entry::Occupied(mut entry) = self.blocks.entry(block) else {
-            debug_assert!(false, "made up for what was put off");
+            debug_assert!(false, "what waited was kept");
             return;
         };
         *entry.get_mut() -= 1;
@@ -114,7 +134,7 @@ impl Orders {
                 }
                 Slot::Held(held) => {
                     order.next = order.next.max(first + 1);
-                    self.make_up(held.end.0);
+                    self.free(held.end.0);
                     return Some(held);
                 }
             }

@@ -15,7 +15,8 @@ pub(crate) struct Room {
     pub(crate) fragments: usize,
     /// Bytes for best-effort messages in fragments.
     pub(crate) best_effort_fragments: usize,
-    /// Refusals that may be remembered; below zero for a block that had to be taken, down to [`REFUSALS_OVERDRAFT_MAX`].
+    /// Refusals that may be remembered; below zero for a block that had to be taken, down to [`REFUSALS_OVERDRAFT_MAX`]. A message
+    /// whose answer was put off takes the place of a refusal until it is answered.
     pub(crate) refusals: isize,
     /// Runs of sequences given up that may be remembered.
     pub(crate) gone: usize,
@@ -50,12 +51,13 @@ impl Room {
         self.refusals < REFUSALS_PER_BLOCK_MAX as isize
     }
 
-    /// Tells whether more refusals were remembered than any sender needs that acknowledges what it is told.
+    /// Tells whether more refusals were remembered than any sender needs that acknowledges what it is told. Messages `unanswered`
+    /// are none yet, and wait for us.
     ///
     /// # Errors
     /// The session is to end.
-    pub(crate) fn check_refusals(&self) -> Result<(), Fault> {
-        if self.refusals < -(REFUSALS_OVERDRAFT_MAX as isize) {
+    pub(crate) fn check_refusals(&self, unanswered: usize) -> Result<(), Fault> {
+        if self.refusals + (unanswered as isize) < -(REFUSALS_OVERDRAFT_MAX as isize) {
             return Err(Fault::OverMemory("refusals that cannot be told"));
         }
         Ok(())

@@ -10,8 +10,13 @@ use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
     Application, Binding, ChannelId, Config, Deferred, Disposition, Endpoint, Event, FlowId,
-    Incoming, Outcome, PeerId, Refusal, SendError, SendOptions, Service, Token,
+    Incoming, Limits, Outcome, PeerId, Refusal, SendError, SendOptions, Service, Token,
 };
+
+/// A flow that refuses whatever comes.
+const REFUSING: u32 = 2;
+/// Memory for refusals that a peer may make us hold (docs/LIMITS.md).
+const REFUSALS_BYTES_MAX: usize = 3 << 20;
 
 /// Puts every answer off, or refuses at once.
 #[derive(Default)]
@@ -31,12 +36,13 @@ impl Application for App {
         _: ChannelId,
         _: PeerId,
         _: &PublicKey,
-        _: &str,
+        flow: &str,
     ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 1, window_bytes: 8 << 20, message_bytes_max: 1 << 20 })
+        let flow = if flow == "refusing" { REFUSING } else { 1 };
+        Ok(Binding { flow, window_bytes: 64 << 20, message_bytes_max: 1 << 20 })
     }
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
-        if self.refuses {
+        if self.refuses || message.flow == REFUSING {
             return Err(Refusal::QueueFull);
         }
         let number = message.body.as_slice()[..8].try_into().expect("8 bytes");
@@ -55,6 +61,8 @@ struct Pair {
     ends: [(Endpoint, App); 2],
     outcomes: HashMap<u64, Outcome>,
     drop_one_in: u64,
+    /// Lengths of datagrams that do not arrive.
+    drops: std::ops::Range<usize>,
     entropy: SeededEntropy,
     flow: FlowId,
 }
@@ -64,7 +72,10 @@ fn address(side: usize) -> SocketAddr {
 }
 
 fn endpoint(seed: u8) -> Endpoint {
-    let config = Config { name: format!("node {seed}"), ..Config::new([seed; 16], [seed; 32]) };
+    // Room for all that the tests send, so that no sender waits for an answer.
+    let limits = Limits { log_bytes_max: 16 << 20, ..Limits::default() };
+    let name = format!("node {seed}");
+    let config = Config { name, limits, ..Config::new([seed; 16], [seed; 32]) };
     let entropy = Box::new(SeededEntropy::new(seed.into()));
     Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
 }
@@ -77,7 +88,15 @@ impl Pair {
         ends[0].0.connect(now, peer).unwrap();
         let flow = ends[0].0.open_flow(peer, "f").unwrap();
         let entropy = SeededEntropy::new(7);
-        let mut pair = Self { now, ends, outcomes: HashMap::new(), drop_one_in: 0, entropy, flow };
+        let mut pair = Self {
+            now,
+            ends,
+            outcomes: HashMap::new(),
+            drop_one_in: 0,
+            drops: 0..0,
+            entropy,
+            flow,
+        };
         pair.run(Duration::from_millis(200));
         pair.drop_one_in = drop_one_in;
         pair
@@ -104,7 +123,8 @@ impl Pair {
             let idle = due.unwrap_or(end).max(next).min(end);
             self.now = if wire.is_empty() { idle } else { next };
             for (side, mut datagram) in wire {
-                if self.drop_one_in > 0 && self.entropy.below(self.drop_one_in) == 0 {
+                let is_lost = self.drop_one_in > 0 && self.entropy.below(self.drop_one_in) == 0;
+                if is_lost || self.drops.contains(&datagram.len()) {
                     continue;
                 }
                 let (end, app) = &mut self.ends[side];
@@ -117,14 +137,34 @@ impl Pair {
     }
 
     fn send(&mut self, number: u64, bytes: usize) {
+        self.send_as(Service::Acknowledged, number, bytes);
+    }
+
+    fn send_as(&mut self, service: Service, number: u64, bytes: usize) {
         let mut body = vec![0; bytes];
         body[..8].copy_from_slice(&number.to_le_bytes());
-        let options = SendOptions::new(Service::Acknowledged);
-        let (now, flow, token) = (self.now, self.flow, Some(Token(number)));
-        while let Err(error) = self.ends[0].0.send_with(now, flow, &body, &options, token) {
+        let options = SendOptions::new(service);
+        let (flow, token) = (self.flow, Some(Token(number)));
+        while let Err(error) = self.ends[0].0.send_with(self.now, flow, &body, &options, token) {
             assert_eq!(error, SendError::Full);
             self.run(Duration::from_millis(1));
         }
+    }
+
+    /// Opens a flow and sends from here on to it.
+    fn turn_to(&mut self, name: &str) {
+        self.flow = self.ends[0].0.open_flow(self.flow.peer, name).unwrap();
+    }
+
+    /// Asserts that the peer's session is what it was, and what it makes us hold within its limits.
+    fn check_peer(&self) {
+        let end = &self.ends[1].0;
+        let counters = end.counters();
+        assert_eq!((counters.peers_over_memory, counters.violations), (0, 0));
+        let peer = end.find_peer(&self.ends[0].0.public_key()).unwrap();
+        assert!(end.is_connected(peer));
+        let held = end.peer_memory(peer).unwrap().refusals;
+        assert!(held <= REFUSALS_BYTES_MAX, "{held} B");
     }
 
     /// Answers the message at this place among those that wait.
@@ -232,4 +272,99 @@ fn refusals_that_fill_many_datagrams_are_told_without_waiting_for_a_probe() {
     pair.run(Duration::from_millis(100));
     let told = pair.ends[0].0.tally().refused;
     assert_eq!((told, pair.pending(), pair.probes()), (20_000, 0, before));
+}
+
+#[test]
+fn refusals_behind_a_message_without_an_answer_wait_for_it() {
+    const MESSAGES: u64 = 150_000;
+    let mut pair = Pair::connected(0);
+    pair.send(0, 8);
+    pair.run(Duration::from_millis(10));
+    pair.turn_to("refusing");
+    (1..=MESSAGES).for_each(|number| pair.send(number, 8));
+    // Longer than any silence that a peer is given up for.
+    for _ in 0..300 {
+        pair.run(Duration::from_secs(1));
+        pair.check_peer();
+    }
+    assert_eq!(pair.pending(), MESSAGES + 1, "nothing can be told");
+    assert!(pair.ends[1].0.counters().dropped_refusal_limit > 0, "not all of it was taken");
+    pair.answer(0, Ok(()));
+    pair.run(Duration::from_secs(10));
+    pair.check_peer();
+    let tally = pair.ends[0].0.tally();
+    assert_eq!((tally.delivered, tally.refused, tally.pending), (1, MESSAGES, 0));
+}
+
+#[test]
+fn refusals_said_later_are_bounded_like_those_said_at_once() {
+    const MESSAGES: u64 = 200_000;
+    let mut pair = Pair::connected(0);
+    (0..MESSAGES).for_each(|number| pair.send(number, 8));
+    pair.run(Duration::from_secs(1));
+    pair.check_peer();
+    assert!(pair.ends[1].0.counters().dropped_refusal_limit > 0, "not all of it was taken");
+    // All but the first: nothing can be told of what comes behind it.
+    for _ in 0..100 {
+        let (end, app) = &mut pair.ends[1];
+        let rest = app.waiting.drain(1..).rev();
+        rest.for_each(|(_, message)| end.settle(message, Err(Refusal::QueueFull)));
+        pair.check_peer();
+        pair.run(Duration::from_millis(100));
+        pair.check_peer();
+    }
+    assert_eq!((pair.pending(), pair.answer(0, Ok(()))), (MESSAGES, 0));
+    pair.ends[1].1.refuses = true;
+    pair.run(Duration::from_secs(10));
+    pair.check_peer();
+    let tally = pair.ends[0].0.tally();
+    assert_eq!((tally.delivered, tally.refused, tally.pending), (1, MESSAGES - 1, 0));
+}
+
+#[test]
+fn the_room_of_messages_that_were_put_off_and_taken_is_free_again() {
+    let mut pair = Pair::connected(0);
+    for round in 0..5 {
+        (0..40_000).for_each(|number| pair.send(round * 40_000 + number, 8));
+        pair.run(Duration::from_millis(200));
+        assert_eq!(pair.ends[1].1.waiting.len(), 40_000, "round {round}");
+        let waiting = std::mem::take(&mut pair.ends[1].1.waiting);
+        for (_, message) in waiting {
+            pair.ends[1].0.settle(message, Ok(()));
+        }
+        pair.run(Duration::from_millis(200));
+        pair.check_peer();
+    }
+    assert_eq!((pair.pending(), pair.ends[1].0.counters().dropped_refusal_limit), (0, 0));
+}
+
+#[test]
+fn ordered_messages_that_were_put_off_at_once_are_no_debt_of_their_sender() {
+    const MESSAGES: u64 = 150_000;
+    let mut pair = Pair::connected(0);
+    // All of them wait for the first, which is longer than any message but shorter than any block of several.
+    pair.drops = 1_000..1_100;
+    pair.send_as(Service::Ordered, 0, 1_000);
+    pair.run(Duration::from_millis(1));
+    (1..MESSAGES).for_each(|number| pair.send_as(Service::Ordered, number, 8));
+    pair.run(Duration::from_millis(100));
+    let held = pair.ends[1].0.counters().ordered_held;
+    assert_eq!((held, pair.ends[1].1.waiting.len()), (MESSAGES - 1, 0));
+    pair.drops = 0..0;
+    pair.run(Duration::from_secs(3));
+    assert_eq!(pair.ends[1].1.waiting.len() as u64, MESSAGES);
+    pair.check_peer();
+    pair.send(MESSAGES, 8);
+    pair.run(Duration::from_secs(1));
+    pair.check_peer();
+    let waiting = std::mem::take(&mut pair.ends[1].1.waiting);
+    for (_, message) in waiting {
+        pair.ends[1].0.settle(message, Ok(()));
+    }
+    pair.run(Duration::from_secs(3));
+    pair.answer(0, Ok(()));
+    pair.run(Duration::from_secs(1));
+    pair.check_peer();
+    assert_eq!(pair.ends[0].0.tally().delivered, MESSAGES + 1);
+    assert!(pair.ends[1].1.delivered.iter().copied().eq(0..=MESSAGES), "in order");
 }

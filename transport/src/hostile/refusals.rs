@@ -133,7 +133,7 @@ fn what_was_taken_beyond_the_budget_is_paid_back_and_no_more() {
         siege.send(&block(number, &content));
         settle(&mut siege);
         number += expected as u64 + 1;
-        assert!(siege.memory().refusals < 32 << 10, "all is told: {:?}", siege.memory());
+        assert!(siege.memory().refusals < 48 << 10, "all is told: {:?}", siege.memory());
         assert!(siege.is_connected(), "{:?}", siege.end());
     }
 }

@@ -11,14 +11,17 @@ use crate::varint::Reader;
 impl Lane {
     /// Whether there is room for what a block may make us hold, asked only when that is short.
     #[cold]
-    pub(super) fn check_room(&self, room: &Room, number: u64, content: &[u8]) -> Result<(), Fault> {
-        // Refusals leave when the sender acknowledges them, and can be told once the floor has passed them: the block at
-        // the floor is always taken, unless there are some to be acknowledged first.
-        let is_needed = number == self.window.floor() && !self.could_tell_refusals();
-        if room.is_short_of_refusals() && !is_needed {
+    pub(super) fn check_room(
+        &mut self,
+        room: &Room,
+        number: u64,
+        content: &[u8],
+    ) -> Result<(), Fault> {
+        let is_at_floor = number == self.window.floor();
+        if room.is_short_of_refusals() && (!is_at_floor || self.will_free_refusals()) {
             return Err(Fault::RefusalLimit);
         }
-        room.check_refusals()?;
+        room.check_refusals(self.orders.unanswered())?;
         if self.fragments_fit(room.fragments, number, content) {
             Ok(())
         } else {

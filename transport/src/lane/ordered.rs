@@ -84,7 +84,7 @@ impl Lane {
             let next = self.orders.take_next(alias);
             rx.room.gone += gone - self.orders.gone();
             let Some(Held { mut body, request, end }) = next else { return Ok(()) };
-            rx.room.check_refusals()?;
+            rx.room.check_refusals(self.orders.unanswered())?;
             let binding = self.in_flow(rx, generation, alias, None)?.binding;
             let (body, service) = (Body::Assembled(&mut body), Service::Ordered);
             self.hand_over(rx, alias, binding, body, request, Some(end), service);
@@ -118,10 +118,10 @@ impl Lane {
         if rx.room.gone < runs.iter().filter(|run| self.orders.is_ahead(run)).count() {
             return Err(Fault::OrderLimit);
         }
-        if rx.room.refusals <= 0 && self.could_tell_refusals() {
+        if rx.room.refusals <= 0 && self.will_free_refusals() {
             return Err(Fault::RefusalLimit);
         }
-        rx.room.check_refusals()?;
+        rx.room.check_refusals(self.orders.unanswered())?;
         rx.common.counters.skips_received += 1;
         let generation = rx.app.generation();
         let last_missing = self.window.insert_all(first, count);

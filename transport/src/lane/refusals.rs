@@ -1,7 +1,7 @@
 //! Owns the refusals of a lane from the message refused until its sender acknowledged a datagram that told it.
 //!
-//! What always holds: they ascend by block and place between datagrams; each was taken from the peer's room and is given back
-//! once.
+//! What always holds: they ascend by block and place whenever they are looked at; each was taken from the peer's room and is
+//! given back once.
 
 use super::Lane;
 use crate::frame::{Reason, RefusedMessage};
@@ -37,6 +37,7 @@ impl Lane {
     pub(crate) fn on_refusals_acknowledged(&mut self, room: &mut Room, ack: &Ack<'_>) {
         let known = self.refusals_told.iter().filter(|told| ack.contains(told.0));
         if let Some(floor) = known.map(|told| told.1).max() {
+            self.merge_refusals();
             self.refusals_told.retain(|told| told.1 > floor);
             let before = self.refusals.len();
             work::count(before);
@@ -50,8 +51,15 @@ impl Lane {
     }
 
     /// Whether there are refusals whose acknowledgement would free room.
-    pub(super) fn could_tell_refusals(&self) -> bool {
+    fn could_tell_refusals(&self) -> bool {
         self.refusals.first().is_some_and(|first| first.0 < self.settled_floor())
+    }
+
+    /// Whether room for refusals becomes free without another block: refusals leave when the sender acknowledges them, and can be
+    /// told once the floor has passed them, which answers of ours may keep it from. If not, the block at the floor must be taken.
+    pub(super) fn will_free_refusals(&mut self) -> bool {
+        self.merge_refusals();
+        self.orders.unanswered() > 0 || self.could_tell_refusals()
     }
 
     #[cold]
@@ -61,9 +69,17 @@ impl Lane {
         self.refusals_due = true;
     }
 
-    /// Puts the refusals of a datagram among the others, all at once: below many others each would move them by itself.
+    /// Puts the refusals of a datagram, or of answers that were put off, among the others, all at once: below many others each
+    /// would move them by itself.
+    #[inline]
+    pub(crate) fn merge_refusals(&mut self) {
+        if !self.refusals_fresh.is_empty() {
+            self.merge_fresh();
+        }
+    }
+
     #[cold]
-    fn merge_refusals(&mut self) {
+    fn merge_fresh(&mut self) {
         let place = |refusal: &RefusedMessage| (refusal.0, refusal.1);
         self.refusals_fresh.sort_by_key(place);
         let first = self.refusals_fresh.first().map_or((u64::MAX, 0), place);
@@ -77,13 +93,6 @@ impl Lane {
         work::count(self.refusals.len() - above);
         self.refusals[above..].sort_by_key(place);
         self.refusals_fresh.shrink_to(SPARE_REFUSALS_MAX);
-    }
-
-    /// A datagram was walked through, to its end or to a fault.
-    #[inline]
-    pub(crate) fn end_datagram(&mut self) {
-        if !self.refusals_fresh.is_empty() {
-            self.merge_refusals();
-        }
+        self.refusals_due = true;
     }
 }

@@ -125,7 +125,7 @@ table! {
         ALIASES_MAX: "flows to one peer: too many; a peer that names more ends its session", violations;
         UNBOUND_CREDIT_BYTES: "flows without a grant share it: full", rejected_full;
         BLOCK_WINDOW: "a block beyond it is dropped and comes again", dropped_block_window;
-        REFUSALS_MAX: "blocks are dropped until refusals are acknowledged", dropped_refusal_limit;
+        REFUSALS_MAX: "blocks are dropped until refusals are acknowledged, and messages passed on to other shards answered", dropped_refusal_limit;
         REFUSALS_OVERDRAFT_MAX: "a peer that makes so many more before any can be told ends its session", peers_over_memory;
         BLOCK_CONTENT_BYTES_MAX: "a longer block, in parts or not, ends the session", violations;
         SEQUENCES_GONE_MAX: "of sequences given up no more are noted until those before them have come", dropped_order_limit;

@@ -43,7 +43,7 @@ impl Session {
         payload: &[u8],
     ) -> Result<Taken, Fault> {
         let taken = self.take_frames(rx, flows, now, header, payload);
-        self.lane.end_datagram();
+        self.lane.merge_refusals();
         taken
     }
 

@@ -87,6 +87,7 @@ impl Session {
         common.counters.rekeys += 1;
         self.fresh_keys_at = None;
         common.adopted.push((self.current.remote_index(), self.current.local_index()));
+        self.lane.merge_refusals();
         self.lane.refusals_due = !self.lane.refusals().is_empty();
         self.lane.refusals_told.clear();
         self.lane.log.tell_skips_again();

@@ -45,6 +45,7 @@ impl Session {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
+        self.lane.merge_refusals();
         let full = self.path.datagram_bytes as usize;
         let mut budget = self.path.budget(now) as usize;
         let (mut segment, mut count, mut last) = (0, 0, 0);
