@@ -299,12 +299,50 @@ async fn keep_all(shard: Shard, mut queue: Queue, gone: Sender<()>) {
     drop(kept);
 }
 
+/// A queue that messages of its own shard have filled takes no more of peers through another shard either; who sent them is told.
+#[test]
+fn a_queue_holds_its_total_whichever_shard_messages_came_to() {
+    const TOTAL_BYTES: u64 = 64 << 10;
+    let node = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
+    let node = node.start(async |_: Shard| ()).expect("starts");
+    let (peer, key) = (peer_that_met(&node), node.public_key());
+    let name = block_on(name_on(&node, 0, "crowded"));
+    let here = name.clone();
+    let fill = async move |shard: Shard| {
+        let capacity = Capacity::bytes(TOTAL_BYTES).total(TOTAL_BYTES);
+        let queue = shard.flow(&here).queue(capacity).expect("new");
+        let to = shard.resolve(key, &here).expect("a name");
+        while to.try_send_acknowledged(&[0; 1_000]).is_ok() {}
+        shard.yield_now().await;
+        // Nobody reads it.
+        shard.spawn_local(async move {
+            std::future::pending::<()>().await;
+            drop(queue)
+        });
+    };
+    block_on(node.on_shard(1, fill)).expect("runs");
+    let full = || {
+        let stats = block_on(node.stats()).expect("runs");
+        let mut flows = stats.shards.iter().flat_map(|shard| &shard.flows);
+        flows.next().expect("one flow").queued_bytes
+    };
+    eventually("the queue is full", || full() + 1_064 > TOTAL_BYTES);
+    let send = async move |shard: Shard| {
+        let to = shard.resolve(key, &name).expect("a name");
+        to.send(&[1; 1_000]).acknowledged().await
+    };
+    let told = block_on(peer.on_shard(0, send)).expect("runs");
+    assert_eq!(told, Ok(Outcome::Refused(Refusal::QueueFull)));
+    assert!(full() <= TOTAL_BYTES);
+    stop(&[&peer, &node]);
+}
+
 #[test]
 fn a_flow_that_moved_is_found_again_though_messages_of_it_are_under_way() {
     let node = builder().policy(Policy::open()).shards(Shards::Unpinned(usize::from(SHARDS)));
     let node = node.start(async |_: Shard| ()).expect("starts");
     let (peer, key) = (peer_that_met(&node), node.public_key());
-    let ways = [("local", &node, false), ("passed", &peer, false), ("promised", &peer, true)];
+    let ways = [("local", &node, false), ("passed", &peer, false), ("told", &peer, true)];
     for (begin, from, is_acknowledged) in ways {
         // The first shard owns the name, passes on what peers send, and sends itself.
         let name = block_on(name_on(&node, 0, begin));

@@ -1,7 +1,7 @@
 //! What other shards of this node handed over: messages for flows here, and what came back for those of this shard.
 //!
 //! Always holds: each message is answered once, with its room or with how it ended; a peer's message is settled when the shard
-//! that has the flow has taken or refused it, and not refused there for want of room, which its forwarder has seen to.
+//! that has the flow has taken or refused it.
 
 use bytes::Bytes;
 use cubed_router::address::FlowName;

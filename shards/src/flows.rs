@@ -13,7 +13,6 @@ use cubed_transport::{ChannelId, Disposition, Incoming, Refusal, Row, Service};
 
 use crate::limits::MESSAGE_CHARGE_BYTES;
 use crate::message::{Context, Message};
-use crate::origins::is_promised;
 use crate::outbox::Outbox;
 use crate::queue::SharedQueue;
 use crate::registry::Registration;
@@ -135,8 +134,7 @@ fn run(
     outbox: &Rc<RefCell<Outbox>>,
     now: Instant,
 ) -> Result<Disposition, Refusal> {
-    let is_promised = is_promised(message.peer, message.alias);
-    if message.request.is_some() && !is_promised && outbox.borrow().is_crowded() {
+    if message.request.is_some() && outbox.borrow().is_crowded() {
         return Err(Refusal::QueueFull);
     }
     let seen = Message {

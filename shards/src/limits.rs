@@ -79,7 +79,7 @@ pub(crate) const OWNED_BODY_BYTES_MIN: usize = 16 << 10;
 /// Capacity of a queue unless its own is set, at most.
 pub(crate) const QUEUE_BYTES_MAX: u64 = 1 << 30;
 
-/// What a queue holds at most, whatever its capacity and whatever was promised: offsets into a batch are 31 bits.
+/// What a queue holds at most, whatever its capacity: offsets into a batch are 31 bits.
 pub(crate) const QUEUE_HELD_BYTES_MAX: u64 = 1 << 31;
 
 /// Cleared batches a queue keeps for reuse: one being filled, one being read, one to spare.

@@ -55,8 +55,8 @@ pub struct LocalStats {
     pub full: u64,
     /// Messages of peers that this shard passed on to the shard that has the flow.
     pub forwarded: u64,
-    /// Acknowledged messages among those that came here so whose flow had gone or changed meanwhile. Their senders are told
-    /// that they were refused.
+    /// Acknowledged messages among those that came here so whose flow had no room, or had gone or changed meanwhile. Their senders are
+    /// told that they were refused.
     pub forwarded_refused: u64,
     /// Messages that this shard passed on and that the flow's shard has not answered.
     pub forwarded_unanswered: u64,

@@ -8,7 +8,6 @@ use std::collections::{HashMap, VecDeque};
 
 use cubed_transport::{PeerId, ReplyTo};
 
-use crate::handed::HERE;
 use crate::limits::FORWARDED_REQUESTS_MAX;
 
 /// Marks an origin as a peer's, not this shard's own.
@@ -85,12 +84,6 @@ impl Asked {
         }
         to
     }
-}
-
-/// Whether a message came from a peer through another shard, which has answered for its room. It has not for best effort.
-#[inline]
-pub(crate) fn is_promised(peer: PeerId, alias: u32) -> bool {
-    peer == HERE && alias & FORWARDED != 0 && alias != UNCHARGED
 }
 
 #[cfg(test)]

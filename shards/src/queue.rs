@@ -3,8 +3,8 @@
 //! Bodies are copied into one chunk of the batch being filled; large ones are kept as they were
 //! assembled. What a queue holds is charged to its senders' credit and given back when the batch is
 //! dropped, so a slow task slows its senders and nobody else. Always holds: a message is in exactly one
-//! batch, batches come in order, and the bytes held stay within the capacity, but for what other shards promised to peers,
-//! each as much again at most; and below `QUEUE_HELD_BYTES_MAX` in any case.
+//! batch, batches come in order, and the bytes held stay within the capacity, whichever shard the messages came to, and below
+//! `QUEUE_HELD_BYTES_MAX` in any case.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -20,7 +20,6 @@ use crate::limits::{
     QUEUE_SPARE_BATCHES_MAX,
 };
 use crate::message::Responder;
-use crate::origins::is_promised;
 use crate::outbox::Outbox;
 use crate::registry::Registration;
 use crate::stalled::{Release, Target};
@@ -258,9 +257,7 @@ impl QueueState {
             return Err(Refusal::NoSuchFlow);
         }
         let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
-        let is_promised = is_promised(message.peer, message.alias);
-        let limit = if is_promised { QUEUE_HELD_BYTES_MAX } else { self.total_bytes_max };
-        if self.held_bytes + charge > limit {
+        if self.held_bytes + charge > self.total_bytes_max {
             return Err(Refusal::QueueFull);
         }
         self.filling.push(message, charge);

@@ -66,23 +66,26 @@ fn a_full_queue_refuses_and_takes_again_after_the_batch_is_dropped() {
     assert_eq!(push(), Ok(()));
 }
 
-/// As another shard passes it on: `origin` says what it promised.
+/// As another shard passes it on.
 fn passed_on(origin: u32, service: Service) -> Incoming<'static> {
     Incoming { peer: HERE, alias: origin, service, ..message(0, Body::Borrowed(&[0; 100])) }
 }
 
 #[test]
-fn a_full_queue_takes_what_another_shard_promised_and_no_best_effort() {
-    let (_queue, state, _outbox) = queue(Capacity::bytes(200).total(200));
-    let push = |mut message| state.borrow_mut().push(&mut message);
-    assert_eq!(push(passed_on(UNCHARGED, Service::BestEffort)), Ok(()));
-    assert_eq!(push(passed_on(UNCHARGED, Service::BestEffort)), Err(Refusal::QueueFull));
-    assert_eq!(push(passed_on(FORWARDED | 3, Service::Acknowledged)), Ok(()));
-    assert_eq!(state.borrow().held(), (2, 2 * 164));
+fn a_full_queue_takes_nothing_whichever_shard_it_came_to() {
+    for (origin, service) in
+        [(UNCHARGED, Service::BestEffort), (FORWARDED | 3, Service::Acknowledged)]
+    {
+        let (_queue, state, _outbox) = queue(Capacity::bytes(200).total(200));
+        let push = |mut message| state.borrow_mut().push(&mut message);
+        assert_eq!(push(passed_on(origin, service)), Ok(()));
+        assert_eq!(push(passed_on(origin, service)), Err(Refusal::QueueFull), "{service:?}");
+        assert_eq!(state.borrow().held(), (1, 164));
+    }
 }
 
 #[test]
-fn no_promise_and_no_capacity_takes_offsets_beyond_31_bits() {
+fn no_capacity_takes_offsets_beyond_31_bits() {
     let (_queue, state, _outbox) = queue(Capacity::bytes(1 << 40).total(1 << 40));
     state.borrow_mut().held_bytes = QUEUE_HELD_BYTES_MAX - 200;
     let push = |mut message| state.borrow_mut().push(&mut message);
