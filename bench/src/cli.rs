@@ -32,7 +32,7 @@ pub use self::{
     request::RequestArgs,
     saturate::SaturateArgs,
     serve::{PeerAudienceArgs, PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
-    shared::{ConnectArgs, MachineArgs, SteeringArg},
+    shared::{ConnectArgs, MachineArgs, NodesArgs, SteeringArg},
     throughput::{CeilingArgs, ThroughputArgs},
 };
 pub use crate::report::output::OutputArgs;

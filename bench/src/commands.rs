@@ -25,7 +25,7 @@ use cubed::SpinPolicy;
 pub use self::{latency::say_latency, throughput::say_throughput};
 use crate::{
     ceiling,
-    cli::{Cli, Command, ConnectArgs, MachineArgs, OutputArgs},
+    cli::{Cli, Command, ConnectArgs, MachineArgs, NodesArgs, OutputArgs},
     error::Result,
     monitor::Monitor,
     node::client::{Client, ClientSettings, ServedPeer},
@@ -140,18 +140,14 @@ fn plan(seconds: f64, with_baseline: bool) -> Result<Plan> {
     if with_baseline { Plan::pairs(seconds) } else { Plan::alone(seconds) }
 }
 
-fn client_settings(
-    connect: &ConnectArgs,
-    machine: MachineArgs,
-    spin: SpinPolicy,
-    datagram_bytes: u16,
-) -> ClientSettings<'_> {
+fn client_settings(nodes: &NodesArgs, spin: SpinPolicy) -> ClientSettings<'_> {
+    let NodesArgs { datagram, ref connect, machine, .. } = *nodes;
     let served = connect.connect.zip(connect.peer);
     ClientSettings {
         served: served.map(|(address, key)| ServedPeer { address, key }),
         key_file: connect.key.as_deref(),
         spin,
-        datagram_bytes,
+        datagram_bytes: datagram,
         flows: 1,
         machine,
     }

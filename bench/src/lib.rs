@@ -39,6 +39,8 @@ pub mod control;
 
 pub mod peer;
 
+pub mod keeper;
+
 pub mod process;
 
 pub mod machine;

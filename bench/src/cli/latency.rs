@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ConnectArgs, MachineArgs, OutputArgs};
+use super::{NodesArgs, OutputArgs};
 use crate::units::parse_rate;
 
 /// Flags of `latency`.
@@ -34,27 +34,15 @@ pub struct LatencyArgs {
         conflicts_with = "rate"
     )]
     pub load: f64,
-    /// Bytes of each UDP datagram
-    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
-    pub datagram: u16,
     /// Poll on both sides instead of parking
     #[arg(long)]
     pub spin: bool,
     /// Do not measure plain UDP
     #[arg(long)]
     pub no_baseline: bool,
-    /// Print what the measuring node counted: losses, retransmissions, drops
-    #[arg(long)]
-    pub counters: bool,
-    /// Whom to measure against.
+    /// The nodes.
     #[command(flatten)]
-    pub connect: ConnectArgs,
-    /// What the nodes run on.
-    #[command(flatten)]
-    pub machine: MachineArgs,
-    /// Where results go.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub nodes: NodesArgs,
 }
 
 /// Flags of `raw-latency`.

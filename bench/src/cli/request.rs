@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ConnectArgs, MachineArgs, OutputArgs};
+use super::NodesArgs;
 
 /// Flags of `request`.
 #[derive(Debug, Clone, Args)]
@@ -16,22 +16,10 @@ pub struct RequestArgs {
     /// Seconds to measure Cubed for; plain UDP takes as long again, and is left out with several shards
     #[arg(long, value_name = "N", default_value_t = 3.0)]
     pub seconds: f64,
-    /// Bytes of each UDP datagram
-    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
-    pub datagram: u16,
     /// Do not measure plain UDP
     #[arg(long)]
     pub no_baseline: bool,
-    /// Print what the measuring node counted: losses, retransmissions, drops
-    #[arg(long)]
-    pub counters: bool,
-    /// Whom to measure against.
+    /// The nodes.
     #[command(flatten)]
-    pub connect: ConnectArgs,
-    /// What the nodes run on.
-    #[command(flatten)]
-    pub machine: MachineArgs,
-    /// Where results go.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub nodes: NodesArgs,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConnectArgs, MachineArgs, OutputArgs};
+use super::NodesArgs;
 use crate::{
     node::bodies::Mode,
     units::{Ramp, parse_ramp, parse_rate, parse_time},
@@ -50,22 +50,10 @@ pub struct SaturateArgs {
     /// Poll on both sides instead of parking when it seems worth it
     #[arg(long)]
     pub spin: bool,
-    /// Bytes of each UDP datagram
-    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
-    pub datagram: u16,
     /// Do not measure what a sender reaches that never waits for its time
     #[arg(long)]
     pub no_baseline: bool,
-    /// Print what the measuring node counted: losses, retransmissions, drops
-    #[arg(long)]
-    pub counters: bool,
-    /// Whom to measure against.
+    /// The nodes.
     #[command(flatten)]
-    pub connect: ConnectArgs,
-    /// What the nodes run on.
-    #[command(flatten)]
-    pub machine: MachineArgs,
-    /// Where results go.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub nodes: NodesArgs,
 }

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use cubed::{Backend, Executor, NodeBuilder, PublicKey, Steering};
 
+use super::OutputArgs;
+
 /// What nodes run on: the measuring one, and the one started beside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub struct MachineArgs {
@@ -58,6 +60,26 @@ impl MachineArgs {
         }
         flags
     }
+}
+
+/// What every command has that measures two nodes.
+#[derive(Debug, Clone, Args)]
+pub struct NodesArgs {
+    /// Bytes of each UDP datagram
+    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    pub datagram: u16,
+    /// Print what the measuring node counted: losses, retransmissions, drops
+    #[arg(long)]
+    pub counters: bool,
+    /// Whom to measure against.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// What the nodes run on.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// Whom to measure against, when it is not a peer process of our own.

@@ -1,6 +1,5 @@
 //! Goal: every promised flag parses, and those that belong together are asked for together.
-use std::ffi::OsString;
-use std::time::Duration;
+use std::{collections::BTreeSet, ffi::OsString, time::Duration};
 
 use clap::Parser;
 use cubed::{Backend, Executor, PublicKey, SpinPolicy};
@@ -28,8 +27,110 @@ fn throughput_takes_its_flags() {
     let Command::Throughput(args) = parsed(&line).unwrap() else {
         panic!("not throughput");
     };
-    assert_eq!((args.size, args.mode, args.datagram), (1024, Mode::BestEffort, 1200));
-    assert!(args.no_baseline && args.connect.connect.is_some() && args.output.json.is_some());
+    assert_eq!((args.size, args.mode, args.nodes.datagram), (1024, Mode::BestEffort, 1200));
+    assert!(
+        args.no_baseline
+            && args.nodes.connect.connect.is_some()
+            && args.nodes.output.json.is_some()
+    );
+}
+
+/// Flags of every command that measures two nodes, with a value that each takes.
+const NODES: &[&str] = &[
+    "--datagram 1200",
+    "--counters",
+    "--connect 127.0.0.1:7530",
+    "--peer KEY",
+    "--key own.pem",
+    "--backend epoll",
+    "--executor portable",
+    "--shards 2",
+    "--steering off",
+    "--json out.json",
+    "--out folder",
+    "--csv out.csv",
+    "--html out.html",
+    "--hgrm out.hgrm",
+    "--interval 200",
+    "--fail-if rate<5M",
+];
+
+/// The others of each command.
+const OWN: &[(&str, &[&str])] = &[
+    (
+        "throughput",
+        &[
+            "--size 64",
+            "--sizes fixed:64",
+            "--flows 2",
+            "--peers 2",
+            "--visit 3",
+            "--choice uniform",
+            "--seed 2",
+            "--seconds 2",
+            "--mode acked",
+            "--spin-micros 0",
+            "--no-baseline",
+        ],
+    ),
+    (
+        "latency",
+        &[
+            "--size 64",
+            "--seconds 2",
+            "--rate 5k",
+            "--closed",
+            "--one-way",
+            "--load 0.4",
+            "--spin",
+            "--no-baseline",
+        ],
+    ),
+    ("request", &["--size 64", "--outstanding 5", "--seconds 2", "--no-baseline"]),
+    (
+        "saturate",
+        &[
+            "--sizes 64",
+            "--flows 2",
+            "--choice uniform",
+            "--seed 2",
+            "--mode acked",
+            "--p99-below 1ms",
+            "--from 5k",
+            "--precision 0.1",
+            "--seconds 2",
+            "--ramp 1k..2k/2",
+            "--step 1k,2k",
+            "--spin",
+            "--no-baseline",
+        ],
+    ),
+];
+
+#[test]
+fn commands_that_measure_nodes_have_these_flags_and_no_others() {
+    for (command, own) in OWN {
+        let root = <Cli as clap::CommandFactory>::command();
+        let found = root.find_subcommand(command).unwrap().get_arguments();
+        let found: BTreeSet<_> = found.filter_map(clap::Arg::get_long).map(str::to_owned).collect();
+        let flags = NODES.iter().chain(*own);
+        let name =
+            |flag: &&str| flag.trim_start_matches("--").split(' ').next().unwrap().to_owned();
+        assert_eq!(found, flags.clone().map(name).collect(), "{command}");
+        for flag in flags {
+            // What one needs beside it.
+            let with = match name(flag).as_str() {
+                "connect" => " --peer KEY",
+                "peer" => " --connect 127.0.0.1:7530",
+                "key" => " --connect 127.0.0.1:7530 --peer KEY",
+                "visit" => " --peers 5",
+                "load" => " --one-way",
+                _ => "",
+            };
+            let line = format!("{command} {flag}{with}").replace("KEY", &key().to_string());
+            assert!(parsed(&line).is_ok(), "{line}");
+        }
+    }
 }
 
 #[test]
@@ -69,8 +170,8 @@ fn flags_before_the_command_are_the_commands_or_refused() {
     let Command::Throughput(args) = parsed(line).unwrap() else {
         panic!("not throughput");
     };
-    assert_eq!((args.size, args.machine.shards, args.output.fail_if.len()), (16, 2, 1));
-    assert!(args.output.json.is_some());
+    assert_eq!((args.size, args.nodes.machine.shards, args.nodes.output.fail_if.len()), (16, 2, 1));
+    assert!(args.nodes.output.json.is_some());
     for line in
         ["--quiet throughput", "--quiet scale idle", "scale --quiet idle", "--quiet compare a b"]
     {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ConnectArgs, MachineArgs, OutputArgs};
+use super::{NodesArgs, OutputArgs};
 use crate::{
     node::bodies::Mode,
     workload::{Choice, Sizes},
@@ -40,9 +40,6 @@ pub struct ThroughputArgs {
     /// How messages are sent
     #[arg(long, value_enum, default_value_t = Mode::Acked)]
     pub mode: Mode,
-    /// Bytes of each UDP datagram
-    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
-    pub datagram: u16,
     /// Microseconds that an idle shard of either node polls before it sleeps, 0 for none; adaptive without it. A node behind
     /// --connect waits as it was told to when it was started
     #[arg(long, value_name = "N", conflicts_with = "peers")]
@@ -50,18 +47,9 @@ pub struct ThroughputArgs {
     /// Do not measure the baseline
     #[arg(long)]
     pub no_baseline: bool,
-    /// Print what the measuring node counted: losses, retransmissions, drops
-    #[arg(long)]
-    pub counters: bool,
-    /// Whom to measure against.
+    /// The nodes.
     #[command(flatten)]
-    pub connect: ConnectArgs,
-    /// What the nodes run on.
-    #[command(flatten)]
-    pub machine: MachineArgs,
-    /// Where results go.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    pub nodes: NodesArgs,
 }
 
 /// Flags of `ceiling`.

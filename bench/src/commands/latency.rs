@@ -27,13 +27,13 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     if args.one_way {
         return one_way::run(args);
     }
-    let with_baseline = !args.no_baseline && has_baseline(&args.connect);
+    let with_baseline = !args.no_baseline && has_baseline(&args.nodes.connect);
     let plan = plan(args.seconds, with_baseline)?;
     let rate = (!args.closed).then(|| args.rate.unwrap_or(RATE_DEFAULT));
     let interval = rate.map(interval).transpose()?;
     let spin = CubedEcho::spin(args.spin, interval)?;
     let spins = spin != SpinPolicy::Never;
-    let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
+    let settings = client_settings(&args.nodes, spin);
     let mut subject = CubedEcho::start(args.size, interval, &settings)?;
     let mut raw =
         with_baseline.then(|| RawEcho::start(args.size, args.spin, interval)).transpose()?;
@@ -41,11 +41,11 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
         None => format!("request and reply in turn, {}", wait_mode(spins)),
         Some(rate) => format!("{rate} requests per second, {}", wait_mode(spins)),
     });
-    let monitor = watch("latency", plan.length(), &args.output)?;
+    let monitor = watch("latency", plan.length(), &args.nodes.output)?;
     subject.watch(monitor.meter());
     let baseline = raw.as_mut().map(|raw| raw as &mut dyn LatencySubject);
     let run = measure_latency(plan, &mut subject, baseline, say_latency)?;
-    if args.counters {
+    if args.nodes.counters {
         say_counters(subject.client())?;
     }
     let goal = if spins { goal::ECHO_SPINNING } else { goal::ECHO_PARKED };
@@ -54,7 +54,7 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     report.intervals = monitor.finish();
     report.detail("rate_per_second", rate);
     report.detail("answered_of_shards", subject.answered());
-    finish(&report.by(subject.client())?.waiting(spin), &args.output)
+    finish(&report.by(subject.client())?.waiting(spin), &args.nodes.output)
 }
 
 pub(super) fn run_raw(args: &RawLatencyArgs) -> Result<()> {

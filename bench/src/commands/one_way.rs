@@ -37,7 +37,7 @@ struct Round {
 }
 
 pub(super) fn run(args: &LatencyArgs) -> Result<()> {
-    check_one_clock(&args.connect)?;
+    check_one_clock(&args.nodes.connect)?;
     if !(args.load > 0.0 && args.load <= 1.0) {
         return Err(BenchError::Argument(format!(
             "--load {}: above 0 and up to 1, a part of the saturation rate",
@@ -46,10 +46,10 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
     }
     let plan = Plan::pairs(args.seconds)?;
     let spin = if args.spin { CubedEcho::spin(true, None)? } else { SpinPolicy::Adaptive };
-    let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
+    let settings = client_settings(&args.nodes, spin);
     let nodes = Loader::start(&settings)?;
     let load = Load { stamp_every: Some(STAMP_EVERY), ..Load::fixed(args.size, Mode::Acked) };
-    let monitor = watch("one-way", plan.length(), &args.output)?;
+    let monitor = watch("one-way", plan.length(), &args.nodes.output)?;
     let meter = monitor.meter();
     let (mut loaded, mut unloaded) = (LatencySlice::empty(), LatencySlice::empty());
     let mut rounds = Vec::new();
@@ -84,14 +84,14 @@ pub(super) fn run(args: &LatencyArgs) -> Result<()> {
         let (unloaded_p50, loaded_p99) = (at_rest.p50, at_load.p99);
         rounds.push(Round { saturation, planned, delivered, unloaded_p50, loaded_p99 });
     }
-    if args.counters {
+    if args.nodes.counters {
         say_counters(nodes.client())?;
     }
     let mut report = report(args, &rounds, &loaded, &unloaded);
     let planned = rounds.iter().map(|round| round.planned * plan.slice.as_secs_f64()).sum();
     report.warnings.extend(shortfall(planned, loaded.sent).map(|what| format!("late: {what}")));
     report.intervals = monitor.finish();
-    finish(&report.by(nodes.client())?.waiting(spin), &args.output)
+    finish(&report.by(nodes.client())?.waiting(spin), &args.nodes.output)
 }
 
 /// An error unless both nodes read this machine's clock.

@@ -20,7 +20,7 @@ const ONE_FLOW: &str = "one flow to one peer";
 const SEALED: &str = "sealed datagrams to as many sockets";
 
 pub(super) fn run(args: &ThroughputArgs, peers: usize) -> Result<()> {
-    if args.mode != Mode::Acked || args.machine.shards != 1 {
+    if args.mode != Mode::Acked || args.nodes.machine.shards != 1 {
         return Err(BenchError::Argument(
             "--peers: messages are acknowledged, and one shard sends them".into(),
         ));
@@ -29,10 +29,10 @@ pub(super) fn run(args: &ThroughputArgs, peers: usize) -> Result<()> {
         if args.no_baseline { Plan::alone(args.seconds)? } else { Plan::pairs(args.seconds)? };
     let visits = Visits { peers, messages: args.visit, size_bytes: args.size };
     let mut subject =
-        CubedPeers::start(visits, args.choice, args.seed, args.machine, args.datagram)?;
+        CubedPeers::start(visits, args.choice, args.seed, args.nodes.machine, args.nodes.datagram)?;
     let name = if args.visit == 1 { SEALED } else { ONE_FLOW };
     let mut baseline = baseline(args, visits)?;
-    let monitor = watch("throughput", plan.length(), &args.output)?;
+    let monitor = watch("throughput", plan.length(), &args.nodes.output)?;
     subject.watch(monitor.meter());
     let run = match &mut baseline {
         Some(baseline) => {
@@ -45,12 +45,12 @@ pub(super) fn run(args: &ThroughputArgs, peers: usize) -> Result<()> {
     let mut report = Report::of_throughput_beside("throughput", args.size, name, &run);
     report.intervals = monitor.finish();
     let report = report
-        .with("datagram_bytes", args.datagram)
+        .with("datagram_bytes", args.nodes.datagram)
         .with("peers", peers)
         .with("messages_per_visit", args.visit)
         .with("choice", args.choice.to_string())
         .with("seed", args.seed);
-    finish(&report.on(subject.machine()?).waiting(CubedThroughput::SPIN), &args.output)
+    finish(&report.on(subject.machine()?).waiting(CubedThroughput::SPIN), &args.nodes.output)
 }
 
 fn baseline(args: &ThroughputArgs, visits: Visits) -> Result<Option<Box<dyn ThroughputSubject>>> {
@@ -60,8 +60,7 @@ fn baseline(args: &ThroughputArgs, visits: Visits) -> Result<Option<Box<dyn Thro
     if args.visit == 1 {
         return Ok(Some(Box::new(SealedLoop::start(visits)?)));
     }
-    let settings =
-        client_settings(&args.connect, args.machine, CubedThroughput::SPIN, args.datagram);
+    let settings = client_settings(&args.nodes, CubedThroughput::SPIN);
     let loader = Rc::new(Loader::start(&settings)?);
     let load = Load::fixed(args.size, Mode::Acked);
     Ok(Some(Box::new(CubedThroughput::new("one flow", &loader, load))))

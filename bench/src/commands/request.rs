@@ -15,17 +15,17 @@ const RAW: &str = "plain UDP with as many questions outstanding";
 
 pub(super) fn run(args: &RequestArgs) -> Result<()> {
     let with_baseline =
-        !args.no_baseline && has_baseline(&args.connect) && has_raw_udp(args.machine);
+        !args.no_baseline && has_baseline(&args.nodes.connect) && has_raw_udp(args.nodes.machine);
     let plan = plan(args.seconds, with_baseline)?;
-    let settings = client_settings(&args.connect, args.machine, CubedRequests::SPIN, args.datagram);
+    let settings = client_settings(&args.nodes, CubedRequests::SPIN);
     let mut subject = CubedRequests::start(args.size, args.outstanding, &settings)?;
     let raw = with_baseline.then(|| RawRequests::start(args.size, args.outstanding));
     let mut raw = raw.transpose()?;
-    let monitor = watch("request", plan.length(), &args.output)?;
+    let monitor = watch("request", plan.length(), &args.nodes.output)?;
     subject.watch(monitor.meter());
     let baseline = raw.as_mut().map(|raw| raw as &mut dyn ThroughputSubject);
     let run = measure_throughput(plan, &mut subject, baseline, say_throughput)?;
-    if args.counters {
+    if args.nodes.counters {
         say_counters(subject.client())?;
     }
     say_ratio(RAW, &run);
@@ -35,5 +35,5 @@ pub(super) fn run(args: &RequestArgs) -> Result<()> {
     report.intervals = monitor.finish();
     let report = report.with("outstanding", args.outstanding);
     let report = report.with("answered_of_shards", subject.answered());
-    finish(&report.by(subject.client())?.waiting(CubedRequests::SPIN), &args.output)
+    finish(&report.by(subject.client())?.waiting(CubedRequests::SPIN), &args.nodes.output)
 }

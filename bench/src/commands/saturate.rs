@@ -61,7 +61,7 @@ struct Steps<'a> {
 }
 
 pub(super) fn run(args: &SaturateArgs) -> Result<()> {
-    check_one_clock(&args.connect)?;
+    check_one_clock(&args.nodes.connect)?;
     if !(1e-4..=1.0).contains(&args.precision) {
         return Err(BenchError::Argument(format!(
             "--precision {}: between 0.0001 and 1",
@@ -70,7 +70,7 @@ pub(super) fn run(args: &SaturateArgs) -> Result<()> {
     }
     let duration = Plan::alone(args.seconds)?.length();
     let spin = if args.spin { CubedEcho::spin(true, None)? } else { SpinPolicy::Adaptive };
-    let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
+    let settings = client_settings(&args.nodes, spin);
     let loader = Loader::start(&ClientSettings { flows: args.flows, ..settings })?;
     let load = Load {
         sizes: args.sizes.clone(),
@@ -81,7 +81,7 @@ pub(super) fn run(args: &SaturateArgs) -> Result<()> {
         pace: Pace::Full,
         stamp_every: None,
     };
-    let monitor = watch("saturate", duration, &args.output)?;
+    let monitor = watch("saturate", duration, &args.nodes.output)?;
     let mut steps = Steps {
         loader: &loader,
         load: load.clone(),
@@ -108,13 +108,13 @@ pub(super) fn run(args: &SaturateArgs) -> Result<()> {
         best_of(tried?)
     };
     measure_full()?;
-    if args.counters {
+    if args.nodes.counters {
         say_counters(loader.client())?;
     }
     let taken = steps.taken;
     let mut report = report(args, &load, best, &taken, median(&full));
     report.intervals = monitor.finish();
-    finish(&report.by(loader.client())?.waiting(spin), &args.output)
+    finish(&report.by(loader.client())?.waiting(spin), &args.nodes.output)
 }
 
 impl Steps<'_> {

@@ -24,28 +24,28 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     let beside_flow = args.flows > 1;
     // One flow is measured between the same nodes, wherever they are and whatever they have.
     let with_baseline = !args.no_baseline
-        && (beside_flow || has_baseline(&args.connect) && has_ceiling(args.machine));
+        && (beside_flow || has_baseline(&args.nodes.connect) && has_ceiling(args.nodes.machine));
     let plan = plan(args.seconds, with_baseline)?;
     let load = load(args);
     // Only the mean of a distribution can be compared with the ceiling, whose cost is linear in messages and bytes.
     let size = load.sizes.mean(load.seed).round() as usize;
     let spin = spin_for(args.spin_micros);
-    let settings = client_settings(&args.connect, args.machine, spin, args.datagram);
+    let settings = client_settings(&args.nodes, spin);
     let loader = Rc::new(Loader::start(&ClientSettings { flows: args.flows, ..settings })?);
     let mut subject = CubedThroughput::new("cubed", &loader, load.clone());
     let mut one_flow = CubedThroughput::new(ONE_FLOW, &loader, Load { flows: 1, ..load.clone() });
     let mut ceiling = (with_baseline && !beside_flow)
-        .then(|| Ceiling::start(size, args.datagram.into()))
+        .then(|| Ceiling::start(size, args.nodes.datagram.into()))
         .transpose()?;
     let baseline: Option<&mut dyn ThroughputSubject> = match (&mut ceiling, with_baseline) {
         (Some(ceiling), _) => Some(ceiling),
         (None, true) => Some(&mut one_flow),
         (None, false) => None,
     };
-    let monitor = watch("throughput", plan.length(), &args.output)?;
+    let monitor = watch("throughput", plan.length(), &args.nodes.output)?;
     subject.watch(monitor.meter());
     let run = measure_throughput(plan, &mut subject, baseline, say_throughput)?;
-    if args.counters {
+    if args.nodes.counters {
         say_counters(loader.client())?;
     }
     if args.mode == Mode::Acked {
@@ -55,7 +55,7 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
         say_ratio(ONE_FLOW, &run);
         Report::of_throughput_beside("throughput", size, ONE_FLOW, &run)
     } else {
-        Report::of_throughput("throughput", size, args.datagram.into(), &run)
+        Report::of_throughput("throughput", size, args.nodes.datagram.into(), &run)
     };
     report.intervals = monitor.finish();
     let strays = loader.client().strays()?;
@@ -63,7 +63,7 @@ pub(super) fn run(args: &ThroughputArgs) -> Result<()> {
     report.detail("strays_dropped", strays.dropped);
     report.detail("misdelivered", strays.misdelivered);
     let report = describe(report, &load).by(loader.client())?.waiting(spin);
-    finish(&report, &args.output)
+    finish(&report, &args.nodes.output)
 }
 
 /// What the messages of many flows are compared with.

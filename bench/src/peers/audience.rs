@@ -1,16 +1,8 @@
 //! The process of the many peers: one thread that reads their sockets in turn and counts their messages.
 //!
-//! Endpoints stay on the thread that made them; between slices it is blocked. A slice begins with an order and ends with counts.
+//! Endpoints stay on the thread that made them: see [`crate::keeper`].
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    },
-    thread,
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cubed::runtime::{
     clock::Clock,
@@ -26,8 +18,8 @@ use super::bind_all;
 use crate::{
     cli::PeerAudienceArgs,
     error::{BenchError, Result},
+    keeper::{self, Kept},
     machine,
-    peer::{self, PeerRole},
     scale::guest,
     tag::TagChecker,
 };
@@ -46,9 +38,6 @@ const RECV_BUFFER_BYTES: usize = 65_536 + 256;
 
 /// Receives from one socket before it is the turn of the next.
 const RECEIVES_PER_TURN: usize = 4;
-
-/// How often it is looked whether the slice is over.
-const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What the peers counted in a slice, one entry each.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -125,63 +114,35 @@ struct Audience {
     run: Vec<u8>,
 }
 
-/// The way to the thread of the peers.
-struct Keeper {
-    orders: Sender<AudienceOrder>,
-    counts: Receiver<Result<AudienceCounts>>,
-    is_over: Arc<AtomicBool>,
-}
-
 /// Runs the process until its stdin closes: the body of the hidden sub-command.
 ///
 /// # Errors
 ///
 /// When a socket is refused, or stdin or stdout fail.
 pub fn run(args: &PeerAudienceArgs) -> Result<()> {
-    let (orders, taken) = channel();
-    let (told, counts) = channel();
-    let (ready, address) = channel();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let (core, count, over) = (args.core, args.count, Arc::clone(&is_over));
-    let keep = move || {
-        let made = machine::pin(core).and_then(|()| Audience::new(count));
-        match made {
-            Ok(mut audience) => {
-                // Whoever no longer listens has ended.
-                let _ = ready.send(Ok(audience.peers[0].socket.local_addr()));
-                while let Ok(order) = taken.recv() {
-                    let _ = told.send(audience.serve(order, &over));
-                }
-            }
-            Err(error) => drop(ready.send(Err(error))),
-        }
-    };
-    let thread = thread::Builder::new().name("peers".into());
-    thread.spawn(keep).map_err(BenchError::system("start a thread"))?;
-    let address = address.recv().map_err(|_| gone())??;
-    peer::serve(&mut Keeper { orders, counts, is_over }, address, None)
+    let (core, count) = (args.core, args.count);
+    keeper::serve("peers", move || {
+        machine::pin(core)?;
+        let audience = Audience::new(count)?;
+        let address = audience.peers[0].socket.local_addr();
+        Ok((audience, address))
+    })
 }
 
-fn gone() -> BenchError {
-    BenchError::Machine("the thread of the peers panicked".into())
-}
-
-impl PeerRole for Keeper {
+impl Kept for Audience {
     type Begin = AudienceOrder;
     type Report = AudienceCounts;
 
-    fn run(&mut self, order: AudienceOrder, stop: &AtomicBool) -> Result<AudienceCounts> {
-        self.is_over.store(false, Ordering::Relaxed);
-        self.orders.send(order).map_err(|_| gone())?;
-        loop {
-            match self.counts.recv_timeout(LOOK_INTERVAL) {
-                Ok(counts) => return counts,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.is_over.store(stop.load(Ordering::Relaxed), Ordering::Relaxed);
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+    fn serve(&mut self, order: AudienceOrder, is_over: &AtomicBool) -> Result<AudienceCounts> {
+        for peer in &mut self.peers {
+            peer.taken = Taken { size_bytes: order.size_bytes, ..Taken::default() };
+        }
+        while !is_over.load(Ordering::Relaxed) {
+            for peer in &mut self.peers {
+                peer.turn(&mut self.buffer, &mut self.run)?;
             }
         }
+        Ok(self.counts())
     }
 }
 
@@ -194,18 +155,6 @@ impl Audience {
         };
         let peers = (0..).zip(sockets).map(peer).collect::<Result<_>>()?;
         Ok(Self { peers, buffer: vec![0; RECV_BUFFER_BYTES], run: Vec::new() })
-    }
-
-    fn serve(&mut self, order: AudienceOrder, is_over: &AtomicBool) -> Result<AudienceCounts> {
-        for peer in &mut self.peers {
-            peer.taken = Taken { size_bytes: order.size_bytes, ..Taken::default() };
-        }
-        while !is_over.load(Ordering::Relaxed) {
-            for peer in &mut self.peers {
-                peer.turn(&mut self.buffer, &mut self.run)?;
-            }
-        }
-        Ok(self.counts())
     }
 
     fn counts(&self) -> AudienceCounts {

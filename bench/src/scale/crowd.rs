@@ -6,11 +6,7 @@
 use std::{
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -26,7 +22,7 @@ use super::{
 use crate::{
     counting::Counting,
     error::{BenchError, Result},
-    peer::{self, PeerRole},
+    keeper::{self, Kept},
 };
 
 /// Name of the hidden sub-command that runs the process.
@@ -40,9 +36,6 @@ const ROUNDS_BUSY: u32 = 50;
 
 /// How long it then sleeps: far below the second after which a watched peer is asked for a sign of life.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// How often it is looked whether the slice is over.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a crowd does when it begins.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -87,75 +80,19 @@ struct Crowd {
     counts: CrowdCounts,
 }
 
-/// The way to the thread of the guests.
-struct Keeper {
-    orders: Sender<CrowdOrder>,
-    counts: Receiver<Result<CrowdCounts>>,
-    is_over: Arc<AtomicBool>,
-}
-
 /// Runs the process until its stdin closes: the body of the hidden sub-command.
 ///
 /// # Errors
 ///
 /// When a socket is refused, or stdin or stdout fail.
 pub fn run(args: &CrowdArgs) -> Result<()> {
-    let (orders, taken) = channel();
-    let (told, counts) = channel();
-    let (ready, address) = channel();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let (args, over) = (args.clone(), Arc::clone(&is_over));
-    let keep = move || match Crowd::new(&args) {
-        Ok((mut crowd, address)) => {
-            // Whoever no longer listens has ended.
-            let _ = ready.send(Ok(address));
-            while let Ok(order) = taken.recv() {
-                let _ = told.send(crowd.serve(order, &over));
-            }
-        }
-        Err(error) => drop(ready.send(Err(error))),
-    };
-    let thread = thread::Builder::new().name("guests".into());
-    thread.spawn(keep).map_err(BenchError::system("start a thread"))?;
-    let address = address.recv().map_err(|_| gone())??;
-    peer::serve(&mut Keeper { orders, counts, is_over }, address, None)
+    let args = args.clone();
+    keeper::serve("guests", move || Crowd::new(&args))
 }
 
-fn gone() -> BenchError {
-    BenchError::Machine("the thread of the guests panicked".into())
-}
-
-impl PeerRole for Keeper {
+impl Kept for Crowd {
     type Begin = CrowdOrder;
     type Report = CrowdCounts;
-
-    fn run(&mut self, order: CrowdOrder, stop: &AtomicBool) -> Result<CrowdCounts> {
-        self.is_over.store(false, Ordering::Relaxed);
-        self.orders.send(order).map_err(|_| gone())?;
-        loop {
-            match self.counts.recv_timeout(LOOK_INTERVAL) {
-                Ok(counts) => return counts,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.is_over.store(stop.load(Ordering::Relaxed), Ordering::Relaxed);
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
-            }
-        }
-    }
-}
-
-impl Crowd {
-    /// The guests, and the address of the first.
-    fn new(args: &CrowdArgs) -> Result<(Self, SocketAddr)> {
-        let guests = (args.first..).take(args.count).map(|number| Guest::new(number, args));
-        let guests = guests.collect::<Result<Vec<_>>>()?;
-        let Some(first) = guests.first() else {
-            return Err(BenchError::Argument("--count 0: a crowd has guests".into()));
-        };
-        let address = first.socket.local_addr().map_err(BenchError::system("name a socket"))?;
-        let buffer = vec![0; DATAGRAM_BYTES_MAX];
-        Ok((Self { guests, buffer, run: Vec::new(), counts: CrowdCounts::default() }, address))
-    }
 
     /// All dial at once; they are served until it is over.
     fn serve(&mut self, order: CrowdOrder, is_over: &AtomicBool) -> Result<CrowdCounts> {
@@ -175,6 +112,20 @@ impl Crowd {
         }
         self.counts.delivered = self.guests.iter().map(|g| g.endpoint.tally().delivered).sum();
         Ok(self.counts.clone())
+    }
+}
+
+impl Crowd {
+    /// The guests, and the address of the first.
+    fn new(args: &CrowdArgs) -> Result<(Self, SocketAddr)> {
+        let guests = (args.first..).take(args.count).map(|number| Guest::new(number, args));
+        let guests = guests.collect::<Result<Vec<_>>>()?;
+        let Some(first) = guests.first() else {
+            return Err(BenchError::Argument("--count 0: a crowd has guests".into()));
+        };
+        let address = first.socket.local_addr().map_err(BenchError::system("name a socket"))?;
+        let buffer = vec![0; DATAGRAM_BYTES_MAX];
+        Ok((Self { guests, buffer, run: Vec::new(), counts: CrowdCounts::default() }, address))
     }
 
     /// Serves each guest once; whether a datagram moved.
