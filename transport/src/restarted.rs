@@ -71,16 +71,11 @@ fn tag_of(datagram: &[u8]) -> Option<[u8; 8]> {
 }
 
 /// What is remembered of the datagrams last sent under an association.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SentTags {
-    tags: [[u8; 8]; 2 * REMEMBERED],
+    /// Twice [`REMEMBERED`] once so many were sent, then the oldest makes room.
+    tags: Vec<[u8; 8]>,
     next: usize,
-}
-
-impl Default for SentTags {
-    fn default() -> Self {
-        Self { tags: [[0; 8]; 2 * REMEMBERED], next: 0 }
-    }
 }
 
 impl SentTags {
@@ -89,15 +84,18 @@ impl SentTags {
     pub(crate) fn on_run(&mut self, run: &[u8], segment_bytes: usize) {
         for datagram in [&run[..segment_bytes.min(run.len())], run] {
             if let Some(tag) = tag_of(datagram) {
-                self.tags[self.next] = tag;
-                self.next = (self.next + 1) % self.tags.len();
+                match self.tags.get_mut(self.next) {
+                    Some(oldest) => *oldest = tag,
+                    None => self.tags.push(tag),
+                }
+                self.next = (self.next + 1) % (2 * REMEMBERED);
             }
         }
     }
 
     /// Whether a datagram with this tag is remembered.
     pub(crate) fn contains(&self, tag: [u8; 8]) -> bool {
-        tag != [0; 8] && self.tags.contains(&tag)
+        self.tags.contains(&tag)
     }
 }
 

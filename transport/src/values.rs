@@ -25,13 +25,19 @@ pub(crate) struct Value {
 /// Values that wait, by flow.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
-    slots: BTreeMap<u32, Value>,
-    /// Flows with a value, by class, in the order in which they got one. May name a flow whose value is gone.
-    queues: [VecDeque<u32>; CLASSES],
-    /// No deadline of those waiting is earlier.
-    deadline: Option<Instant>,
+    /// Where they stand. Few peers are ever sent values, so there is none before.
+    queues: Option<Box<Queues>>,
     /// None of them found credit when last tried.
     pub(crate) is_starved: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    slots: BTreeMap<u32, Value>,
+    /// Flows with a value, by class, in the order in which they got one. May name a flow whose value is gone.
+    classes: [VecDeque<u32>; CLASSES],
+    /// No deadline of those waiting is earlier.
+    deadline: Option<Instant>,
     /// How often in a row, by class, values were logged while others waited.
     in_a_row: [u8; CLASSES],
 }
@@ -42,34 +48,35 @@ const VALUES_IN_A_ROW_MAX: u8 = 4;
 impl Values {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.queues.as_ref().is_none_or(|queues| queues.slots.is_empty())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.queues.as_ref().map_or(0, |queues| queues.slots.len())
     }
 
     /// Takes a value; returns the older one that it replaces.
     pub(crate) fn put(&mut self, alias: u32, value: Value) -> Option<Value> {
         self.is_starved = false;
-        self.note_deadline(&value);
+        let queues = self.queues.get_or_insert_default();
+        queues.note_deadline(&value);
         let class = value.options.class();
-        let older = self.slots.insert(alias, value);
+        let older = queues.slots.insert(alias, value);
         if older.as_ref().is_none_or(|older| older.options.class() != class) {
-            self.queues.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
-            self.queues[class].push_back(alias);
+            queues.classes.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
+            queues.classes[class].push_back(alias);
         }
         older
     }
 
     /// Flows with a value of this class, as many as there are now.
     pub(crate) fn waiting(&self, class: usize) -> usize {
-        self.queues[class].len()
+        self.queues.as_ref().map_or(0, |queues| queues.classes[class].len())
     }
 
     /// Whether values of a class are to be logged now that something may leave, while others of the class wait or not.
     pub(crate) fn take_turn(&mut self, class: usize, others_wait: bool) -> bool {
-        let in_a_row = &mut self.in_a_row[class];
+        let in_a_row = &mut self.queues.get_or_insert_default().in_a_row[class];
         let is_turn = !others_wait || *in_a_row < VALUES_IN_A_ROW_MAX;
         *in_a_row = if is_turn && others_wait { *in_a_row + 1 } else { 0 };
         is_turn
@@ -77,25 +84,47 @@ impl Values {
 
     /// The first flow of a class, with its value; put back by [`Values::put_back`] if it cannot be logged.
     pub(crate) fn take(&mut self, class: usize) -> Option<(u32, Value)> {
-        let alias = self.queues[class].pop_front()?;
-        self.slots.remove(&alias).map(|value| (alias, value))
+        let queues = self.queues.as_mut()?;
+        let alias = queues.classes[class].pop_front()?;
+        queues.slots.remove(&alias).map(|value| (alias, value))
     }
 
     pub(crate) fn put_back(&mut self, alias: u32, value: Value) {
-        self.note_deadline(&value);
-        self.queues[value.options.class()].push_back(alias);
-        self.slots.insert(alias, value);
+        let queues = self.queues.get_or_insert_default();
+        queues.note_deadline(&value);
+        queues.classes[value.options.class()].push_back(alias);
+        queues.slots.insert(alias, value);
     }
 
     /// All of them, with their flows.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Value)> {
-        self.slots.iter_mut().map(|(alias, value)| (*alias, value))
+        let slots = self.queues.iter_mut().flat_map(|queues| queues.slots.iter_mut());
+        slots.map(|(alias, value)| (*alias, value))
     }
 
     /// Takes out the value of one flow.
     pub(crate) fn take_of(&mut self, alias: u32) -> Option<Value> {
+        self.queues.as_mut()?.take_of(alias)
+    }
+
+    /// A time before which none of them is past its deadline.
+    #[inline]
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.queues.as_ref()?.deadline
+    }
+
+    /// Takes out what is past its deadline, or everything. Looks at them only if something may be.
+    pub(crate) fn expire(&mut self, now: Option<Instant>, on_value: impl FnMut(Value)) {
+        if let Some(queues) = &mut self.queues {
+            queues.expire(now, on_value);
+        }
+    }
+}
+
+impl Queues {
+    fn take_of(&mut self, alias: u32) -> Option<Value> {
         let value = self.slots.remove(&alias)?;
-        self.queues.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
+        self.classes.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));
         Some(value)
     }
 
@@ -105,14 +134,7 @@ impl Values {
         }
     }
 
-    /// A time before which none of them is past its deadline.
-    #[inline]
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// Takes out what is past its deadline, or everything. Looks at them only if something may be.
-    pub(crate) fn expire(&mut self, now: Option<Instant>, mut on_value: impl FnMut(Value)) {
+    fn expire(&mut self, now: Option<Instant>, mut on_value: impl FnMut(Value)) {
         if now.is_some_and(|now| self.deadline.is_none_or(|deadline| deadline > now)) {
             return;
         }

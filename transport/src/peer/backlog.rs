@@ -34,7 +34,7 @@ impl Peer {
         let before = self.waiting.len();
         let Some(session) = &self.session else { return };
         let bodies_gone = session.lane.log.bodies_gone();
-        self.waiting.room_wanted = [None; 2];
+        self.waiting.want_no_room();
         let mut next = 0;
         while let Some(message) = self.waiting.first_parked(next).cloned() {
             work::count(1);
@@ -77,7 +77,7 @@ impl Peer {
             }
         }
         if self.waiting.len() == before {
-            self.waiting.stuck_at = Some(bodies_gone);
+            self.waiting.on_stuck(bodies_gone);
         } else if !self.waiting.precedes(2) {
             self.tell_writable(common);
         }

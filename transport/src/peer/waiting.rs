@@ -24,16 +24,32 @@ struct Parked {
 /// Messages that wait, by class.
 #[derive(Default)]
 pub(crate) struct Waiting {
+    bytes: usize,
+    /// Where they stand. Few peers ever have something that waits, so there is none before.
+    queues: Option<Box<Queues>>,
+}
+
+#[derive(Default)]
+struct Queues {
     classes: [VecDeque<WaitingMessage>; CLASSES],
     /// By alias.
     parked: BTreeMap<u32, Parked>,
-    bytes: usize,
     /// None of them could go on when last tried, with so many large bodies gone from the log. What else may let one go on clears it.
-    pub(super) stuck_at: Option<u64>,
+    stuck_at: Option<u64>,
     /// No deadline of those waiting is earlier.
     deadline: Option<Instant>,
     /// The highest classes for which the log had no room when last tried: for a short message, for a large body.
-    pub(super) room_wanted: [Option<usize>; 2],
+    room_wanted: [Option<usize>; 2],
+}
+
+impl Queues {
+    fn all(&self) -> impl Iterator<Item = &VecDeque<WaitingMessage>> + Clone {
+        self.classes.iter().chain(self.parked.values().map(|parked| &parked.queue))
+    }
+
+    fn first_deadline(&self) -> Option<Instant> {
+        self.all().flatten().filter_map(|message| message.options.deadline).min()
+    }
 }
 
 impl Waiting {
@@ -46,19 +62,29 @@ impl Waiting {
     /// Whether trying them again is in vain, if so many large bodies have gone from the log.
     #[inline]
     pub(super) fn is_stuck(&self, bodies_gone: u64) -> bool {
-        self.stuck_at == Some(bodies_gone)
+        self.queues.as_ref().is_some_and(|queues| queues.stuck_at == Some(bodies_gone))
+    }
+
+    /// None of them could go on, with so many large bodies gone from the log.
+    pub(super) fn on_stuck(&mut self, bodies_gone: u64) {
+        if let Some(queues) = &mut self.queues {
+            queues.stuck_at = Some(bodies_gone);
+        }
     }
 
     /// There may be room or credit again.
     #[inline]
     pub(super) fn try_again(&mut self) {
-        self.stuck_at = None;
+        if let Some(queues) = &mut self.queues {
+            queues.stuck_at = None;
+        }
     }
 
     /// Whether the next room in the log is for what waits, and not for a new message of this class and length. Otherwise a caller
     /// who sends all the time would keep what was offered before out for ever.
     pub(crate) fn claims_room(&self, class: usize, bytes: usize) -> bool {
-        let wanted = self.room_wanted[usize::from(bytes >= OWNED_BODY_BYTES_MIN)];
+        let is_large = usize::from(bytes >= OWNED_BODY_BYTES_MIN);
+        let wanted = self.queues.as_ref().and_then(|queues| queues.room_wanted[is_large]);
         !self.is_empty() && wanted.is_some_and(|first| class >= first)
     }
 
@@ -68,16 +94,20 @@ impl Waiting {
     }
 
     pub(super) fn want_room(&mut self, class: usize, bytes: usize) {
-        let wanted = &mut self.room_wanted[usize::from(bytes >= OWNED_BODY_BYTES_MIN)];
+        let Some(queues) = &mut self.queues else { return };
+        let wanted = &mut queues.room_wanted[usize::from(bytes >= OWNED_BODY_BYTES_MIN)];
         *wanted = Some(wanted.map_or(class, |first| first.min(class)));
     }
 
-    fn all_queues(&self) -> impl Iterator<Item = &VecDeque<WaitingMessage>> + Clone {
-        self.classes.iter().chain(self.parked.values().map(|parked| &parked.queue))
+    /// Nobody has looked for room yet.
+    pub(super) fn want_no_room(&mut self) {
+        if let Some(queues) = &mut self.queues {
+            queues.room_wanted = [None; 2];
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.all_queues().map(VecDeque::len).sum()
+        self.queues.as_ref().map_or(0, |queues| queues.all().map(VecDeque::len).sum())
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -86,82 +116,91 @@ impl Waiting {
 
     /// Whether something waits that a message of this class must not overtake.
     pub(crate) fn precedes(&self, class: usize) -> bool {
-        self.classes[..=class].iter().any(|queue| !queue.is_empty())
+        let classes = self.queues.as_ref().map(|queues| &queues.classes[..=class]);
+        classes.is_some_and(|classes| classes.iter().any(|queue| !queue.is_empty()))
+    }
+
+    fn parked(&self, alias: u32) -> Option<&Parked> {
+        self.queues.as_ref()?.parked.get(&alias)
     }
 
     /// Whether a message of this flow waits for credit or room, which is not for later ones.
     pub(crate) fn is_starved(&self, alias: u32) -> bool {
-        self.parked.get(&alias).is_some_and(|parked| parked.is_starved)
+        self.parked(alias).is_some_and(|parked| parked.is_starved)
     }
 
     pub(super) fn set_starved(&mut self, alias: u32, is_starved: bool) {
-        if let Some(parked) = self.parked.get_mut(&alias) {
+        let queues = self.queues.as_mut();
+        if let Some(parked) = queues.and_then(|queues| queues.parked.get_mut(&alias)) {
             parked.is_starved = is_starved;
         }
     }
 
     /// Whether messages of this flow wait for it to go on.
     pub(crate) fn is_parked(&self, alias: u32) -> bool {
-        self.parked.contains_key(&alias)
+        self.parked(alias).is_some()
     }
 
     pub(crate) fn push(&mut self, class: usize, message: WaitingMessage) {
-        self.note(&message);
-        self.classes[class].push_back(message);
+        self.note(&message).classes[class].push_back(message);
     }
 
     /// Keeps a message until its flow can go on.
     pub(crate) fn park(&mut self, message: WaitingMessage) {
-        self.note(&message);
-        self.parked.entry(message.alias).or_default().queue.push_back(message);
+        let queues = self.note(&message);
+        queues.parked.entry(message.alias).or_default().queue.push_back(message);
     }
 
-    fn note(&mut self, message: &WaitingMessage) {
-        self.stuck_at = None;
+    fn note(&mut self, message: &WaitingMessage) -> &mut Queues {
         self.bytes += cost_of(message);
+        let queues = self.queues.get_or_insert_default();
+        queues.stuck_at = None;
         if let Some(deadline) = message.options.deadline {
-            self.deadline = Some(self.deadline.map_or(deadline, |other| other.min(deadline)));
+            queues.deadline = Some(queues.deadline.map_or(deadline, |other| other.min(deadline)));
         }
+        queues
     }
 
     /// The first message parked on the first such flow with this alias or a larger one.
     pub(super) fn first_parked(&self, alias: u32) -> Option<&WaitingMessage> {
-        self.parked.range(alias..).next()?.1.queue.front()
+        self.queues.as_ref()?.parked.range(alias..).next()?.1.queue.front()
     }
 
     pub(super) fn pop_parked(&mut self, alias: u32) {
-        let Some(parked) = self.parked.get_mut(&alias) else { return };
+        let Some(queues) = &mut self.queues else { return };
+        let Some(parked) = queues.parked.get_mut(&alias) else { return };
         if let Some(message) = parked.queue.pop_front() {
             self.bytes -= cost_of(&message);
         }
         if parked.queue.is_empty() {
-            self.parked.remove(&alias);
+            queues.parked.remove(&alias);
         }
     }
 
     pub(crate) fn first(&self) -> Option<(usize, &WaitingMessage)> {
-        let mut queues = self.classes.iter().enumerate();
-        queues.find_map(|(class, queue)| Some((class, queue.front()?)))
+        let mut classes = self.queues.as_ref()?.classes.iter().enumerate();
+        classes.find_map(|(class, queue)| Some((class, queue.front()?)))
     }
 
     pub(crate) fn pop(&mut self, class: usize) -> Option<WaitingMessage> {
-        let message = self.classes[class].pop_front()?;
+        let message = self.queues.as_mut()?.classes[class].pop_front()?;
         self.bytes -= cost_of(&message);
         Some(message)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.queues.as_ref()?.deadline
     }
 
     /// Takes out what is past its deadline.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<WaitingMessage> {
         let mut over = Vec::new();
-        if self.deadline.is_none_or(|deadline| deadline > now) {
+        let Some(queues) = &mut self.queues else { return over };
+        if queues.deadline.is_none_or(|deadline| deadline > now) {
             return over;
         }
-        let parked = self.parked.values_mut().map(|parked| &mut parked.queue);
-        for queue in self.classes.iter_mut().chain(parked) {
+        let parked = queues.parked.values_mut().map(|parked| &mut parked.queue);
+        for queue in queues.classes.iter_mut().chain(parked) {
             for message in std::mem::take(queue) {
                 if message.options.deadline.is_some_and(|deadline| deadline <= now) {
                     self.bytes -= cost_of(&message);
@@ -171,15 +210,14 @@ impl Waiting {
                 }
             }
         }
-        self.parked.retain(|_, parked| !parked.queue.is_empty());
-        let left = self.all_queues().flatten();
-        self.deadline = left.filter_map(|message| message.options.deadline).min();
+        queues.parked.retain(|_, parked| !parked.queue.is_empty());
+        queues.deadline = queues.first_deadline();
         over
     }
 
     /// The requests among them, by number, ascending.
     pub(super) fn requests(&self) -> Vec<u64> {
-        let all = self.all_queues().flatten();
+        let all = self.queues.iter().flat_map(|queues| queues.all().flatten());
         let mut numbers: Vec<u64> = all.filter_map(|message| message.request).collect();
         numbers.sort_unstable();
         numbers
@@ -190,23 +228,22 @@ impl Waiting {
         &mut self,
         alias: u32,
     ) -> (VecDeque<WaitingMessage>, [Vec<WaitingMessage>; CLASSES]) {
-        let parked = self.parked.remove(&alias).unwrap_or_default().queue;
-        let classes = self.classes.each_mut().map(|queue| {
+        let Some(queues) = &mut self.queues else { return Default::default() };
+        let parked = queues.parked.remove(&alias).unwrap_or_default().queue;
+        let classes = queues.classes.each_mut().map(|queue| {
             let is_its = |message: &WaitingMessage| message.alias == alias;
             let (its, others): (Vec<_>, Vec<_>) = queue.drain(..).partition(is_its);
             queue.extend(others);
             its
         });
-        self.stuck_at = None;
-        let left = self.all_queues().flatten();
-        let bytes = left.clone().map(cost_of).sum();
-        self.deadline = left.filter_map(|message| message.options.deadline).min();
-        self.bytes = bytes;
+        queues.stuck_at = None;
+        queues.deadline = queues.first_deadline();
+        self.bytes = queues.all().flatten().map(cost_of).sum();
         (parked, classes)
     }
 
     pub(crate) fn take_all(&mut self) -> Vec<WaitingMessage> {
-        let all = std::mem::take(self);
+        let Some(all) = std::mem::take(self).queues else { return Vec::new() };
         all.parked.into_values().map(|parked| parked.queue).chain(all.classes).flatten().collect()
     }
 }
