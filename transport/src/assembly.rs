@@ -196,7 +196,13 @@ impl Assembly {
         Some(partial.body)
     }
 
-    fn drop_spare(&mut self, left: &mut usize) {
+    /// Whether no message is incomplete.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.partial.is_empty()
+    }
+
+    /// Gives back the memory of bodies that were delivered.
+    pub(crate) fn drop_spare(&mut self, left: &mut usize) {
         *left += self.spare.drain(..).map(|body| body.capacity()).sum::<usize>();
     }
 

@@ -13,7 +13,7 @@ use crate::keys::Role;
 use crate::limits::Limits;
 use crate::restarted::SentTags;
 use crate::rtt::INITIAL_DEFAULT;
-use crate::space::{KeyLimits, PacketSpace};
+use crate::space::{DormantSpace, KeyLimits, PacketSpace};
 use crate::time::Instant;
 
 /// First pause before a greeting is repeated; doubles up to [`GREETING_PAUSE_MAX`].
@@ -53,7 +53,90 @@ pub(crate) struct Association {
     greeting_pause: Duration,
 }
 
+/// What an association comes to in which nothing is under way: one that the peer greeted under and sends on, as we do.
+#[derive(Debug)]
+pub(crate) struct DormantAssociation {
+    role: Role,
+    local_index: u32,
+    remote_index: u32,
+    local_shard: u8,
+    remote_shard: u8,
+    address: SocketAddr,
+    since: Instant,
+    rtt: Option<Duration>,
+    space: DormantSpace,
+    incarnation: [u8; 16],
+    last_received: Instant,
+    rekey_at: Instant,
+}
+
+impl DormantAssociation {
+    /// What the peer puts into its datagrams.
+    pub(crate) fn local_index(&self) -> u32 {
+        self.local_index
+    }
+
+    /// That, and what we put into ours.
+    #[cfg(feature = "testing")]
+    pub(crate) fn indices(&self) -> (u32, u32) {
+        (self.local_index, self.remote_index)
+    }
+}
+
 impl Association {
+    /// Whether nothing under these keys calls for more.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.greeting_acknowledged && !self.is_candidate && self.space.is_quiet()
+    }
+
+    /// Keeps what [`Association::wake`] needs. A notice that answers what was sent before is not believed.
+    pub(crate) fn rest(self) -> DormantAssociation {
+        debug_assert!(self.is_quiet(), "nothing is lost");
+        let Self { role, local_index, remote_index, local_shard, remote_shard, address, .. } = self;
+        let Self { since, rtt, space, incarnation, last_received, rekey_at, .. } = self;
+        let space = space.rest();
+        DormantAssociation {
+            role,
+            local_index,
+            remote_index,
+            local_shard,
+            remote_shard,
+            address,
+            since,
+            rtt,
+            space,
+            incarnation,
+            last_received,
+            rekey_at,
+        }
+    }
+
+    /// The association as it was.
+    pub(crate) fn wake(dormant: DormantAssociation) -> Self {
+        let DormantAssociation { role, local_index, remote_index, local_shard, .. } = dormant;
+        let DormantAssociation { remote_shard, address, since, rtt, space, .. } = dormant;
+        let DormantAssociation { incarnation, last_received, rekey_at, .. } = dormant;
+        Self {
+            role,
+            local_index,
+            remote_index,
+            local_shard,
+            remote_shard,
+            address,
+            since,
+            rtt,
+            space: PacketSpace::wake(space),
+            incarnation,
+            last_received,
+            is_candidate: false,
+            rekey_at,
+            sent_tags: SentTags::default(),
+            greeting_acknowledged: true,
+            greeting_due: since,
+            greeting_pause: GREETING_PAUSE_MAX,
+        }
+    }
+
     /// The keys of the lane between our shard `local_shard` and the one that shook hands. What they come from is erased.
     pub(crate) fn new(
         now: Instant,

@@ -45,6 +45,21 @@ impl BestEffortQueue {
     }
 
     /// Slots opened from here on are full at `bytes`.
+    /// The number of the next message in fragments.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes of a slot.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// An empty queue that goes on counting where another stopped.
+    pub(crate) fn resume(next: u64, block_bytes: usize) -> Self {
+        Self { next, ..Self::new(block_bytes) }
+    }
+
     pub(crate) fn set_block_bytes(&mut self, bytes: usize) {
         self.block_bytes = bytes;
     }

@@ -32,6 +32,16 @@ impl BlockWindow {
         Self { floor: 0, bits: None, above: 0 }
     }
 
+    /// A window into which exactly the blocks below `floor` were inserted.
+    pub(crate) fn from_floor(floor: u64) -> Self {
+        Self { floor, ..Self::new() }
+    }
+
+    /// Whether no block above the floor has arrived.
+    pub(crate) fn is_even(&self) -> bool {
+        self.above == 0
+    }
+
     /// All blocks below this one have arrived.
     #[inline]
     pub(crate) fn floor(&self) -> u64 {

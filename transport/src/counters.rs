@@ -123,6 +123,8 @@ counters! {
     sessions_begun,
     /// Sessions ended.
     sessions_ended,
+    /// Times that a session in which nothing happened for 10 s gave back what only traffic needs.
+    sessions_rested,
     /// Dials begun.
     dials_begun,
     /// Dials that failed.

@@ -293,6 +293,7 @@ impl Endpoint {
     #[cfg(test)]
     pub(crate) fn parts(&mut self, peer: PeerId) -> (&mut crate::session::Session, &mut Common) {
         self.make_ready(peer.place());
+        self.peers[peer.place() as usize].wake();
         let session = self.peers[peer.place() as usize].session.as_deref_mut();
         (session.expect("a session"), &mut self.common)
     }

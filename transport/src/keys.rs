@@ -13,6 +13,7 @@
 //!
 //! Suite and role are one byte each, numbered at [`Suite`] and [`Role`]; shards are one byte each.
 //! A later step of a direction's key starts from its direction secret, under a label of its own.
+//! The expanded form of a key is large; [`RawKey`] is what it is expanded from.
 
 #[cfg(not(cubed_clear))]
 mod cipher;
@@ -149,6 +150,16 @@ impl SealingKey {
     pub fn seal(&self, packet_number: u64, header: &[u8], payload: &mut [u8]) -> [u8; TAG_BYTES] {
         self.0.cipher.seal(self.0.nonce(packet_number), header, payload)
     }
+
+    /// What [`SealingKey::expand`] makes the same key of.
+    pub(crate) fn raw(&self) -> RawKey {
+        self.0.raw.clone()
+    }
+
+    /// The key that [`SealingKey::raw`] was asked of.
+    pub(crate) fn expand(raw: RawKey) -> Self {
+        Self(Key::new(raw))
+    }
 }
 
 /// Opens what one shard there sends to one shard here.
@@ -167,6 +178,16 @@ impl OpeningKey {
     ) -> Option<&'a mut [u8]> {
         self.0.cipher.open(self.0.nonce(packet_number), header, sealed)
     }
+
+    /// What [`OpeningKey::expand`] makes the same key of.
+    pub(crate) fn raw(&self) -> RawKey {
+        self.0.raw.clone()
+    }
+
+    /// The key that [`OpeningKey::raw`] was asked of.
+    pub(crate) fn expand(raw: RawKey) -> Self {
+        Self(Key::new(raw))
+    }
 }
 
 impl fmt::Debug for SealingKey {
@@ -181,33 +202,50 @@ impl fmt::Debug for OpeningKey {
     }
 }
 
-/// An AEAD key with the iv that its nonces start from.
-struct Key {
-    cipher: Cipher,
+/// What an AEAD key is expanded from, and the iv that its nonces start from: a twelfth of its expanded form. Erased on drop.
+#[derive(Clone)]
+pub(crate) struct RawKey {
+    suite: Suite,
+    /// As many of them as the suite's keys have.
+    bytes: [u8; KEY_BYTES_MAX],
     iv: [u8; aead::NONCE_LEN],
 }
 
-impl Drop for Key {
-    /// Erases what is ours to erase. `ring` keeps its expanded key in memory of its own and does not overwrite it.
+impl Drop for RawKey {
     fn drop(&mut self) {
+        self.bytes.zeroize();
         self.iv.zeroize();
     }
 }
 
+impl fmt::Debug for RawKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawKey(..)")
+    }
+}
+
+/// An AEAD key, expanded. `ring` does not overwrite its part of it on drop; the rest is erased.
+struct Key {
+    cipher: Cipher,
+    raw: RawKey,
+}
+
 impl Key {
     fn derive(suite: Suite, secret: &hkdf::Prk, label_key: &[u8], label_iv: &[u8]) -> Self {
-        let algorithm = suite.algorithm();
-        let mut bytes = Zeroizing::new([0; KEY_BYTES_MAX]);
-        let bytes = &mut bytes[..algorithm.key_len()];
-        expand(secret, &[label_key], bytes);
-        let mut iv = [0; aead::NONCE_LEN];
-        expand(secret, &[label_iv], &mut iv);
-        Self { cipher: Cipher::new(suite, bytes), iv }
+        let mut raw = RawKey { suite, bytes: [0; KEY_BYTES_MAX], iv: [0; aead::NONCE_LEN] };
+        expand(secret, &[label_key], &mut raw.bytes[..suite.algorithm().key_len()]);
+        expand(secret, &[label_iv], &mut raw.iv);
+        Self::new(raw)
+    }
+
+    fn new(raw: RawKey) -> Self {
+        let bytes = &raw.bytes[..raw.suite.algorithm().key_len()];
+        Self { cipher: Cipher::new(raw.suite, bytes), raw }
     }
 
     #[inline]
     fn nonce(&self, packet_number: u64) -> [u8; aead::NONCE_LEN] {
-        let mut nonce = self.iv;
+        let mut nonce = self.raw.iv;
         for (byte, number) in nonce[4..].iter_mut().zip(packet_number.to_be_bytes()) {
             *byte ^= number;
         }

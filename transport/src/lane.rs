@@ -7,6 +7,7 @@
 mod best_effort;
 mod bindings;
 mod deferred;
+mod dormant;
 mod fitting;
 mod ordered;
 mod parts;
@@ -30,6 +31,7 @@ use crate::order::Orders;
 use crate::room::Room;
 use crate::send_log::SendLog;
 use crate::varint::Reader;
+pub(crate) use dormant::DormantLane;
 use parts::BlockParts;
 
 pub use row::Row;
@@ -128,12 +130,8 @@ impl Lane {
     /// Adds what this lane holds for its sender.
     pub(crate) fn add_memory(&self, memory: &mut PeerMemory) {
         memory.fragments += self.assembly.held_bytes() + self.best_effort_assembly.held_bytes();
-        let flows = self.in_flows.iter().flatten();
-        memory.flows += self.in_flows.capacity() * size_of::<Option<InFlow>>()
-            + self.grants_due.capacity() * size_of::<u32>()
-            + flows.clone().map(|flow| flow.name.len()).sum::<usize>()
-            + self.orders.held_bytes();
-        memory.queued += flows.map(|flow| flow.received - flow.consumed).sum::<u64>();
+        add_flows(&self.in_flows, &self.orders, memory);
+        memory.flows += self.grants_due.capacity() * size_of::<u32>();
         let refusals = self.refusals.capacity() + self.refusals_fresh.capacity();
         memory.refusals += refusals * size_of::<RefusedMessage>()
             + self.refusals_told.capacity() * size_of::<(u64, u64)>();
@@ -384,6 +382,15 @@ impl Lane {
         self.consume(alias, charge(bytes));
         answer.is_ok()
     }
+}
+
+/// Adds what incoming flows hold for their sender.
+fn add_flows(in_flows: &Vec<Option<InFlow>>, orders: &Orders, memory: &mut PeerMemory) {
+    let flows = in_flows.iter().flatten();
+    memory.flows += in_flows.capacity() * size_of::<Option<InFlow>>()
+        + flows.clone().map(|flow| flow.name.len()).sum::<usize>()
+        + orders.held_bytes();
+    memory.queued += flows.map(|flow| flow.received - flow.consumed).sum::<u64>();
 }
 
 const MALFORMED: Fault = Fault::Violation("malformed message");

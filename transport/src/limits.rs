@@ -57,6 +57,9 @@ pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// A heartbeat comes earlier by up to this, at random, so that those of many peers do not fall together.
 pub const HEARTBEAT_JITTER_MAX: Duration = Duration::from_millis(250);
+/// A session in which nothing was sent or received for so long is dormant. Waking takes microseconds, so that even a peer that
+/// speaks just as often costs next to nothing by it; and no path keeps a datagram for so long.
+pub const DORMANT_AFTER: Duration = Duration::from_secs(10);
 /// Acknowledgement ranges kept and sent per packet number space.
 pub const ACK_RANGES_MAX: usize = 32;
 

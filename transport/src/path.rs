@@ -245,6 +245,17 @@ impl Path {
             || self.search.due(now).is_some()
     }
 
+    /// Whether nothing is in flight and no address in question.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        self.bytes_in_flight == 0
+            && self.prospect.is_none()
+            && self.incumbent.is_none()
+            && self.former.is_none_or(|(_, until)| until <= now)
+            && self.answer.is_none()
+            && self.told.is_none()
+            && self.search.next_timeout().is_none()
+    }
+
     /// When the path itself is to be looked at.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let challenges = self.challenged().map(Prospect::next_timeout);

@@ -9,6 +9,7 @@ mod flows;
 mod greeting;
 mod life;
 mod receive;
+mod rest;
 mod send;
 mod waiting;
 
@@ -30,7 +31,7 @@ use crate::presence::Silence;
 use crate::restarted::Notice;
 use crate::room::Room;
 use crate::send_log::Waiter;
-use crate::session::{Session, write_association_datagram, write_close};
+use crate::session::{DormantSession, Session, write_association_datagram, write_close};
 use crate::time::Instant;
 use crate::values::Values;
 
@@ -92,7 +93,10 @@ pub(crate) struct Peer {
     /// How long to wait before the next dial to a peer that turned us away.
     refused_pause: Duration,
     pub(crate) greeting_pending: Vec<Association>,
+    /// The session while it is at work.
     pub(crate) session: Option<Box<Session>>,
+    /// The session while nothing is under way: see [`Peer::wake`].
+    dormant: Option<Box<DormantSession>>,
     pub(crate) sessions: u32,
     /// The incarnation that this peer is told, once it is no longer that of our process: see [`Peer::end_session`].
     incarnation: Option<[u8; 16]>,
@@ -150,6 +154,7 @@ impl Peer {
             refused_pause: REFUSED_PAUSE_MIN,
             greeting_pending: Vec::new(),
             session: None,
+            dormant: None,
             sessions: 0,
             incarnation: None,
             waiting: Waiting::default(),
@@ -194,7 +199,7 @@ impl Peer {
     pub(crate) fn is_forgettable(&self, common: &Common, now: Instant) -> bool {
         let presence = self.presence(common);
         !self.is_configured
-            && self.session.is_none()
+            && !self.has_session()
             && self.dialling.is_none()
             && self.greeting_pending.is_empty()
             && self.flows.is_empty()
@@ -206,7 +211,7 @@ impl Peer {
 
     /// Whether there is a session, or a dial of ours on its way to one.
     pub(crate) fn is_engaged(&self) -> bool {
-        self.session.is_some() || self.dialling.is_some() || !self.greeting_pending.is_empty()
+        self.has_session() || self.dialling.is_some() || !self.greeting_pending.is_empty()
     }
 
     /// Acknowledged messages that have not ended.
@@ -359,6 +364,11 @@ impl Peer {
 
     /// When to call [`Peer::handle_timeout`] next.
     pub(crate) fn next_timeout(&mut self, common: &Common, now: Instant) -> Option<Instant> {
+        self.next_due(common, now).or_else(|| self.dormant_at(now))
+    }
+
+    /// When something is to be done beside resting.
+    fn next_due(&mut self, common: &Common, now: Instant) -> Option<Instant> {
         let life = self.life_at(common, now);
         let limits = &common.limits;
         let session = self.session.as_ref();
@@ -366,10 +376,8 @@ impl Peer {
         let greetings = self.greeting_pending.iter().filter_map(Association::greeting_due).min();
         let expiry = self.greeting_pending.first().map(|first| first.since + limits.dial_timeout);
         let dial = self.dialling.as_ref().map(|dialling| dialling.resend_at);
-        let wanted = match &self.session {
-            Some(_) => None,
-            None => self.wanted_since.map(|since| since + limits.give_up),
-        };
+        let wanted = self.wanted_since.filter(|_| !self.has_session());
+        let wanted = wanted.map(|since| since + limits.give_up);
         let waiting = [self.waiting.next_deadline(), self.values.next_deadline()];
         let values = match &self.session {
             Some(session) if !self.values.is_empty() && !self.values.is_starved => {
@@ -408,21 +416,22 @@ impl Peer {
         }
         self.check_life(common, now);
         let gave_up = self.wanted_since.is_some_and(|since| since + common.limits.give_up <= now);
-        if self.session.is_none() && gave_up {
+        if !self.has_session() && gave_up {
             self.abandon_waiting(common, Outcome::PeerLost);
         }
+        self.try_rest(common, now);
     }
 
     /// When a dial should be begun; `None` while one is under way. It waits for a greeting that is under way, unless somebody said
     /// since that the peer knows nothing of it.
     fn dial_at(&self, common: &Common) -> Option<Instant> {
-        let is_reachable = self.address.is_some() || self.session.is_some();
+        let is_reachable = self.address.is_some() || self.has_session();
         let fresh_keys_at = self.session.as_ref().and_then(|session| session.fresh_keys_at);
         let at = self.redial_at.into_iter().chain(fresh_keys_at).min();
         let at = at.filter(|_| is_reachable && self.dialling.is_none())?;
         let greeting = self.greeting_pending.last().filter(|greeting| {
             let is_doubted = self.noticed_at.is_some_and(|at| at >= greeting.since);
-            self.session.is_none() && !is_doubted
+            !self.has_session() && !is_doubted
         });
         let patience = self.greeting_patience(common);
         Some(greeting.map_or(at, |greeting| at.max(greeting.since + patience)))
@@ -435,6 +444,7 @@ impl Peer {
 
     /// Sets when to dial next while messages wait, the peer is down or its keys are worn.
     pub(crate) fn schedule_redial(&mut self, common: &Common, now: Instant) {
+        self.wake();
         let at = self.next_dial(common, now);
         let (is_down, is_watching) = (self.presence(common).is_down(), self.is_watching(common));
         let wanted = match &mut self.session {

@@ -61,6 +61,16 @@ impl ReplayWindow {
         Self { highest: 0, packets: packets as u64, words: Box::new([0]) }
     }
 
+    /// A window of [`PACKETS_DEFAULT`] to which every number up to `highest` has been seen.
+    pub(crate) fn seen_up_to(highest: u64) -> Self {
+        let mut window = Self::default();
+        window.cover(highest);
+        window.highest = highest;
+        // Bits above the highest are written before they are read.
+        window.words.fill(u64::MAX);
+        window
+    }
+
     /// Whether a datagram with this number may be opened. Changes nothing.
     #[inline]
     pub fn check(&self, number: u64) -> Verdict {
@@ -343,6 +353,28 @@ mod tests {
         assert_eq!(window.packets(), PACKETS_DEFAULT as u64);
         window.grow(u64::MAX);
         assert_eq!(window.packets(), REPLAY_PACKETS_MAX as u64);
+    }
+
+    #[test]
+    fn a_window_that_begins_late_has_seen_what_was_before() {
+        for highest in [0_u64, 10, 63, 64, 5_000, 8_191, 8_192, 1 << 40] {
+            for jump in [1, 2, 60, 100, 8_190, 8_192, 20_000] {
+                let mut window = ReplayWindow::seen_up_to(highest);
+                assert_eq!(window.highest(), Some(highest));
+                for number in highest.saturating_sub(10_000)..=highest {
+                    assert_ne!(window.check(number), Verdict::Fresh, "{number}");
+                }
+                let next = highest + jump;
+                for number in highest + 1..=next {
+                    assert_eq!(window.check(number), Verdict::Fresh, "{number}");
+                }
+                assert!(window.commit(next));
+                for number in (highest + 1..next).rev().take(8_191) {
+                    assert_eq!(window.check(number), Verdict::Fresh, "{highest} {next} {number}");
+                }
+                assert_ne!(window.check(highest), Verdict::Fresh);
+            }
+        }
     }
 
     #[test]

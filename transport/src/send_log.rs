@@ -5,6 +5,7 @@
 //! is kept until it is acknowledged or given up and its count of messages until it is settled; `held_bytes` is the sum of
 //! the payloads kept, and never passes `bytes_max` by more than an eighth.
 
+mod dormant;
 mod draft;
 mod group;
 mod large;
@@ -28,6 +29,7 @@ use crate::message::{
 };
 use crate::slots::{Slot, SlotPool};
 use crate::time::Instant;
+pub(crate) use dormant::DormantLog;
 pub(crate) use draft::FRAME_BLOCK;
 use draft::{Block, Class, Draft, Link, Open, Payload, prefix_bytes};
 use group::Group;

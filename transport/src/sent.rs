@@ -147,6 +147,14 @@ impl SentPackets {
         }
     }
 
+    /// Gives back all memory that nothing in flight needs.
+    pub(crate) fn rest(&mut self) {
+        self.forgotten = self.forgotten.max(self.remembered.back().map(|lost| lost.declared));
+        self.remembered = VecDeque::new();
+        self.packets.shrink_to_fit();
+        self.skipped.shrink_to_fit();
+    }
+
     /// Records kept.
     #[inline]
     pub(crate) fn records(&self) -> usize {

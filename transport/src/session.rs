@@ -5,6 +5,7 @@
 //! packet numbers belong to the association.
 
 mod blocked;
+mod dormant;
 mod memory;
 mod paths;
 mod receive;
@@ -24,6 +25,7 @@ use crate::path::Path;
 use crate::time::Instant;
 
 use blocked::BlockedFlows;
+pub(crate) use dormant::DormantSession;
 pub(crate) use paths::Came;
 pub(crate) use receive::Taken;
 pub(crate) use transmit::{write_association_datagram, write_close};

@@ -26,13 +26,13 @@ pub(crate) struct Value {
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     /// Where they stand. Few peers are ever sent values, so there is none before.
-    queues: Option<Box<Queues>>,
+    queues: Option<Box<ValueQueues>>,
     /// None of them found credit when last tried.
     pub(crate) is_starved: bool,
 }
 
 #[derive(Debug, Default)]
-struct Queues {
+struct ValueQueues {
     slots: BTreeMap<u32, Value>,
     /// Flows with a value, by class, in the order in which they got one. May name a flow whose value is gone.
     classes: [VecDeque<u32>; CLASSES],
@@ -121,7 +121,7 @@ impl Values {
     }
 }
 
-impl Queues {
+impl ValueQueues {
     fn take_of(&mut self, alias: u32) -> Option<Value> {
         let value = self.slots.remove(&alias)?;
         self.classes.iter_mut().for_each(|queue| queue.retain(|&other| other != alias));

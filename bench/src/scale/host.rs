@@ -103,6 +103,30 @@ impl Host {
         Ok(count("sessions_begun") - count("sessions_ended"))
     }
 
+    /// Waits until so many sessions have become dormant.
+    ///
+    /// # Errors
+    ///
+    /// `Peer` when none did for half a minute.
+    pub fn await_rest(&self, sessions: u64) -> Result<()> {
+        let mut best = (0, Instant::now());
+        loop {
+            let rested = self.stats()?.counter("sessions_rested").unwrap_or_default();
+            if rested >= sessions {
+                return Ok(());
+            }
+            if rested > best.0 {
+                best = (rested, Instant::now());
+            } else if best.1.elapsed() > STALL_MAX {
+                let error = format!(
+                    "{rested} of {sessions} guests are idle, and no more for {STALL_MAX:?}"
+                );
+                return Err(BenchError::Peer(error));
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
     /// What came to its sockets.
     ///
     /// # Errors

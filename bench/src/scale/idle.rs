@@ -1,4 +1,7 @@
 //! Resident memory per idle association: of a node with real sockets, and of the protocol engine alone.
+//!
+//! Peers come in waves, and before each next one all are dormant. What a peer takes while it speaks is then the memory that an
+//! earlier one gave back, and the first wave is not counted: an allocator keeps what it was given back.
 
 use serde_json::json;
 
@@ -14,8 +17,12 @@ use crate::error::Result;
 /// Bytes per idle peer that are aimed at.
 const GOAL_BYTES: f64 = 2_048.0;
 
-/// Guests that come before memory is first read, so that what a host allocates once is there already.
+/// Guests that come before memory is first read, beside a wave: what a host allocates once is there already.
 const WARM_UP: usize = 10;
+
+/// Guests that come at once in memory, where silence costs no time, and on sockets.
+const WAVE_IN_MEMORY: usize = 100;
+const WAVE_ON_SOCKETS: usize = 1_000;
 
 /// Runs the command. The node stays until the end: what it freed would hide what the endpoint takes.
 ///
@@ -30,7 +37,8 @@ pub fn run(args: &IdleArgs) -> Result<Sheet> {
         counts
     };
     let (sockets, peers) = (sorted(&args.sockets), sorted(&args.peers));
-    let host = sockets.last().map(|most| Host::start(&args.machine, most + WARM_UP)).transpose()?;
+    let host =
+        sockets.last().map(|most| Host::start(&args.machine, 2 * most + WARM_UP)).transpose()?;
     if let Some(host) = &host {
         on_sockets(args, host, &sockets, &mut sheet)?;
     }
@@ -43,22 +51,25 @@ pub fn run(args: &IdleArgs) -> Result<Sheet> {
 /// One node, looked at each time that it has so many sessions more than at the start.
 fn on_sockets(args: &IdleArgs, host: &Host, counts: &[usize], sheet: &mut Sheet) -> Result<()> {
     let mut crowds = Vec::new();
-    let mut come = |from: usize, until: usize| -> Result<()> {
-        let mut guests = Guests::start(host, from, until - from, 1)?;
-        guests.come(args.messages)?;
-        let until = until as u64;
-        host.await_guests(until, until * args.messages)?;
-        crowds.push(guests);
+    let mut here = 0;
+    let mut come = |until: usize| -> Result<()> {
+        while here < until {
+            let wave = WAVE_ON_SOCKETS.min(until - here);
+            let mut guests = Guests::start(host, here, wave, 1)?;
+            guests.come(args.messages)?;
+            here += wave;
+            let here = here as u64;
+            host.await_guests(here, here * args.messages)?;
+            host.await_rest(here)?;
+            crowds.push(guests);
+        }
         Ok(())
     };
-    come(0, WARM_UP)?;
+    let warm_up = WARM_UP + WAVE_ON_SOCKETS.min(counts.last().copied().unwrap_or_default());
+    come(warm_up)?;
     let before = resident_bytes()?;
-    let mut here = 0;
     for &count in counts {
-        if count > here {
-            come(WARM_UP + here, WARM_UP + count)?;
-            here = count;
-        }
+        come(warm_up + count)?;
         add(sheet, "node on sockets", count, resident_bytes()?.saturating_sub(before));
     }
     crowds.iter_mut().try_for_each(|guests| guests.rest().map(|_| ()))
@@ -67,15 +78,21 @@ fn on_sockets(args: &IdleArgs, host: &Host, counts: &[usize], sheet: &mut Sheet)
 /// One endpoint in memory, looked at in the same way.
 fn in_memory(args: &IdleArgs, counts: &[usize], sheet: &mut Sheet) -> Result<()> {
     let most = counts.last().copied().unwrap_or_default();
-    let mut network = MemoryNetwork::new(most + WARM_UP)?;
-    for _ in 0..WARM_UP {
-        network.welcome(args.messages)?;
-    }
+    let warm_up = WARM_UP + WAVE_IN_MEMORY.min(most);
+    let mut network = MemoryNetwork::new(warm_up + most)?;
+    let mut come = |until: usize| -> Result<()> {
+        for here in network.sessions() as usize..until {
+            network.welcome(args.messages)?;
+            if here % WAVE_IN_MEMORY == 0 {
+                network.rest()?;
+            }
+        }
+        network.rest()
+    };
+    come(warm_up)?;
     let before = resident_bytes()?;
     for &count in counts {
-        while network.sessions() < (WARM_UP + count) as u64 {
-            network.welcome(args.messages)?;
-        }
+        come(warm_up + count)?;
         add(sheet, "endpoint in memory", count, resident_bytes()?.saturating_sub(before));
     }
     Ok(())

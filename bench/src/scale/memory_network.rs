@@ -20,6 +20,9 @@ const QUIET: Duration = Duration::from_millis(500);
 /// A guest that takes longer is stuck. Virtual time.
 const VISIT_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// A host that is not idle so long after its last guest is stuck. Virtual time.
+const REST_TIME_MAX: Duration = Duration::from_mins(1);
+
 /// How long a datagram is under way.
 const FLIGHT: Duration = Duration::from_micros(100);
 
@@ -107,6 +110,29 @@ impl MemoryNetwork {
         Err(BenchError::Corrupt(format!(
             "guest {number}: {delivered} of {messages} messages were delivered, {pending} wait"
         )))
+    }
+
+    /// Nobody comes until the host has nothing left to do: all its sessions are dormant.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when a session is not, or the host would never be done.
+    pub fn rest(&mut self) -> Result<()> {
+        let end = self.now + REST_TIME_MAX;
+        while let Some(at) = self.host.poll_timeout() {
+            self.now = self.now.max(at);
+            if self.now > end {
+                return Err(BenchError::Corrupt("the host does not rest".into()));
+            }
+            self.host.handle_timeout(self.now, &mut self.application);
+            while self.host.poll_transmit(self.now, &mut self.run).is_some() {}
+            while self.host.poll_event().is_some() {}
+        }
+        let (rested, sessions) = (self.host.counters().sessions_rested, self.sessions());
+        if rested < sessions {
+            return Err(BenchError::Corrupt(format!("{rested} of {sessions} sessions rest")));
+        }
+        Ok(())
     }
 
     fn arrive(&mut self, number: u64) -> Result<Visit> {

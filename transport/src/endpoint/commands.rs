@@ -99,7 +99,7 @@ impl Endpoint {
     /// What a peer proved and told of itself, while there is a session.
     pub fn peer_info(&self, peer: PeerId) -> Option<PeerInfo> {
         let peer = self.connected_lane(peer)?;
-        let greeting = &peer.session.as_ref()?.greeting;
+        let greeting = peer.greeting()?;
         Some(PeerInfo {
             name: greeting.name.clone(),
             role: greeting.role.clone(),
@@ -125,27 +125,24 @@ impl Endpoint {
 
     /// The address of a peer: that of its session, else the one it was added with.
     pub fn peer_address(&self, peer: PeerId) -> Option<SocketAddr> {
-        let session = self.connected_lane(peer).and_then(|lane| lane.session.as_ref());
+        let path = self.connected_lane(peer).and_then(Peer::path);
         let known = self.lane(peer)?.address;
-        session.map(|session| session.address()).or(known)
+        path.map(|path| path.address).or(known)
     }
 
     /// What the session of a lane knows of the network between the two.
     pub fn path(&self, peer: PeerId) -> Option<PathStats> {
-        let session = self.lane(peer)?.session.as_ref()?;
-        Some(session.path.stats())
+        Some(self.lane(peer)?.path()?.stats())
     }
 
     /// The longest datagram that the path of a lane is known to carry, bytes, while there is a session.
     pub fn peer_datagram_bytes(&self, peer: PeerId) -> Option<u16> {
-        let session = self.lane(peer)?.session.as_ref()?;
-        Some(session.path.search.current())
+        Some(self.lane(peer)?.path()?.search.current())
     }
 
     /// The name that a peer gave itself, while there is a session.
     pub fn peer_name(&self, peer: PeerId) -> Option<&str> {
-        let session = self.connected_lane(peer)?.session.as_ref()?;
-        Some(&session.greeting.name)
+        Some(&self.connected_lane(peer)?.greeting()?.name)
     }
 
     /// Begins a dial unless there is a session or a dial on some lane of the peer. Ends in [`Event::Connected`](crate::Event::Connected) or [`Event::DialFailed`](crate::Event::DialFailed).
@@ -390,10 +387,9 @@ impl Endpoint {
         let Some(state) = lane_mut(&mut self.peers, peer) else {
             return;
         };
-        let Some(session) = state.session.as_mut().filter(|s| s.number == session) else {
-            return;
-        };
-        if session.lane.consume(alias, charge) {
+        let has_woken = state.wake();
+        let session = state.session.as_mut().filter(|state| state.number == session);
+        if session.is_some_and(|session| session.lane.consume(alias, charge)) || has_woken {
             self.make_ready(peer.place());
         }
     }
@@ -402,6 +398,10 @@ impl Endpoint {
     /// it with the next datagram, unless its session is over.
     pub fn settle(&mut self, message: Deferred, result: Result<(), Refusal>) {
         let Some(peer) = lane_mut(&mut self.peers, message.peer) else { return };
+        if peer.wake() {
+            self.make_ready(message.peer.place());
+            return self.settle(message, result);
+        }
         let session = peer.session.as_mut().filter(|session| session.number == message.session);
         let Some(session) = session else { return };
         session.lane.settle(&mut peer.room, message.end, result);
@@ -445,8 +445,7 @@ impl Endpoint {
 
     /// What the session of a lane makes this node hold now. Walks its flows.
     pub fn peer_memory(&self, peer: PeerId) -> Option<PeerMemory> {
-        let peer = self.lane(peer)?;
-        Some(peer.session.as_ref().map_or_else(PeerMemory::default, |session| session.memory()))
+        Some(self.lane(peer)?.memory())
     }
 
     /// Best-effort messages taken that wait to be sent. Walks all peers.

@@ -102,7 +102,7 @@ impl Endpoint {
     /// The first lane to a peer that has a session.
     pub(super) fn connected_lane(&self, peer: PeerId) -> Option<&Peer> {
         let mut lanes = self.lanes(peer).iter().map(|&index| &self.peers[index as usize]);
-        lanes.find(|lane| lane.session.is_some())
+        lanes.find(|lane| lane.has_session())
     }
 
     /// The lane to this shard of a peer, if there is one.
@@ -249,7 +249,7 @@ impl Endpoint {
         self.peers[index as usize].attach(&mut self.common, now, association, greeting);
         for lane in self.lanes(self.id_at(index)).to_vec() {
             let lane = &mut self.peers[lane as usize];
-            if lane.session.is_none() {
+            if !lane.has_session() {
                 lane.address = Some(address);
             }
         }
@@ -263,7 +263,7 @@ impl Endpoint {
     fn end_former(&mut self, now: Instant, index: u32, greeting: &Greeting) {
         for other in self.lanes(self.id_at(index)).to_vec() {
             let lane = &mut self.peers[other as usize];
-            let salt = lane.session.as_ref().map(|session| session.greeting.placement_salt);
+            let salt = lane.greeting().map(|greeting| greeting.placement_salt);
             if other == index || salt.is_none_or(|salt| salt == greeting.placement_salt) {
                 continue;
             }

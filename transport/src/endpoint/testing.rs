@@ -10,8 +10,7 @@ use crate::time::Instant;
 impl Endpoint {
     /// The indexes, ours and the peer's, of the association that the session with the peer sends on.
     pub fn current_association(&self, peer: PeerId) -> Option<(u32, u32)> {
-        let session = self.connected_lane(peer)?.session.as_ref()?;
-        Some((session.current.local_index(), session.current.remote_index()))
+        self.connected_lane(peer)?.indices()
     }
 
     /// Seals `payload` for the peer as the next lane datagram of the session, whatever it says, under a number so much larger
@@ -23,7 +22,9 @@ impl Endpoint {
         payload: &[u8],
         jump: u64,
     ) -> Option<Vec<u8>> {
-        let session = lane_mut(&mut self.peers, peer)?.session.as_mut()?;
+        let lane = lane_mut(&mut self.peers, peer)?;
+        lane.wake();
+        let session = lane.session.as_mut()?;
         let entropy = &mut self.common.entropy;
         let packet_number = session.current.space.next_number(now, || entropy.next_u64())?;
         let header = session.current.header(packet_number.saturating_add(jump), true);

@@ -78,7 +78,7 @@ fn derivation_matches_the_published_vectors() {
         .iter()
         .map(|suite| {
             let key = secret().direction_key(*suite, Role::Dialler, 3, 5);
-            let iv = hex(&key.iv);
+            let iv = hex(&key.raw.iv);
             let packet = hex(&sealed(&SealingKey(key), 0x0102_0304_0506_0708, b"hello, lane"));
             format!("{suite:?} iv {iv} sealed {packet}")
         })
@@ -133,7 +133,7 @@ fn no_debug_output_holds_a_secret() {
     ];
     let key = secret().direction_key(Suite::Aes128Gcm, Role::Dialler, 0, 0);
     let decimal = |bytes: &[u8]| format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
-    let secrets = [&[0x42; 4][..], &key.iv[..4]];
+    let secrets = [&[0x42; 4][..], &key.raw.iv[..4]];
     for (shown, secret) in shown.iter().flat_map(|shown| secrets.map(|secret| (shown, secret))) {
         let shown: String = shown.split_whitespace().collect();
         let packed = decimal(secret).replace(' ', "");

@@ -92,7 +92,7 @@ macro_rules! table {
 
 use super::{
     ALIASES_MAX, ASSOCIATIONS_KEPT_MAX, BEST_EFFORT_FRAGMENTED_MAX, BLOCK_CONTENT_BYTES_MAX,
-    BLOCK_WINDOW, GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN,
+    BLOCK_WINDOW, DORMANT_AFTER, GREETINGS_PENDING_MAX, HALF_OPEN_AGE_MAX, HALF_OPEN_SOURCES_MIN,
     HANDSHAKES_WAITING_MAX, HEARTBEAT_INTERVAL_MAX, HELLO_REPLIES_MAX, REFUSALS_MAX,
     REFUSALS_OVERDRAFT_MAX, REFUSED_CREDIT_BYTES, SENT_RECORDS_MAX, SEQUENCES_GONE_MAX,
     UNBOUND_CREDIT_BYTES,
@@ -132,6 +132,7 @@ table! {
         REPLAY_PACKETS_MAX: "replay windows grow no further; what comes later than they span is dropped", dropped_too_old;
         SENT_RECORDS_MAX: "a peer that acknowledges nothing ends its session", peers_over_memory;
         HEARTBEAT_INTERVAL_MAX: "a silent watched peer is asked for a sign of life", heartbeats_sent;
+        DORMANT_AFTER: "a session in which nothing happens keeps little more than its keys; what comes later than this is dropped", sessions_rested;
         REFUSED_CREDIT_BYTES: "a flow that is refused has no more outstanding: full", rejected_full;
         BEST_EFFORT_FRAGMENTED_MAX: "the oldest of a lane's best-effort messages in fragments is forgotten", best_effort_fragments_dropped;
         HANDSHAKES_WAITING_MAX: "an answer to a handshake is not sent, and comes when it is asked for again", handshakes_unsent;

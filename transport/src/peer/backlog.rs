@@ -119,6 +119,14 @@ impl Peer {
         Logged::Gone
     }
 
+    /// Something waits for a session: dial now unless a dial is under way.
+    pub(crate) fn want_session(&mut self, now: Instant) {
+        self.wanted_since.get_or_insert(now);
+        if self.dialling.is_none() && self.redial_at.is_none() {
+            self.redial_at = Some(now);
+        }
+    }
+
     /// Ends a message that was in no log.
     pub(super) fn end_waiting(
         &mut self,

@@ -21,6 +21,7 @@ impl Peer {
         cause: EndCause,
         outcome: Outcome,
     ) {
+        self.wake();
         let Some(mut session) = self.session.take() else {
             return;
         };
@@ -71,6 +72,7 @@ impl Peer {
 
     /// Tells the peer that the session is over; it ends here once that is sent.
     pub(crate) fn close(&mut self, close: Close) {
+        self.wake();
         if self.session.is_some() {
             self.closing = Some(close);
         }
@@ -80,6 +82,7 @@ impl Peer {
     #[cold]
     pub(crate) fn end_for_good(&mut self, common: &mut Common, now: Instant, close: Close) {
         let close = self.closing.take().unwrap_or(close);
+        self.wake();
         if let Some(session) = &mut self.session {
             let (mut farewell, address) = (Vec::new(), session.address());
             if write_close(&mut session.current, common, now, close, &mut farewell).is_some() {

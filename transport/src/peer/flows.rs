@@ -53,16 +53,16 @@ impl Peer {
 
     /// See [`Endpoint::set_lanes_sending`](crate::Endpoint::set_lanes_sending).
     pub(crate) fn set_lanes_sending(&mut self, lanes: u16) {
-        if std::mem::replace(&mut self.lanes_sending, lanes) != lanes
-            && let Some(session) = &mut self.session
-        {
-            session.path.set_lanes(lanes);
+        if std::mem::replace(&mut self.lanes_sending, lanes) != lanes {
+            let dormant = self.dormant.iter_mut().map(|dormant| &mut dormant.path);
+            let path = self.session.iter_mut().map(|session| &mut session.path).chain(dormant);
+            path.for_each(|path| path.set_lanes(lanes));
         }
     }
 
     /// Flows have moved: unless something is still wanted of this lane, it dials no more.
     pub(crate) fn rest(&mut self, common: &mut Common) {
-        let is_idle = self.session.is_none() && self.waiting.is_empty() && self.values.is_empty();
+        let is_idle = !self.has_session() && self.waiting.is_empty() && self.values.is_empty();
         if is_idle && !self.is_watching(common) && self.greeting_pending.is_empty() {
             self.wanted_since = None;
             self.redial_at = None;
@@ -90,6 +90,7 @@ impl Peer {
     pub(crate) fn put_unsent(&mut self, now: Instant, alias: u32, unsent: Unsent) {
         let Unsent { parked, classes, value, stamp, ordered_waiting, waiting_class, requests } =
             unsent;
+        self.wake();
         let flow = &mut self.flows[alias as usize];
         flow.stamp = flow.stamp.max(stamp);
         (flow.ordered_waiting, flow.waiting_class) = (ordered_waiting, waiting_class);

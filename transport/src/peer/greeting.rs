@@ -47,6 +47,7 @@ impl Peer {
             self.on_refused(common, now, found, close);
             return Received::Taken;
         }
+        self.wake();
         self.on_answered(common, header.association);
         if let Some(greeting) = greeted.greeting {
             let association = &self.greeting_pending[found];
@@ -144,7 +145,7 @@ impl Peer {
 
     /// Tells of a dial that came through and was turned away, and sets when to try again: an operator may change that.
     fn fail_refused_dial(&mut self, common: &mut Common, now: Instant, error: DialFailure) {
-        if self.retire_dial(common).is_none() && self.session.is_some() {
+        if self.retire_dial(common).is_none() && self.has_session() {
             return;
         }
         let is_wanted = self.wanted_since.is_some() || self.is_watching(common);
@@ -164,6 +165,7 @@ impl Peer {
         association: Association,
         greeting: Greeting,
     ) {
+        self.wake();
         self.address = Some(association.address);
         if let Some(session) = &mut self.session {
             if session.greeting.incarnation == greeting.incarnation {

@@ -16,6 +16,7 @@ use crate::time::Instant;
 impl Peer {
     /// See [`Endpoint::watch`](crate::Endpoint::watch).
     pub(crate) fn watch(&mut self, common: &mut Common, now: Instant) {
+        self.wake();
         if !self.presence(common).is_watched() {
             self.silence.forget_beat();
         }
@@ -30,7 +31,7 @@ impl Peer {
         let was_watched = presence.is_watched();
         presence.unwatch();
         self.silence.forget();
-        if was_watched && self.session.is_none() && self.wanted_since.is_none() {
+        if was_watched && !self.has_session() && self.wanted_since.is_none() {
             self.redial_at = None;
         }
     }
@@ -172,7 +173,7 @@ impl Peer {
     /// A peer without a session or a dial is to be dialled if it is watched, or if something waits for it and no handshake is
     /// about to bring a session.
     fn keep_connected(&mut self, common: &Common, now: Instant) {
-        let is_idle = self.session.is_none() && self.dialling.is_none() && self.redial_at.is_none();
+        let is_idle = !self.has_session() && self.dialling.is_none() && self.redial_at.is_none();
         let is_awaited = self.wanted_since.is_some() && self.greeting_pending.is_empty();
         if is_idle && (is_awaited || self.is_watching(common)) {
             self.redial_at = Some(self.next_dial(common, now));

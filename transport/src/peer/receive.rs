@@ -40,7 +40,7 @@ impl Peer {
         datagram: &mut [u8],
     ) -> Received {
         let Some(session) = &mut self.session else {
-            return self.handle_greeting_datagram(common, app, now, header, datagram);
+            return self.handle_without_session(common, app, now, from, header, datagram);
         };
         if self.violated.is_some() {
             common.counters.dropped_after_violation += 1;
@@ -95,6 +95,28 @@ impl Peer {
                 session.path.told = None;
                 self.on_fault(common, fault)
             }
+        }
+    }
+
+    /// A datagram came while no session is at work here. One for a dormant session wakes it; if it is not taken after all, the
+    /// session rests again at once.
+    #[cold]
+    fn handle_without_session<A: Application>(
+        &mut self,
+        common: &mut Common,
+        app: &mut A,
+        now: Instant,
+        from: SocketAddr,
+        header: &LaneHeader,
+        datagram: &mut [u8],
+    ) -> Received {
+        if !self.is_dormant_under(header.association) {
+            return self.handle_greeting_datagram(common, app, now, header, datagram);
+        }
+        self.wake();
+        match self.handle_datagram(common, app, now, from, header, datagram) {
+            Received::Dropped => Received::Alarming,
+            received => received,
         }
     }
 

@@ -191,6 +191,9 @@ impl Peer {
         request: Option<u64>,
         waiter: Option<Waiter>,
     ) -> Result<(), SendError> {
+        if self.wake() {
+            return self.send_with(common, now, alias, body, options, request, waiter);
+        }
         let bytes = body.as_slice().len();
         check_length(bytes, common.limits.message_bytes_max)?;
         if self.address.is_none() && self.session.is_none() {
@@ -233,6 +236,7 @@ impl Peer {
         options: &SendOptions,
         waiter: Option<Waiter>,
     ) -> Result<(), SendError> {
+        self.wake();
         let flow = self.flows.get_mut(alias as usize).ok_or(SendError::UnknownPeer)?;
         let mut bytes_max = common.limits.message_bytes_max;
         if let Some(session) = &self.session {
@@ -273,14 +277,6 @@ impl Peer {
         Err(SendError::Full)
     }
 
-    /// Something waits for a session: dial now unless a dial is under way.
-    pub(crate) fn want_session(&mut self, now: Instant) {
-        self.wanted_since.get_or_insert(now);
-        if self.dialling.is_none() && self.redial_at.is_none() {
-            self.redial_at = Some(now);
-        }
-    }
-
     /// Takes one best-effort message.
     #[inline]
     pub(crate) fn send_best_effort(
@@ -297,6 +293,9 @@ impl Peer {
             return Err(SendError::Moved(to));
         }
         let Some(session) = &mut self.session else {
+            if self.wake() {
+                return self.send_best_effort(common, now, alias, body);
+            }
             if self.address.is_none() {
                 return Err(SendError::NoAddress);
             }
@@ -332,6 +331,7 @@ impl Peer {
         to: ReplyTo,
         body: Source<'_>,
     ) -> Result<(), SendError> {
+        self.wake();
         let session = self.session.as_mut().filter(|session| session.number == to.session);
         let Some(session) = session else {
             common.counters.replies_late += 1;

@@ -26,11 +26,11 @@ struct Parked {
 pub(crate) struct Waiting {
     bytes: usize,
     /// Where they stand. Few peers ever have something that waits, so there is none before.
-    queues: Option<Box<Queues>>,
+    queues: Option<Box<WaitingQueues>>,
 }
 
 #[derive(Default)]
-struct Queues {
+struct WaitingQueues {
     classes: [VecDeque<WaitingMessage>; CLASSES],
     /// By alias.
     parked: BTreeMap<u32, Parked>,
@@ -42,7 +42,7 @@ struct Queues {
     room_wanted: [Option<usize>; 2],
 }
 
-impl Queues {
+impl WaitingQueues {
     fn all(&self) -> impl Iterator<Item = &VecDeque<WaitingMessage>> + Clone {
         self.classes.iter().chain(self.parked.values().map(|parked| &parked.queue))
     }
@@ -151,7 +151,7 @@ impl Waiting {
         queues.parked.entry(message.alias).or_default().queue.push_back(message);
     }
 
-    fn note(&mut self, message: &WaitingMessage) -> &mut Queues {
+    fn note(&mut self, message: &WaitingMessage) -> &mut WaitingQueues {
         self.bytes += cost_of(message);
         let queues = self.queues.get_or_insert_default();
         queues.stuck_at = None;

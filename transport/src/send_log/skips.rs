@@ -52,6 +52,16 @@ impl Skips {
         self.due.push_back(Skip { id, group, first, count, back, runs });
     }
 
+    /// What the next SKIP is known by here.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next
+    }
+
+    /// Those to come are known by what was not used before.
+    pub(super) fn go_on_from(&mut self, next: u64) {
+        self.next = next;
+    }
+
     pub(super) fn is_due(&self) -> bool {
         !self.due.is_empty()
     }

@@ -234,7 +234,7 @@ impl SendLog {
         {
             group.drafts -= 1;
             if group.terms.is_plain() && group.is_sent() {
-                self.groups.remove(&id);
+                self.remove_group(id);
             }
         }
     }
@@ -312,7 +312,7 @@ impl SendLog {
     /// Forgets a group of which nothing was sent.
     fn drop_unsent(&mut self, id: u32, pool: &mut SlotPool) {
         self.drop_rest(id, pool);
-        let Some(group) = self.groups.remove(&id) else { return };
+        let Some(group) = self.remove_group(id) else { return };
         self.ended.returned.extend(group.charges);
         for run in group.runs {
             self.skips.push(0, 0, 0, 0, vec![run]);
@@ -350,10 +350,19 @@ impl SendLog {
         self.ended.expired += messages;
     }
 
+    /// Forgets a group; with the last one all deadlines.
+    fn remove_group(&mut self, id: u32) -> Option<Group> {
+        let group = self.groups.remove(&id);
+        if self.groups.is_empty() {
+            self.deadlines.clear();
+        }
+        group
+    }
+
     /// The group is over: what its messages took of credit comes back if the receiver never took them.
     pub(super) fn forget_if_over(&mut self, id: u32) {
         if self.groups.get(&id).is_some_and(Group::is_over)
-            && let Some(group) = self.groups.remove(&id)
+            && let Some(group) = self.remove_group(id)
             && group.is_undelivered
         {
             self.ended.returned.extend(group.charges);

@@ -38,6 +38,11 @@ impl BlockedFlows {
         self.due.clone_from(&self.waiting);
     }
 
+    /// Whether none waits, as far as is known.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && self.due.is_empty()
+    }
+
     /// Whether some flow is to be told of.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
