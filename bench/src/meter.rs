@@ -24,6 +24,8 @@ pub struct Meter(Arc<Shared>);
 struct Shared {
     messages: AtomicU64,
     retransmissions: AtomicU64,
+    /// Milliseconds that the run will have measured in all, at most; 0 while nobody said it.
+    planned_ms: AtomicU64,
     latencies: Latencies,
     state: Mutex<State>,
     changed: Condvar,
@@ -114,6 +116,17 @@ impl Meter {
     /// When the histogram has other bounds than [`latency_histogram`].
     pub fn add_latencies(&self, nanos: &Histogram<u64>) {
         self.latencies().add(nanos).expect("histograms share their bounds");
+    }
+
+    /// Tells how long the run will have measured in all, at most by what is known now.
+    pub fn plan(&self, whole: Duration) {
+        self.0.planned_ms.store(whole.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// What [`Meter::plan`] was told last.
+    pub fn planned(&self) -> Option<Duration> {
+        let planned = self.0.planned_ms.load(Ordering::Relaxed);
+        (planned > 0).then(|| Duration::from_millis(planned))
     }
 
     /// Ends the intervals: the monitor is told and goes.

@@ -175,6 +175,9 @@ impl Watch {
             cpu_busy: usage.busy,
             cpu_stolen: usage.stolen,
         };
+        if let Some(planned) = self.meter.planned() {
+            self.progress.plan(planned);
+        }
         self.progress.show(&interval, &cut.latencies);
         self.intervals.push(interval);
     }

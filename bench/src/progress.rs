@@ -99,6 +99,13 @@ impl Progress {
         Self { name, sink: Sink::Nothing, measured_s: 0.0, since_line }
     }
 
+    /// Shows a run that will have measured for `planned` in all.
+    pub fn plan(&self, planned: Duration) {
+        if let Sink::Bar(bar) = &self.sink {
+            bar.set_length(planned.as_millis() as u64);
+        }
+    }
+
     /// Takes one interval, with its latencies in ns.
     pub fn show(&mut self, interval: &Interval, latencies: &Histogram<u64>) {
         self.measured_s += interval.seconds;

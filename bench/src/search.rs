@@ -59,6 +59,29 @@ impl Search {
         };
     }
 
+    /// Steps left at most, by what is known: each rate may fail once, and then passes or fails.
+    pub fn steps_left_max(&self) -> u32 {
+        if self.rate().is_none() {
+            return 0;
+        }
+        let halvings = |ratio: f64| {
+            let parts = ratio.ln() / self.precision.ln_1p();
+            parts.log2().ceil().max(0.0) as u32
+        };
+        let doublings = |low: f64, high: f64| (high / low).log2().floor() as u32;
+        // Up to the last rate that there is, or down to it.
+        let up = || (doublings(self.next, RATE_MAX) + 1) * TRIES_MAX;
+        let down = || (doublings(RATE_MIN, self.next) + 1) * TRIES_MAX;
+        let within = halvings(2.0) * TRIES_MAX;
+        let left = match (self.low, self.high) {
+            (Some(low), Some(high)) => halvings(high / low) * TRIES_MAX,
+            (Some(_), None) => up() + within,
+            (None, Some(_)) => down() + within,
+            (None, None) => up().max(down()) + within,
+        };
+        left.saturating_sub(self.tries).max(1)
+    }
+
     /// The highest rate that passed.
     pub fn found(&self) -> Option<f64> {
         self.low
@@ -73,10 +96,17 @@ mod tests {
     fn search(from: f64, limit: f64, mut disturb: impl FnMut(u32) -> bool) -> (Option<f64>, u32) {
         let mut search = Search::new(from, 0.02);
         let mut steps = 0;
+        let (mut left, most) = (Vec::new(), search.steps_left_max());
         while let Some(rate) = search.rate() {
+            left.push(search.steps_left_max());
             steps += 1;
             search.record(rate <= limit && !disturb(steps));
         }
+        assert_eq!(search.steps_left_max(), 0);
+        // Never more steps than were left, at any time, and fewer with each.
+        assert!(steps <= most, "{steps} of {most}");
+        assert!(left.iter().rev().zip(1..).all(|(left, steps)| *left >= steps), "{left:?}");
+        assert!(left.windows(2).all(|pair| pair[1] < pair[0]), "{left:?}");
         (search.found(), steps)
     }
 

@@ -60,6 +60,15 @@ struct Steps<'a> {
     taken: Vec<Step>,
 }
 
+impl Steps<'_> {
+    /// Tells how many steps are left at most.
+    fn plan(&self, left: u32) {
+        if let Some(meter) = &self.meter {
+            meter.plan(self.duration * (self.taken.len() as u32 + left));
+        }
+    }
+}
+
 pub(super) fn run(args: &SaturateArgs) -> Result<()> {
     check_one_clock(&args.nodes.connect)?;
     if !(1e-4..=1.0).contains(&args.precision) {
@@ -104,6 +113,7 @@ pub(super) fn run(args: &SaturateArgs) -> Result<()> {
     let best = if rates.is_empty() {
         steps.search(args)?
     } else {
+        steps.plan(rates.len() as u32);
         let tried: Result<Vec<_>> = rates.iter().map(|rate| steps.take(*rate)).collect();
         best_of(tried?)
     };
@@ -122,6 +132,7 @@ impl Steps<'_> {
         let mut search = Search::new(args.from, args.precision);
         let mut best = None;
         while let Some(rate) = search.rate() {
+            self.plan(search.steps_left_max());
             let tried = self.take(rate)?;
             search.record(tried.step.failure.is_none());
             best = best_of(best.into_iter().chain([tried]));
