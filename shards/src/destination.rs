@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cubed_transport::identity::PublicKey;
-use cubed_transport::{FlowId, Outcome, PeerId, PeerInfo, SendError, Service, Token};
+use cubed_transport::{FlowId, Outcome, PathStats, PeerId, PeerInfo, SendError, Service, Token};
 
 use crate::attempt::{Attempt, Failure, Kind};
 use crate::error::{ConnectError, RequestError, Stopped, WaitError};
@@ -172,6 +172,11 @@ impl Destination {
             return None;
         }
         self.shared.try_state()?.endpoint.peer_info(self.flow.get().peer)
+    }
+
+    /// What the flow's session knows of the network to the peer; `None` while there is none, and from within an inline handler.
+    pub fn path(&self) -> Option<PathStats> {
+        self.shared.try_state()?.endpoint.path(self.flow.get().peer)
     }
 
     /// Whether it is a flow of this very node, which is reached without a session.

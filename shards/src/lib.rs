@@ -145,6 +145,6 @@ pub use cubed_transport::identity::{
 };
 pub use cubed_transport::time::Instant;
 pub use cubed_transport::{
-    Counters, DialFailure, DownCause, Limits, NodeMode, Outcome, PeerInfo, PeerPresence, PeerState,
-    Priority, Refusal, SendError, SendOptions, Service, Tally,
+    Counters, DialFailure, DownCause, Limits, NodeMode, Outcome, PathStats, PeerInfo, PeerPresence,
+    PeerState, Priority, Refusal, SendError, SendOptions, Service, Tally,
 };

@@ -20,6 +20,8 @@ pub struct PathStats {
     pub rtt_min: Duration,
     /// Whether the window still doubles per round trip.
     pub is_in_slow_start: bool,
+    /// Lanes of this node that share the way to the peer as one flow, this one among them.
+    pub lanes: u16,
 }
 
 impl Path {
@@ -31,6 +33,7 @@ impl Path {
             rtt_smoothed: self.rtt.smoothed(),
             rtt_min: self.rtt.min(),
             is_in_slow_start: self.congestion.in_slow_start(),
+            lanes: self.lanes,
         }
     }
 }
