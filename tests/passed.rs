@@ -403,3 +403,63 @@ fn a_node_that_drains_or_stops_takes_nothing_with_it_that_was_told_delivered() {
         }
     }
 }
+
+#[test]
+fn a_drain_tells_what_became_of_messages_that_were_passed_on_before_it() {
+    const MESSAGES: u64 = 20;
+    for backend in backends() {
+        let (free, name) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(String::new())));
+        let (gate, told) = (Arc::clone(&free), Arc::clone(&name));
+        let start = move |shard: Shard| {
+            let gate = Arc::clone(&gate);
+            if shard.index() == 1 {
+                let name = foreign(&shard, 1);
+                let handler = move |_: &Message<'_>, _: &mut Context<'_>| {
+                    while !gate.load(Ordering::SeqCst) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                };
+                shard.flow(&name).pinned().handler(handler).expect("one shard's alone");
+                *told.lock().expect("no panic") = name;
+            }
+            async move { drop(shard) }
+        };
+        let bob = builder().backend(backend).policy(Policy::open()).shards(Shards::Unpinned(2));
+        let bob = bob.start(start).expect("starts");
+        let alice = sender(1, backend, &bob);
+        let (key, name) = (bob.public_key(), name.lock().expect("no panic").clone());
+        let sent = alice.on_shard(0, move |shard| async move {
+            let to = shard.resolve(key, &name).expect("a valid name");
+            let send = |number| {
+                let to = to.clone();
+                shard.spawn_local(async move { to.message(&body(number)).await })
+            };
+            let tasks: Vec<_> = (0..MESSAGES as u32).map(send).collect();
+            let mut outcomes = Vec::new();
+            for task in tasks {
+                outcomes.push(task.await);
+            }
+            outcomes
+        });
+        let passed_on = || {
+            let unanswered =
+                async |shard: Shard| shard.stats().map(|s| s.local.forwarded_unanswered);
+            block_on(bob.on_shard(0, unanswered)).expect("runs") == Some(MESSAGES)
+        };
+        let outcomes = std::thread::scope(|scope| {
+            let sent = scope.spawn(|| block_on(sent));
+            eventually("all are passed on", passed_on);
+            let drained = scope.spawn(|| block_on(bob.drain(PATIENCE)));
+            // Long enough for a drain that does not wait.
+            std::thread::sleep(Duration::from_millis(50));
+            free.store(true, Ordering::SeqCst);
+            drained.join().expect("no panic").expect("runs");
+            sent.join().expect("no panic").expect("runs")
+        });
+        for outcome in outcomes {
+            let outcome = outcome.expect("the task ends");
+            assert_eq!(outcome, Ok(Outcome::Delivered));
+        }
+        stop(&[&bob, &alice]);
+    }
+}

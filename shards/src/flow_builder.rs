@@ -8,7 +8,9 @@ use cubed_transport::limits::UNBOUND_CREDIT_BYTES;
 use crate::application::Receiver;
 use crate::error::FlowError;
 use crate::flows::{Flow, Sink};
-use crate::limits::{HANDLER_WINDOW_BYTES_MIN, MESSAGE_CHARGE_BYTES, QUEUE_BYTES_MAX};
+use crate::limits::{
+    HANDLER_WINDOW_BYTES_MIN, MESSAGE_CHARGE_BYTES, QUEUE_BYTES_MAX, QUEUE_HELD_BYTES_MAX,
+};
 use crate::message::{Context, Message};
 use crate::queue::{Capacity, Queue, QueueState};
 use crate::registry::{Registered, Registration};
@@ -64,7 +66,8 @@ impl FlowBuilder {
     /// Peers send to the owner, which hands over what is for another shard: that costs a hand-off a message. *Delivered* means
     /// what it always does, that the handler returned or the queue accepted: the owner waits for this shard's word. A message
     /// that comes when the flow has been removed is refused ([`crate::LocalStats::forwarded_refused`]). While this shard stands
-    /// still, messages of the owner's other flows arrive but are not told delivered, and their senders find no room in the end.
+    /// still, messages of the owner's other flows arrive but are not told delivered, and their senders find no room in the end. No
+    /// session ends for it.
     pub fn pinned(mut self) -> Self {
         self.is_pinned = true;
         self
@@ -102,7 +105,7 @@ impl FlowBuilder {
     /// As [`FlowBuilder::handler`].
     pub fn queue(self, capacity: Capacity) -> Result<Queue, FlowError> {
         let sender_bytes = within(capacity.sender_bytes, QUEUE_SENDER_BYTES_MIN, QUEUE_BYTES_MAX)?;
-        within(capacity.total_bytes, sender_bytes, QUEUE_BYTES_MAX)?;
+        within(capacity.total_bytes, sender_bytes, QUEUE_HELD_BYTES_MAX)?;
         let bytes_max = self.shared.facts.message_bytes_max;
         let bytes =
             self.checked_message_bytes(bytes_max.min(sender_bytes - MESSAGE_CHARGE_BYTES))?;

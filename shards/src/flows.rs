@@ -32,6 +32,17 @@ pub(crate) enum Sink {
     },
 }
 
+impl Sink {
+    /// Whether both pass messages on alike.
+    fn forwards_as(&self, other: &Self) -> bool {
+        let terms = |sink: &Self| match *sink {
+            Self::Forward { way, total_bytes } => Some((way, total_bytes)),
+            Self::Handler(_) | Self::Queue(_) => None,
+        };
+        terms(self).is_some_and(|one| terms(other) == Some(one))
+    }
+}
+
 /// One flow.
 pub(crate) struct Flow {
     pub(crate) channel: ChannelId,
@@ -219,6 +230,7 @@ impl Flows {
             one.window_bytes == flow.window_bytes
                 && one.message_bytes_max == flow.message_bytes_max
                 && one.takes_requests == flow.takes_requests
+                && one.sink.forwards_as(&flow.sink)
         };
         if let Some(number) = present
             && self.get(number).is_some_and(is_same)
@@ -344,6 +356,21 @@ mod tests {
         assert!(flows.add(flow("a")).is_ok());
         assert_eq!(flows.find(DEFAULT, "a").unwrap().0, 1);
         assert!(flows.get_mut(0).is_none());
+    }
+
+    #[test]
+    fn a_forward_is_replaced_when_any_of_its_terms_changes() {
+        let mut flows = Flows::default();
+        let mut forward = |total_bytes, window| {
+            let sink = Sink::Forward { way: 3, total_bytes };
+            flows.forward(Flow::new(DEFAULT, FlowName::new("f").unwrap(), sink, window, 1))
+        };
+        let numbers =
+            [(64, 1), (64, 1), (128, 1), (128, 2)].map(|(total, one)| forward(total, one));
+        assert_eq!(numbers, [0, 0, 1, 2]);
+        let present = flows.get_mut(2).map(|flow| &flow.sink);
+        assert!(matches!(present, Some(Sink::Forward { total_bytes: 128, .. })));
+        assert!(flows.get_mut(0).is_none() && flows.get_mut(1).is_none());
     }
 
     #[test]

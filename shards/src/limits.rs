@@ -76,7 +76,7 @@ pub(crate) const DEADLINES_SPARE_MAX: usize = 1_024;
 /// Bodies from here on are kept as they were assembled; shorter ones are copied into the batch.
 pub(crate) const OWNED_BODY_BYTES_MIN: usize = 16 << 10;
 
-/// Capacity of a queue unless its own is set, at most.
+/// Credit of a queue to one sender, and what it holds unless its total is set, at most.
 pub(crate) const QUEUE_BYTES_MAX: u64 = 1 << 30;
 
 /// What a queue holds at most, whatever its capacity: offsets into a batch are 31 bits.

@@ -319,7 +319,8 @@ impl Node {
     }
 
     /// Takes no more messages, waits until each acknowledged one has an outcome or `timeout` has
-    /// passed, then ends all sessions; what had no outcome by then is *unknown*.
+    /// passed, then ends all sessions; what had no outcome by then is *unknown*. Messages of peers that one shard had passed on to
+    /// another are waited for as well.
     ///
     /// The report is exact: every acknowledged message the node was ever given is in it once. The node
     /// runs on, without sessions, until [`Node::shutdown`].

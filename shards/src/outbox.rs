@@ -114,6 +114,11 @@ impl Outbox {
         self.entries.is_empty() && self.stalled.is_empty()
     }
 
+    /// Whether somebody said something since the last [`Outbox::flush`]; credit and what became of messages is nothing to wait for.
+    pub(crate) fn has_messages(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// Credit to be given back with the next [`Outbox::flush`].
     pub(crate) fn release(&mut self, release: Release) {
         self.releases.push(release);

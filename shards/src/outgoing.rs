@@ -46,7 +46,8 @@ macro_rules! wishes {
         }
 
         /// After this, counted from its sending, it is not sent any more and ends as [`Outcome::Expired`], unless it
-        /// had arrived.
+        /// had arrived. One that arrived ends with its receiver's answer, which may come later: a flow on another shard than the
+        /// one that its messages come to answers when that shard does.
         pub fn deadline(mut self, after: Duration) -> Self {
             self.wishes.deadline = Some(after);
             self

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use cubed_transport::Deferred;
 
 /// A message that was passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OnWay {
     pub(crate) message: Deferred,
     /// Our number of its flow.
@@ -29,6 +29,8 @@ pub(crate) struct Passing {
 pub(crate) struct Passed {
     /// By the shard that they went to, oldest first.
     on_way: Vec<VecDeque<OnWay>>,
+    /// By the shard that they went to: how many were passed on so far.
+    noted: Vec<u64>,
     passing: Option<Passing>,
     /// By the shard that they came from: how many were taken since it was last told.
     taken: Vec<u32>,
@@ -38,7 +40,13 @@ pub(crate) struct Passed {
 impl Passed {
     pub(crate) fn new(shards: usize) -> Self {
         let on_way = (0..shards).map(|_| VecDeque::new()).collect();
-        Self { on_way, passing: None, taken: vec![0; shards], has_taken: false }
+        Self {
+            on_way,
+            noted: vec![0; shards],
+            passing: None,
+            taken: vec![0; shards],
+            has_taken: false,
+        }
     }
 
     /// A message is being passed on; [`Passed::note`] follows.
@@ -48,13 +56,19 @@ impl Passed {
 
     /// How to answer for the message that was passed on last.
     pub(crate) fn note(&mut self, message: Deferred) {
-        let Some(Passing { to, way, asked }) = self.passing.take() else { return };
+        let Some(Passing { to, way, asked }) = self.passing.take() else {
+            debug_assert!(false, "a message is noted right after it was passed on");
+            return;
+        };
+        self.noted[to] += 1;
         self.on_way[to].push_back(OnWay { message, way, asked });
     }
 
     /// The oldest that shard `to` has not answered, which it has now.
     pub(crate) fn answered(&mut self, to: usize) -> Option<OnWay> {
-        self.on_way[to].pop_front()
+        let oldest = self.on_way[to].pop_front();
+        debug_assert!(oldest.is_some(), "each is answered once");
+        oldest
     }
 
     /// Shard `to` answers no more.
@@ -76,6 +90,18 @@ impl Passed {
     /// Whether some shard is to be told; asked once.
     pub(crate) fn has_to_tell(&mut self) -> bool {
         std::mem::take(&mut self.has_taken)
+    }
+
+    /// How many were passed on so far, for [`Passed::is_answered`].
+    pub(crate) fn noted(&self) -> Vec<u64> {
+        self.noted.clone()
+    }
+
+    /// Whether all that had been passed on then have their answer.
+    pub(crate) fn is_answered(&self, noted: &[u64]) -> bool {
+        let answered =
+            self.noted.iter().zip(&self.on_way).map(|(all, rest)| all - rest.len() as u64);
+        answered.zip(noted).all(|(answered, noted)| answered >= *noted)
     }
 
     /// Messages passed on that have no answer.

@@ -140,7 +140,8 @@ impl<D: Driver> Pump<D> {
         let commands = self.calls.run(&self.shard, COMMANDS_PER_TURN_MAX);
         self.counters.commands += commands as u64;
         self.shared.read_clock();
-        // What tasks left goes out before we look at the socket, which costs a system call.
+        // What the endpoint was given since goes out before we look at the socket, which costs a system call. What tasks left in
+        // the outbox follows with `run_due`.
         let mut sent = self.transmit();
         let strayed = self.take_strays();
         let mut batches = 0;
@@ -385,6 +386,8 @@ impl<D: Driver> Pump<D> {
     /// Tells peers that this is the end.
     fn take_leave(&mut self) {
         let until = self.shared.read_clock() + FAREWELL_DURATION_MAX;
+        // What other shards have answered is told before the sessions end.
+        self.exchange();
         let mut state = self.shared.state.borrow_mut();
         flush(&self.shared, &mut state);
         state.endpoint.close();
@@ -445,7 +448,7 @@ fn handle_rest(shared: &Shared, strays: &mut Strays, hellos: &mut Hellos, rest: 
 }
 
 /// Handles one batch of datagrams, but for those of other shards and those that were set aside, and hands over what handlers
-/// said meanwhile; whether they said anything.
+/// said meanwhile; whether they said anything. Credit that comes back is no such thing: it splits no batch.
 fn receive(
     shared: &Shared,
     strays: &mut Strays,
@@ -467,7 +470,9 @@ fn receive(
         }
         endpoint.handle_datagram(now, from, datagram, receiver);
     }
-    flush(shared, &mut state)
+    let has_answers = shared.outbox.borrow().has_messages();
+    flush(shared, &mut state);
+    has_answers
 }
 
 /// Hands over the outbox; whether there was anything in it.

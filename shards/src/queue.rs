@@ -45,10 +45,10 @@ impl Capacity {
         }
     }
 
-    /// Sets the limit over all senders, bytes. Beyond 2 GiB it is 2 GiB.
+    /// Sets the limit over all senders, bytes: no less than each sender's. Beyond 2 GiB it is 2 GiB.
     #[must_use]
     pub const fn total(mut self, bytes: u64) -> Self {
-        self.total_bytes = bytes;
+        self.total_bytes = if bytes > QUEUE_HELD_BYTES_MAX { QUEUE_HELD_BYTES_MAX } else { bytes };
         self
     }
 }
@@ -245,7 +245,7 @@ impl QueueState {
             waker: None,
             held_bytes: 0,
             held_messages: 0,
-            total_bytes_max: capacity.total_bytes.min(QUEUE_HELD_BYTES_MAX),
+            total_bytes_max: capacity.total_bytes,
             closed: false,
             stopped: false,
         }))

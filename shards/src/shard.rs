@@ -278,11 +278,14 @@ impl Shard {
     /// See [`crate::Node::drain`].
     pub(crate) async fn drain(&self, timeout: Duration) -> DrainReport {
         let deadline = self.shared.deadline(timeout);
+        let mut passed_on = Vec::new();
         if let Some(mut state) = self.shared.try_state() {
             state.endpoint.close_to_new();
             state.receiver.local.close_to_new();
+            // Peers go on sending meanwhile: what comes from here on is like what is on the wire at the end.
+            passed_on = state.receiver.local.passed.noted();
         }
-        while !self.is_settled() && self.now() < deadline && !self.shared.is_stopping() {
+        while !self.is_settled(&passed_on) && self.now() < deadline && !self.shared.is_stopping() {
             self.sleep(DRAIN_CHECK_INTERVAL).await;
         }
         // No inline handler runs while a task does, so the state is free.
@@ -296,13 +299,16 @@ impl Shard {
         DrainReport::new(tally, unsent)
     }
 
-    /// Whether every acknowledged message has an outcome.
-    fn is_settled(&self) -> bool {
+    /// Whether every acknowledged message has an outcome, and of those of peers the ones that had been `passed_on`.
+    fn is_settled(&self, passed_on: &[u64]) -> bool {
         let Some(state) = self.shared.try_state() else {
             return false;
         };
-        let pending = state.endpoint.tally().pending + state.receiver.local.tally().pending;
-        pending == 0 && self.shared.outbox.borrow().is_empty()
+        let local = &state.receiver.local;
+        let pending = state.endpoint.tally().pending + local.tally().pending;
+        pending == 0
+            && local.passed.is_answered(passed_on)
+            && self.shared.outbox.borrow().is_empty()
     }
 }
 

@@ -141,6 +141,8 @@ counters! {
     cookies_sent,
     /// Replies that came after their request had ended.
     replies_late,
+    /// Answers to messages put off ([`Disposition::Deferred`](crate::Disposition::Deferred)) whose session was over.
+    settled_late,
     /// Dropped datagrams: of no known kind, or shorter than any.
     dropped_malformed,
     /// Dropped datagrams: for an association unknown here.

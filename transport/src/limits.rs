@@ -93,7 +93,7 @@ pub const BLOCK_CONTENT_BYTES_MAX: usize = payload_bytes(DATAGRAM_BYTES_CEILING)
 const MESSAGE_BYTES_MIN: usize = 3;
 /// Refusals that one block may cause, at most: the shortest messages in the longest block.
 pub const REFUSALS_PER_BLOCK_MAX: usize = BLOCK_CONTENT_BYTES_MAX / MESSAGE_BYTES_MIN;
-/// Datagrams with refusals remembered per lane until one is acknowledged.
+/// Datagrams with refusals remembered per lane until one is acknowledged; of more, those furthest apart.
 pub const REFUSALS_TOLD_MAX: usize = 64;
 /// Bytes of incoming flows per session: all aliases, each with the longest name and an order.
 pub const FLOWS_BYTES_MAX: usize = 3 << 20;

@@ -89,10 +89,14 @@ impl Orders {
         self.keep(block);
     }
 
-    /// The answer has come.
-    pub(crate) fn make_up(&mut self, block: u64) {
+    /// The answer has come; `false` if none was missing.
+    pub(crate) fn make_up(&mut self, block: u64) -> bool {
+        if self.unanswered == 0 || !self.blocks.contains_key(&block) {
+            return false;
+        }
         self.unanswered -= 1;
         self.free(block);
+        true
     }
 
     /// Messages whose answer was put off.

@@ -33,7 +33,7 @@ pub(crate) use transmit::{write_association_datagram, write_close};
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Counts the sessions of this endpoint; guards late releases and replies.
+    /// Counts the sessions of this peer's place; guards late releases, answers and replies.
     pub(crate) number: u32,
     pub(crate) greeting: Greeting,
     pub(crate) current: Association,

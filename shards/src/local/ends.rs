@@ -77,11 +77,14 @@ impl Local {
         waits.end(token, End::Reply(body));
     }
 
-    /// Nothing more comes from this shard: what it had is uncertain.
+    /// Nothing more comes from this shard, or from none that matters: what it had is uncertain. In the second case a queue may
+    /// still give back the room of what it holds, so that is not done here.
     pub(crate) fn end_shard(&mut self, waits: &mut Waits, shard: Option<u8>) {
         for id in self.pending.on(shard) {
             let Some(pending) = self.pending.remove(id) else { continue };
-            self.give_back(pending.way, pending.charge * u64::from(!pending.is_settled));
+            if shard.is_some() && !pending.is_settled {
+                self.give_back(pending.way, pending.charge);
+            }
             if let Some(token) = pending.token {
                 self.requests.remove(&token);
                 waits.end(token, End::Outcome(Outcome::Unknown));

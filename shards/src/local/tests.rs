@@ -2,6 +2,7 @@
 use cubed_runtime::{HandOff, HandOffOptions, handoff::mesh};
 
 use super::*;
+use crate::handed::Settlement;
 
 const ONE_ITEM: HandOffOptions = HandOffOptions { batch_items_max: 1, batches_max: 1 };
 
@@ -47,4 +48,32 @@ fn a_message_that_is_dropped_without_room_keeps_no_sender_waiting() {
     ends[1].inbound.drain(1, |_, _| {});
     local.run(&mut Waits::default(), Instant::from_nanos(0));
     assert!(!local.take_room(), "nobody asked to be told");
+}
+
+#[test]
+fn a_message_that_ended_as_unknown_gives_its_room_back_once() {
+    let (mut local, mut ends) = first_of_three();
+    let (mut waits, now) = (Waits::default(), Instant::from_nanos(0));
+    let way = local.open(ChannelId::DEFAULT, &FlowName::new("f").unwrap()).unwrap();
+    let to = usize::from(local.settle_on_shard(way));
+    let terms = Terms { options: SendOptions::default(), token: None, answer_by: None };
+    let mut handed = None;
+    while handed.is_none() {
+        // The name of the flow goes first, and takes the only place.
+        let _ = local.send(&mut waits, way, Carried::Slice(b"x"), terms);
+        local.run(&mut waits, now);
+        ends[to].inbound.drain(8, |_, item| {
+            if let What::Message(header) = std::mem::take(&mut item.what) {
+                handed = Some(header);
+            }
+        });
+    }
+    let header = handed.expect("handed over");
+    let Kind::Acknowledged { id } = header.kind else { panic!("acknowledged") };
+    local.close(&mut waits);
+    // The queue took it meanwhile, and its task was done with it.
+    local.settled(&mut waits, id, Settlement::Held);
+    local.give_back(header.origin, header.charge);
+    assert_eq!(local.ways[way as usize].outstanding, 0);
+    assert_eq!((local.tally().unknown, local.tally().pending), (1, 0));
 }

@@ -130,3 +130,19 @@ fn best_effort_is_held_but_gives_back_no_credit() {
     assert_eq!(state.borrow().held(), (0, 0));
     assert_eq!(outbox.borrow().releases_for_test(), [(PeerId(0), 0)]);
 }
+
+#[test]
+fn credit_that_comes_back_is_no_answer() {
+    let (mut queue, state, outbox) = queue(Capacity::bytes(1 << 20));
+    state.borrow_mut().push(&mut message(0, Body::Borrowed(b"one"))).unwrap();
+    drop(queue.try_next_batch().unwrap());
+    assert_eq!(outbox.borrow().releases_for_test().len(), 1);
+    assert!(!outbox.borrow().has_messages());
+}
+
+#[test]
+fn a_total_beyond_what_a_queue_can_hold_is_that_much() {
+    let capacity = Capacity::bytes(1 << 20);
+    assert_eq!(capacity.total(u64::MAX).total_bytes, 2 << 30);
+    assert_eq!(capacity.total(3 << 29).total_bytes, 3 << 29);
+}

@@ -395,22 +395,27 @@ impl Endpoint {
     }
 
     /// Says what became of a message answered with [`Disposition::Deferred`](crate::Disposition::Deferred), once. Its sender hears of
-    /// it with the next datagram, unless its session is over.
+    /// it with the next datagram; if its session is over nobody does, and [`Counters::settled_late`] counts it.
+    #[expect(clippy::needless_pass_by_value, reason = "a message is answered once")]
     pub fn settle(&mut self, message: Deferred, result: Result<(), Refusal>) {
-        let Some(peer) = lane_mut(&mut self.peers, message.peer) else { return };
-        if peer.wake() {
-            self.make_ready(message.peer.place());
-            return self.settle(message, result);
+        let Deferred { peer: id, session: number, end } = message;
+        if lane_mut(&mut self.peers, id).is_some_and(Peer::wake) {
+            self.make_ready(id.place());
         }
-        let session = peer.session.as_mut().filter(|session| session.number == message.session);
-        let Some(session) = session else { return };
-        session.lane.settle(&mut peer.room, message.end, result);
+        let is_settled = lane_mut(&mut self.peers, id).is_some_and(|peer| {
+            let session = peer.session.as_mut().filter(|session| session.number == number);
+            session.is_some_and(|session| session.lane.settle(&mut peer.room, end, result))
+        });
         let counters = &mut self.common.counters;
+        if !is_settled {
+            counters.settled_late += 1;
+            return;
+        }
         match result {
             Ok(()) => counters.acknowledged_accepted += 1,
             Err(_) => counters.acknowledged_refused += 1,
         }
-        self.make_ready(message.peer.place());
+        self.make_ready(id.place());
     }
 
     /// Takes no new messages from here on; what is pending goes on.

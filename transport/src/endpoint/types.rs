@@ -406,8 +406,9 @@ pub enum Disposition {
     Deferred,
 }
 
-/// A message answered with [`Disposition::Deferred`]: what `Endpoint::settle` needs to know of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A message answered with [`Disposition::Deferred`]: what `Endpoint::settle` needs to know of it. There is one for each, and it is
+/// given up with the answer, so that nobody answers twice.
+#[derive(PartialEq, Eq, Debug)]
 pub struct Deferred {
     /// Its sender.
     pub peer: PeerId,

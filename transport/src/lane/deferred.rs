@@ -17,16 +17,24 @@ impl Lane {
         rx.app.defer(Deferred { peer: rx.peer, session: rx.session, end });
     }
 
-    /// The answer to a message that was put off. It is told in a datagram of its own if none leaves anyway.
-    pub(crate) fn settle(&mut self, room: &mut Room, end: (u64, u16), result: Result<(), Refusal>) {
+    /// The answer to a message that was put off; `false` if that has one. It is told in a datagram of its own if none leaves anyway.
+    pub(crate) fn settle(
+        &mut self,
+        room: &mut Room,
+        end: (u64, u16),
+        result: Result<(), Refusal>,
+    ) -> bool {
         let before = self.settled_floor();
-        self.orders.make_up(end.0);
+        if !self.orders.make_up(end.0) {
+            return false;
+        }
         room.refusals += 1;
         if let Err(refusal) = result {
             // Put among the others when these are next looked at: many are often answered at once, in any order.
             self.refuse(room, end, Reason::Refused(refusal));
         }
         self.settled_due |= self.settled_floor() > before;
+        true
     }
 }
 
@@ -50,7 +58,7 @@ mod tests {
         }
         let begun = work::done();
         for n in (0..MESSAGES).rev() {
-            lane.settle(&mut room, end(n), Err(Refusal::QueueFull));
+            assert!(lane.settle(&mut room, end(n), Err(Refusal::QueueFull)));
         }
         lane.merge_refusals();
         let steps = work::done() - begun;
@@ -58,5 +66,19 @@ mod tests {
         assert!(lane.refusals().is_sorted_by_key(|refusal| (refusal.0, refusal.1)));
         assert_eq!((lane.refusals().len(), lane.orders.unanswered()), (MESSAGES, 0));
         assert_eq!(room.refusals, (REFUSALS_MAX - MESSAGES) as isize);
+    }
+
+    #[test]
+    fn a_second_answer_changes_nothing() {
+        let limits = Limits::default();
+        let (mut lane, mut room) = (Lane::new(&limits, 1_200), Room::new(&limits));
+        lane.orders.put_off(0);
+        room.refusals -= 1;
+        assert!(lane.settle(&mut room, (0, 0), Ok(())));
+        for result in [Ok(()), Err(Refusal::QueueFull)] {
+            assert!(!lane.settle(&mut room, (0, 0), result));
+        }
+        lane.merge_refusals();
+        assert_eq!((room.refusals, lane.refusals()), (REFUSALS_MAX as isize, &[][..]));
     }
 }

@@ -22,8 +22,11 @@ impl Lane {
     /// A packet told refusals up to `floor`.
     pub(crate) fn on_refusals_told(&mut self, packet: u64, floor: u64) {
         if self.refusals_told.len() == REFUSALS_TOLD_MAX {
-            // The newest tell all that the oldest told, unless it was acknowledged.
-            self.refusals_told.remove(0);
+            // The one with the closest neighbours goes: whichever packet is acknowledged next, one sent at about its time stays.
+            let told = &self.refusals_told;
+            let distance = |n: &usize| told[n + 1].0.saturating_sub(told[n - 1].0);
+            let closest = (1..told.len() - 1).min_by_key(distance).unwrap_or(0);
+            self.refusals_told.remove(closest);
         }
         self.refusals_told.push((packet, floor));
     }
@@ -94,5 +97,42 @@ impl Lane {
         self.refusals[above..].sort_by_key(place);
         self.refusals_fresh.shrink_to(SPARE_REFUSALS_MAX);
         self.refusals_due = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: what is acknowledged is forgotten, however many datagrams told refusals meanwhile and whichever of them were lost.
+    use super::*;
+    use crate::endpoint::{Limits, Refusal};
+    use crate::limits::REFUSALS_MAX;
+    use crate::ranges::{RangeSet, decode_ack, encode_ack};
+    use crate::varint::Reader;
+
+    #[test]
+    fn refusals_are_forgotten_while_many_datagrams_tell_of_them() {
+        /// Datagrams with refusals that leave per round trip.
+        const ROUND_TRIP: u64 = 1_000;
+        let limits = Limits::default();
+        let (mut lane, mut room) = (Lane::new(&limits, 1_200), Room::new(&limits));
+        let mut most = 0;
+        for packet in 0..20_000 {
+            lane.window.insert(packet);
+            lane.refuse(&mut room, (packet, 0), Reason::Refused(Refusal::QueueFull));
+            lane.merge_refusals();
+            lane.on_refusals_told(packet, lane.settled_floor());
+            // Of the first hundred and of each eighth nobody hears.
+            let arrived = packet.checked_sub(ROUND_TRIP).filter(|n| *n >= 100 && n % 8 > 0);
+            if let Some(arrived) = arrived {
+                let (mut set, mut bytes) = (RangeSet::new(1), Vec::new());
+                set.insert(arrived);
+                encode_ack(&set, 0, 1, &mut bytes);
+                let ack = decode_ack(&mut Reader::new(&bytes)).expect("an ACK");
+                lane.on_refusals_acknowledged(&mut room, &ack);
+            }
+            assert_eq!(room.refusals, (REFUSALS_MAX - lane.refusals().len()) as isize);
+            most = most.max(lane.refusals().len() as u64);
+        }
+        assert!(most < 3 * ROUND_TRIP, "{most} remembered");
     }
 }

@@ -172,8 +172,8 @@ pub(super) fn prefix_bytes(next: u64, continues: Link) -> usize {
 /// The block being filled with messages that have no terms of their own.
 #[derive(Debug, Default)]
 pub(super) struct Open {
-    /// Empty means that there is none.
     pub(super) bytes: Slot,
+    /// Whether there is one. If not, the limit is zero, which is all that the short ways look at.
     pub(super) exists: bool,
     pub(super) ends: u16,
     pub(super) names: Vec<u32>,
