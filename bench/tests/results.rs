@@ -169,6 +169,9 @@ fn two_runs_are_compared_with_their_noise() {
     fs::write(&second, r#"{"schema": "cubed-bench/2"}"#).unwrap();
     let text = refused(&["compare", &first, &second]);
     assert!(text.contains("b.json") && text.contains("cubed-bench/2"), "{text}");
+    fs::write(&second, r#"{"schema": "cubed-bench-scale/2", "rows": []}"#).unwrap();
+    let text = refused(&["compare", &first, &second]);
+    assert!(text.contains("b.json") && text.contains("a sheet of `scale`"), "{text}");
 }
 
 #[test]

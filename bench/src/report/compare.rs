@@ -132,6 +132,11 @@ pub fn read(path: &Path) -> Result<Vec<Kept>> {
     };
     let kept = |value: serde_json::Value| {
         let schema = value["schema"].as_str().unwrap_or("none").to_owned();
+        if schema.starts_with("cubed-bench-scale/") {
+            return Err(wrong(
+                "a sheet of `scale`; this compares reports of the other commands".into(),
+            ));
+        }
         if schema != SCHEMA {
             return Err(wrong(format!(
                 "its schema is {schema}; this reads {SCHEMA}: measure again"

@@ -165,10 +165,12 @@ impl Run {
         let to_peace = self.over(peace, &[Beside::Control, Beside::Churn]);
         let to_control = self.over(control, &[Beside::Churn]);
         let change = LatencySummary::of(&self.changes);
+        // Of what never ran the rate is 0.
+        let per_second = |count: u64| count as f64 / self.beat.time.as_secs_f64().max(1e-9);
         sheet.add(vec![
             ("beside", json!(self.beside.name())),
-            ("wakes_per_second", json!(self.beat.steps as f64 / all.seconds)),
-            ("changes_per_second", json!(self.changes.len() as f64 / all.seconds)),
+            ("wakes_per_second", json!(per_second(self.beat.steps))),
+            ("changes_per_second", json!(per_second(self.changes.len()))),
             ("late", json!(self.beat.late)),
             ("round_trips", json!(all.histogram.len())),
             ("lost", json!(all.lost)),
@@ -206,6 +208,8 @@ struct Beat {
     steps: u64,
     /// Steps that were late by [`LATE_FROM`].
     late: u64,
+    /// How long it has run: longer than slices, as it begins before their warm-up.
+    time: Duration,
 }
 
 impl Beat {
@@ -221,6 +225,7 @@ impl Beat {
             let due = Duration::from_secs_f64(number as f64 / rate);
             loop {
                 if stop.load(Ordering::Relaxed) {
+                    self.time += begun.elapsed();
                     return Ok(());
                 }
                 let early = due.saturating_sub(begun.elapsed());
@@ -314,5 +319,7 @@ mod tests {
         });
         assert!(kept.is_ok());
         assert_eq!((beat.steps, steps), (20, 20));
+        // The last step was due after 19 intervals; later is possible, sooner is not.
+        assert!(beat.time >= Duration::from_micros(1_900), "{beat:?}");
     }
 }
