@@ -140,8 +140,7 @@ impl<D: Driver> Pump<D> {
         let commands = self.calls.run(&self.shard, COMMANDS_PER_TURN_MAX);
         self.counters.commands += commands as u64;
         self.shared.read_clock();
-        // What the endpoint was given since goes out before we look at the socket, which costs a system call. What tasks left in
-        // the outbox follows with `run_due`.
+        // What tasks gave the endpoint goes out before a look at the socket, a system call; their outbox follows with `run_due`.
         let mut sent = self.transmit();
         let strayed = self.take_strays();
         let mut batches = 0;
@@ -386,8 +385,7 @@ impl<D: Driver> Pump<D> {
     /// Tells peers that this is the end.
     fn take_leave(&mut self) {
         let until = self.shared.read_clock() + FAREWELL_DURATION_MAX;
-        // What other shards have answered is told before the sessions end.
-        self.exchange();
+        self.exchange(); // What other shards have answered is told before the sessions end.
         let mut state = self.shared.state.borrow_mut();
         flush(&self.shared, &mut state);
         state.endpoint.close();
