@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::absence::Absence;
 use crate::congestion::Controller;
-use crate::limits::{ACK_DELAY_MAX, Limits};
+use crate::limits::{ACK_DELAY_MAX, Limits, full_bytes};
 use crate::pacing::Pacer;
 use crate::rtt::{INITIAL_DEFAULT, RttEstimator};
 use crate::sent::{AckSummary, Losses};
@@ -87,7 +87,7 @@ impl Path {
         limits: &Limits,
         rtt: Option<Duration>,
     ) -> Self {
-        let datagram_bytes = limits.datagram_bytes_initial;
+        let datagram_bytes = full_bytes(limits.datagram_bytes_initial);
         Self {
             address,
             since: Instant::default(),
@@ -98,7 +98,7 @@ impl Path {
             pacer: Pacer::new(),
             bytes_in_flight: 0,
             datagram_bytes: datagram_bytes.into(),
-            search: SizeSearch::new(now, datagram_bytes, limits.datagram_bytes),
+            search: SizeSearch::new(now, datagram_bytes, full_bytes(limits.datagram_bytes)),
             prospect: None,
             incumbent: None,
             prospect_after: Instant::default(),
@@ -285,10 +285,12 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn path() -> Path {
-        let limits =
-            Limits { datagram_bytes: 1_000, datagram_bytes_initial: 1_000, ..Limits::default() };
-        let now = Instant::default();
-        Path::new(now, "10.0.0.1:1".parse().unwrap(), &limits, Some(10 * MS))
+        let (limits, now) = (Limits::default(), Instant::default());
+        let mut path = Path::new(now, "10.0.0.1:1".parse().unwrap(), &limits, Some(10 * MS));
+        // Round numbers.
+        path.datagram_bytes = 1_000;
+        path.congestion = Controller::new(limits.congestion, 1_000);
+        path
     }
 
     fn lose(span: Duration, begun_after_sample: bool) -> u64 {

@@ -9,7 +9,7 @@ use super::{Lane, Receiving};
 use crate::common::Fault;
 use crate::endpoint::Application;
 use crate::frame::Part;
-use crate::limits::{BLOCK_CONTENT_BYTES_MAX, payload_bytes};
+use crate::limits::{BLOCK_CONTENT_BYTES_MAX, block_bytes};
 use crate::sent::{Cargo, NO_BLOCK, SentPacket};
 use crate::slots::SlotPool;
 use crate::varint::Reader;
@@ -105,8 +105,8 @@ impl Partial {
 impl Lane {
     /// Datagrams of the path are at most this long from here on.
     pub(crate) fn set_datagram_bytes(&mut self, datagram_bytes: u16) {
-        self.log.set_block_bytes(payload_bytes(datagram_bytes));
-        self.best_effort.set_block_bytes(payload_bytes(datagram_bytes));
+        self.log.set_block_bytes(block_bytes(datagram_bytes));
+        self.best_effort.set_block_bytes(block_bytes(datagram_bytes));
     }
 
     /// A packet was lost: what it carried of a block goes out again. Returns the length that a lost size probe had.

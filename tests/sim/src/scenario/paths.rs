@@ -80,7 +80,7 @@ pub fn path_limit(seed: u64) -> Result<Report, Fault> {
     expect_all_delivered(&world)?;
     for (from, to) in both {
         let found = world.path_limit(from, to);
-        expect(&world, found == Some(1_452), || format!("{from} to {to} is still at {found:?}"))?;
+        expect(&world, found == Some(1_440), || format!("{from} to {to} is still at {found:?}"))?;
     }
     finish(world)
 }
