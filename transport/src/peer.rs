@@ -279,6 +279,7 @@ impl Peer {
             let bytes = write_close(&mut session.current, common, now, close, out);
             let cause = self.violated.take().map_or(EndCause::ClosedHere, EndCause::Violation);
             self.end_session(common, now, cause, Outcome::Unknown);
+            common.counters.datagrams_sent += u64::from(bytes.is_some());
             return Some((address, bytes?));
         }
         let Session { previous, lane, .. } = &mut **session;

@@ -363,7 +363,7 @@ pub(crate) fn write_association_datagram(
     Some(bytes)
 }
 
-/// Builds the datagram that ends a session, told once: whoever misses it learns from silence.
+/// Builds the datagram that ends a session, told once: whoever misses it learns from silence. Who sends it counts it.
 pub(crate) fn write_close(
     association: &mut Association,
     common: &mut Common,
@@ -371,8 +371,7 @@ pub(crate) fn write_close(
     close: Close,
     out: &mut Vec<u8>,
 ) -> Option<usize> {
-    let Common { entropy, counters, .. } = common;
-    let packet_number = association.space.next_number(now, || entropy.next_u64())?;
+    let packet_number = association.space.next_number(now, || common.entropy.next_u64())?;
     let header = association.header(packet_number, false);
     let space = &mut association.space;
     let start = out.len();
@@ -383,6 +382,5 @@ pub(crate) fn write_close(
     Record::Close(close).write(out);
     space.seal(&header, out, start);
     space.sent.on_sent_silent(now);
-    counters.datagrams_sent += 1;
     Some(out.len() - start)
 }

@@ -1,4 +1,5 @@
-//! Goal: a greeting that oversizes a field ends the attempt on both sides, with words that name the field.
+//! Goal: a greeting that oversizes a field ends the attempt on both sides, with words that name the field; each datagram that leaves
+//! is counted once.
 use super::*;
 use crate::endpoint::{
     Binding, ChannelId, Config, DialFailure, Disposition, Incoming, PeerId, Refusal,
@@ -38,11 +39,12 @@ fn dial(ends: &mut [Endpoint; 2]) -> Vec<DialFailure> {
     let mut now = Instant::from_nanos(1_000_000_000);
     let peer = ends[0].add_peer(ends[1].public_key(), Some(addresses[1])).unwrap();
     ends[0].connect(now, peer).unwrap();
-    let mut out = Vec::new();
+    let (mut out, mut left) = (Vec::new(), [0; 2]);
     for _ in 0..100 {
         for side in 0..2 {
             while let Some(transmit) = ends[side].poll_transmit(now, &mut out) {
                 for datagram in out.chunks_mut(transmit.segment_bytes) {
+                    left[side] += 1;
                     let from = addresses[side];
                     ends[1 - side].handle_datagram(now, from, datagram, &mut Anybody);
                 }
@@ -51,6 +53,7 @@ fn dial(ends: &mut [Endpoint; 2]) -> Vec<DialFailure> {
         }
         now += std::time::Duration::from_millis(10);
     }
+    assert_eq!([0, 1].map(|side: usize| ends[side].common.counters.datagrams_sent), left);
     let mut failures = Vec::new();
     while let Some(event) = ends[0].poll_event() {
         if let Event::DialFailed { error, .. } = event {
