@@ -317,23 +317,23 @@ fn a_queue_holds_its_total_whichever_shard_messages_came_to() {
         // Nobody reads it.
         shard.spawn_local(async move {
             std::future::pending::<()>().await;
-            drop(queue)
+            drop(queue);
         });
     };
     block_on(node.on_shard(1, fill)).expect("runs");
-    let full = || {
+    let queued = || {
         let stats = block_on(node.stats()).expect("runs");
         let mut flows = stats.shards.iter().flat_map(|shard| &shard.flows);
         flows.next().expect("one flow").queued_bytes
     };
-    eventually("the queue is full", || full() + 1_064 > TOTAL_BYTES);
+    eventually("the queue is full", || queued() + 1_064 > TOTAL_BYTES);
     let send = async move |shard: Shard| {
         let to = shard.resolve(key, &name).expect("a name");
         to.send(&[1; 1_000]).acknowledged().await
     };
     let told = block_on(peer.on_shard(0, send)).expect("runs");
     assert_eq!(told, Ok(Outcome::Refused(Refusal::QueueFull)));
-    assert!(full() <= TOTAL_BYTES);
+    assert!(queued() <= TOTAL_BYTES);
     stop(&[&peer, &node]);
 }
 

@@ -13,7 +13,7 @@
 //!
 //! Suite and role are one byte each, numbered at [`Suite`] and [`Role`]; shards are one byte each.
 //! A later step of a direction's key starts from its direction secret, under a label of its own.
-//! The expanded form of a key is large; [`RawKey`] is what it is expanded from.
+//! The expanded form of a key is large; `RawKey` is what it is expanded from.
 
 #[cfg(not(cubed_clear))]
 mod cipher;
