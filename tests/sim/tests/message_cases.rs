@@ -90,13 +90,13 @@ fn all_blocks_and_the_first_resent_ones_are_lost() {
 #[test]
 fn a_lost_flight_of_long_datagrams_goes_again_in_parts() {
     for (lost, resent, parts, probes) in [(9, 9, 0, 0), (10, 1 + 9, 14, 1), (12, 1 + 9, 18, 3)] {
-        let (world, before) = nine_blocks(1_452, vec![Deed::Drop; lost]);
+        let (world, before) = nine_blocks(1_440, vec![Deed::Drop; lost]);
         let (sender, receiver) = (world.counters(0).unwrap(), world.counters(1).unwrap());
         assert_eq!(sender.blocks_resent - before.blocks_resent, resent, "{lost} lost");
         assert_eq!((sender.parts_sent, receiver.parts_received), (parts, parts), "{lost} lost");
         assert_eq!(sender.size_probes_sent - before.size_probes_sent, probes, "{lost} lost");
         assert_eq!(sender.size_fell, u64::from(parts > 0), "{lost} lost");
-        assert_eq!(world.path_limit(0, 1), Some(1_452), "{lost} lost");
+        assert_eq!(world.path_limit(0, 1), Some(1_440), "{lost} lost");
         assert_eq!(receiver.dropped_duplicate_block, 0, "{lost} lost");
         // What is as long as a block: those sent whole, and the probes.
         let whole = 9 + resent - parts / 2;
