@@ -63,7 +63,7 @@ class Peers(unittest.TestCase):
         acknowledged, greeting, *probe = peer.greet()
         # A longer datagram is tried at once, and a short one goes behind it.
         self.assertEqual(set(probe), {Ping(), Padding()})
-        self.assertEqual(len(probe), 1_452 - 16 - 16 + 1)
+        self.assertEqual(len(probe), 1_440 - 16 - 16 + 1)
         self.assertEqual(acknowledged, Ack(((0, 0),), acknowledged.delay_us))
         self.assertEqual((greeting.record.name, greeting.record.shards), ("node 2", 1))
         self.assertIn(Ack(((0, 1),), 0), peer.say(Ping()))
@@ -109,7 +109,7 @@ class Peers(unittest.TestCase):
         self.assertEqual(self.node.tell(bytes(damaged)), [])
         greeted = peer.datagram(Told(Greeting(os.urandom(16), "python", "", 0, 0, 1, bytes(32), 1 << 20)))
         answered = self.node.tell(greeted)
-        self.assertEqual([len(datagram) for datagram in answered[1:]], [1_452, 33])
+        self.assertEqual([len(datagram) for datagram in answered[1:]], [1_440, 33])
         self.assertEqual(self.node.tell(greeted), [])
 
     def test_an_altered_reply_is_dropped(self) -> None:
