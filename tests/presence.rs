@@ -4,7 +4,9 @@ mod support;
 
 use std::net::SocketAddr;
 
-use cubed::{DownCause, Identity, PeerState, Policy, Shard, block_on};
+use cubed::{
+    DownCause, Identity, Node, PeerState, Policy, PresenceEvents, Shard, Shards, block_on,
+};
 use support::{builder, eventually, own_address, receiver, start_again, stop};
 
 #[test]
@@ -51,6 +53,32 @@ fn a_watched_peer_comes_and_goes_and_comes_back() {
         block_on(alice.presence()).unwrap().iter().count() == 0
     });
     stop(&[&alice, &second]);
+}
+
+/// Which shard a dialler comes to is chance, and no other shard knows where it is.
+#[test]
+fn who_dialled_us_is_watched_whichever_shard_it_came_to() {
+    let node = builder().policy(Policy::open()).shards(Shards::Unpinned(2));
+    let node = node.start(async |_: Shard| ()).unwrap();
+    let strangers: Vec<_> = (0..10).map(|_| stranger_to(&node)).collect();
+    let watched: Vec<_> = strangers
+        .iter()
+        .map(|(peer, _)| block_on(node.watch(peer.public_key())).unwrap())
+        .collect();
+    eventually("all ten are up", || {
+        block_on(node.presence()).unwrap().up().count() == strangers.len()
+    });
+    drop((watched, strangers.iter().map(|(peer, _)| stop(&[peer])).collect::<Vec<_>>()));
+    stop(&[&node]);
+}
+
+/// A node that `node` does not know, and which has a session with it.
+fn stranger_to(node: &Node) -> (Node, PresenceEvents) {
+    let peer = builder().peer(node.public_key(), node.local_addr());
+    let peer = peer.start(async |_: Shard| ()).unwrap();
+    let mut events = block_on(peer.watch(node.public_key())).unwrap();
+    assert_eq!(block_on(events.next()).unwrap().state, PeerState::Up);
+    (peer, events)
 }
 
 #[test]

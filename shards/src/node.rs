@@ -178,13 +178,18 @@ impl Node {
         RemoteQueue::open(&self.inner.gates[usize::from(owner)], name.to_owned(), capacity).await
     }
 
-    /// Watches the peer with this key, as [`Shard::watch`] does; the events may be awaited on any thread.
+    /// Watches the peer with this key, as [`Shard::watch`] does, on a shard that has a session with it if one has; the events
+    /// may be awaited on any thread.
     ///
     /// # Errors
     ///
     /// [`WaitError`] says why it is not watched.
     pub async fn watch(&self, key: PublicKey) -> Result<PresenceEvents, WaitError> {
-        let gate = self.inner.gate_of(key);
+        // Whoever dialled us has no address but at the shard that it came to.
+        let has = move |shard: Shard| async move { shard.has_session_with(&key) };
+        let met = self.on_all(has).await;
+        let met = met.map_err(|Stopped| WaitError::Stopped)?.into_iter().position(|has| has);
+        let gate = met.map_or_else(|| self.inner.gate_of(key), |shard| &self.inner.gates[shard]);
         let call = gate.call(async move |shard: Shard| shard.watch(key));
         call.await.map_err(|Stopped| WaitError::Stopped)?.map_err(WaitError::Resolve)
     }

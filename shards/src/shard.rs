@@ -180,7 +180,8 @@ impl Shard {
     }
 
     /// Watches the peer with this key: it is kept connected, and each change from up to down and back is told, *down*
-    /// `down_after` after its last word and *up* about a second after its return. See [`PresenceEvents`].
+    /// `down_after` after its last word and *up* about a second after its return. See [`PresenceEvents`]. One of which this shard
+    /// knows no address and has never had a session is only noticed when it dials this shard.
     ///
     /// # Errors
     ///
@@ -194,6 +195,14 @@ impl Shard {
         endpoint.watch(now, peer).map_err(ResolveError::Send)?;
         let presence = endpoint.presence(peer).ok_or(ResolveError::Send(SendError::UnknownPeer))?;
         Ok(watchers.add(presence))
+    }
+
+    /// Whether this shard has a session with the peer; not from within an inline handler.
+    pub(crate) fn has_session_with(&self, key: &PublicKey) -> bool {
+        self.shared.try_state().is_some_and(|state| {
+            let peer = state.endpoint.find_peer_on(ChannelId::DEFAULT, key);
+            peer.is_some_and(|peer| state.endpoint.peer_name(peer).is_some())
+        })
     }
 
     /// How the peers that this shard watches are; `None` from within an inline handler.
