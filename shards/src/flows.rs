@@ -9,21 +9,16 @@ use std::rc::Rc;
 
 use cubed_router::address::FlowName;
 use cubed_transport::time::Instant;
-use cubed_transport::{ChannelId, Disposition, Incoming, Refusal, Row, Service};
+use cubed_transport::{ChannelId, Disposition, Incoming, Refusal, Row};
 
-use crate::limits::MESSAGE_CHARGE_BYTES;
-use crate::message::{Context, Message};
+use crate::handler::{Handler, run};
 use crate::outbox::Outbox;
 use crate::queue::SharedQueue;
 use crate::registry::Registration;
-use crate::stalled::Release;
-
-/// What a user hands in to receive messages without a wake-up.
-pub(crate) type Handler = Box<dyn FnMut(&Message<'_>, &mut Context<'_>)>;
 
 /// Who takes a flow's messages.
 pub(crate) enum Sink {
-    Handler(Handler),
+    Handler(Box<dyn Handler>),
     Queue(SharedQueue),
     /// Another shard of this node has the flow: its messages go there, at most `total_bytes` under way.
     Forward {
@@ -97,7 +92,7 @@ impl Flow {
         let bytes = message.body.as_slice().len() as u64;
         let result = match &mut self.sink {
             Sink::Queue(queue) => queue.borrow_mut().push(message).map(|()| Disposition::Held),
-            Sink::Handler(handler) => run(handler, message, outbox, now),
+            Sink::Handler(handler) => run(&mut **handler, message, outbox, now),
             Sink::Forward { .. } => Err(Refusal::NoSuchFlow),
         };
         match result {
@@ -119,58 +114,9 @@ impl Flow {
         now: Instant,
     ) {
         let Sink::Handler(handler) = &mut self.sink else { return };
-        let (mut messages, mut bytes) = (0, 0);
-        while let Some(body) = row.next_body() {
-            messages += 1;
-            bytes += body.len() as u64;
-            let service = Service::Acknowledged;
-            let seen = Message { sender: row.sender(), body, request: None, service };
-            handler(&seen, &mut Context { outbox, request: None, now });
-            let mut outbox = outbox.borrow_mut();
-            if outbox.is_blocked() && withhold(&mut outbox, &row.message(body)) == Disposition::Held
-            {
-                row.hold();
-            }
-        }
+        let (messages, bytes) = handler.handle_row(row, outbox, now);
         self.accepted += messages;
         self.accepted_bytes += bytes;
-    }
-}
-
-/// Runs an inline handler. A request is refused while the outbox is crowded: its asker hears that at
-/// once, where a reply that found no room would leave it waiting.
-fn run(
-    handler: &mut Handler,
-    message: &Incoming<'_>,
-    outbox: &Rc<RefCell<Outbox>>,
-    now: Instant,
-) -> Result<Disposition, Refusal> {
-    if message.request.is_some() && outbox.borrow().is_crowded() {
-        return Err(Refusal::QueueFull);
-    }
-    let seen = Message {
-        sender: message.sender,
-        body: message.body.as_slice(),
-        request: message.request,
-        service: message.service,
-    };
-    let mut context = Context { outbox, request: message.request, now };
-    handler(&seen, &mut context);
-    let mut outbox = outbox.borrow_mut();
-    if outbox.is_blocked() { Ok(withhold(&mut outbox, message)) } else { Ok(Disposition::Consumed) }
-}
-
-/// A message that the handler sent found no room: the credit of the one that made it send is kept back.
-#[cold]
-fn withhold(outbox: &mut Outbox, message: &Incoming<'_>) -> Disposition {
-    match outbox.take_blocked() {
-        Some(target) if message.service != Service::BestEffort => {
-            let charge = message.body.as_slice().len() as u64 + MESSAGE_CHARGE_BYTES;
-            let Incoming { peer, session, alias, .. } = *message;
-            outbox.withhold(target, Release { peer, session, alias, charge });
-            Disposition::Held
-        }
-        _ => Disposition::Consumed,
     }
 }
 
@@ -315,12 +261,13 @@ impl Flows {
 mod tests {
     //! Goal: names are unique, numbers are never reused, removal is final.
     use super::*;
+    use crate::message::{Context, Message};
     use crate::queue::{Capacity, Queue, QueueState};
 
     const DEFAULT: ChannelId = ChannelId::DEFAULT;
 
     fn flow(name: &str) -> Flow {
-        let sink = Sink::Handler(Box::new(|_, _| {}));
+        let sink = Sink::Handler(Box::new(|_: &Message<'_>, _: &mut Context<'_>| {}));
         Flow::new(DEFAULT, FlowName::new(name).unwrap(), sink, 1, 1)
     }
 

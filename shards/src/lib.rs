@@ -64,6 +64,8 @@ mod lent;
 
 mod message;
 
+mod handler;
+
 mod flows;
 
 mod application;

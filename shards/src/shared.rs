@@ -185,12 +185,25 @@ impl Shared {
         self.state.try_borrow_mut().ok()
     }
 
-    /// [`Shared::send`] of an acknowledged message where it costs least; `false`: nothing changed. No flow of this node is among
-    /// the endpoint's.
+    /// [`Shared::send_row`] of one message; `false`: nothing changed.
     #[inline]
     pub(crate) fn send_short(&self, flow: FlowId, body: &[u8]) -> bool {
         let Some(mut state) = self.try_state() else { return false };
         !state.stalled && state.endpoint.send_short(flow, body)
+    }
+
+    /// [`Shared::send`] of acknowledged messages where it costs least: how many were taken, and the body behind them, with which
+    /// nothing was done. No flow of this node is among the endpoint's.
+    #[inline]
+    pub(crate) fn send_row<'b>(
+        &self,
+        flow: FlowId,
+        bodies: &mut impl Iterator<Item = &'b [u8]>,
+    ) -> (u64, Option<&'b [u8]>) {
+        match self.try_state() {
+            Some(mut state) if !state.stalled => state.endpoint.send_row(flow, bodies),
+            _ => (0, bodies.next()),
+        }
     }
 
     /// Hands one message to the endpoint, or to the outbox from within an inline handler.

@@ -15,6 +15,7 @@ mod newcomers;
 mod options;
 mod places;
 mod restarts;
+mod rows;
 #[cfg(feature = "testing")]
 mod testing;
 mod trust;

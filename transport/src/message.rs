@@ -2,8 +2,11 @@
 //!
 //! What always holds: a head is written in one way only, and [`Head::read`] accepts no other.
 
+mod plain;
+
 use crate::limits::FLOW_NAME_BYTES_MAX;
 use crate::varint::{self, Reader};
+pub(crate) use plain::PlainStart;
 
 /// A whole message: head, then the body.
 pub(crate) const FORM_WHOLE: u8 = 0;
@@ -124,7 +127,7 @@ impl<'a> Head<'a> {
     /// Appends the head of a message of which nothing is asked, to a flow that needs no name, in one append of fixed size, which needs
     /// no call; `false` when alias or length are too large for that.
     #[inline]
-    pub(crate) fn write_plain(form: u8, alias: u32, total: u64, out: &mut impl Output) -> bool {
+    fn write_plain(form: u8, alias: u32, total: u64, out: &mut impl Output) -> bool {
         if alias >= 1 << 14 || total >= 1 << 14 {
             return false;
         }
@@ -137,28 +140,6 @@ impl<'a> Head<'a> {
             (false, false) => out.extend_from_slice(&[form, alias_high, alias_low, high, low]),
         }
         true
-    }
-
-    /// What [`Head::write_plain`] appends, in a word whose lowest byte is the first, and how many bytes it is; `None` when alias or
-    /// length are too large for that.
-    #[inline]
-    pub(crate) fn plain_word(form: u8, alias: u32, total: u16) -> Option<(u64, usize)> {
-        if alias >= 1 << 14 || total >= 1 << 14 {
-            return None;
-        }
-        // A number below 2^14 as a varint, its first byte lowest, and how many bytes that is.
-        let varint = |value: u16| {
-            if value < 64 {
-                (u64::from(value), 1)
-            } else {
-                (u64::from((value | 0x4000).swap_bytes()), 2)
-            }
-        };
-        let (total, total_bytes) = varint(total);
-        Some(match varint(alias as u16) {
-            (alias, 1) => (u64::from(form) | alias << 8 | total << 16, 2 + total_bytes),
-            (alias, _) => (u64::from(form) | alias << 8 | total << 24, 3 + total_bytes),
-        })
     }
 
     fn write_all(&self, form: u8, out: &mut impl Output) {
@@ -354,7 +335,7 @@ mod tests {
             let (alias, total) = (alias >> shifts.0, total >> shifts.1);
             let mut bytes = Vec::new();
             let is_plain = Head::write_plain(FORM_FIRST, alias, total.into(), &mut bytes);
-            let word = Head::plain_word(FORM_FIRST, alias, total);
+            let word = PlainStart::new(FORM_FIRST, alias).and_then(|start| start.head(total.into()));
             prop_assert_eq!(is_plain, word.is_some());
             if let Some((word, size)) = word {
                 prop_assert_eq!(&bytes[..], &word.to_le_bytes()[..size]);

@@ -10,6 +10,7 @@ mod greeting;
 mod life;
 mod receive;
 mod rest;
+mod rows;
 mod send;
 mod waiting;
 

@@ -10,9 +10,9 @@ mod draft;
 mod group;
 mod large;
 mod parts;
+mod row;
 mod schedule;
 mod settle;
-mod short;
 mod skips;
 mod terms;
 
@@ -24,8 +24,8 @@ use crate::flows::OutFlow;
 use crate::indices::IndexHasher;
 use crate::limits::{DATAGRAM_BYTES_FLOOR, HEAD_SLACK, payload_bytes};
 use crate::message::{
-    CONTINUE_BYTES_MAX, Continue, FORM_FIRST, FORM_PAD, FORM_WHOLE, HEAD_BYTES_MAX, Head,
-    PLAIN_HEAD_BYTES_MAX, Sequence, Target,
+    CONTINUE_BYTES_MAX, Continue, FORM_FIRST, FORM_PAD, FORM_WHOLE, HEAD_BYTES_MAX, Head, Sequence,
+    Target,
 };
 use crate::slots::{Slot, SlotPool};
 use crate::time::Instant;
@@ -35,8 +35,8 @@ use draft::{Block, Class, Draft, Link, Open, Payload, prefix_bytes};
 use group::Group;
 pub(crate) use group::Terms;
 use parts::Parts;
+pub(crate) use row::RowLimits;
 pub(crate) use schedule::Pick;
-pub(crate) use short::SHORT_BODY_BYTES_MAX;
 use skips::Skips;
 
 /// Messages shorter than this are moved to the next block rather than split: a part costs more than the bytes it saves.
@@ -170,20 +170,6 @@ impl SendLog {
         body: &[u8],
     ) -> bool {
         self.push_stream(pool, NORMAL, route, asked, body)
-    }
-
-    /// [`SendLog::push`] to a flow that needs no name, if the open block takes the whole message; `false`: nothing changed.
-    pub(crate) fn push_whole(&mut self, alias: u32, body: &[u8]) -> bool {
-        let open = &mut self.classes[NORMAL].open;
-        if open.bytes.len() + PLAIN_HEAD_BYTES_MAX + body.len() > open.limit
-            || !Head::write_plain(FORM_WHOLE, alias, body.len() as u64, &mut open.bytes)
-        {
-            return false;
-        }
-        open.bytes.extend_from_slice(body);
-        open.ends += 1;
-        self.pending += 1;
-        true
     }
 
     /// [`SendLog::push`] of any priority.

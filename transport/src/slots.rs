@@ -26,6 +26,13 @@ impl Slot {
         self.room.get_mut(self.filled..)?.first_chunk_mut()
     }
 
+    /// Its room from what is filled up to `limit`, of which counts as filled only what [`Slot::fill`] says; `None` when it is filled
+    /// beyond, or has less room.
+    #[inline]
+    pub(crate) fn free(&mut self, limit: usize) -> Option<&mut [u8]> {
+        self.room.get_mut(self.filled..limit)
+    }
+
     /// The next `bytes` bytes of its room were written.
     #[inline]
     pub(crate) fn fill(&mut self, bytes: usize) {
@@ -132,7 +139,7 @@ mod tests {
     fn only_what_is_filled_is_seen() {
         let mut pool = SlotPool::new(16);
         let mut slot = pool.take();
-        *slot.place::<8>().unwrap() = [1; 8];
+        slot.free(16).unwrap()[..8].fill(1);
         assert!(slot.is_empty());
         slot.fill(3);
         slot.push(2);
@@ -143,8 +150,10 @@ mod tests {
         slot.fill_zeros(9);
         assert_eq!(*slot, [1, 1, 1, 2, 3, 4, 0, 0, 0]);
         assert!(slot.place::<7>().is_some() && slot.place::<8>().is_none());
+        assert_eq!(slot.free(16).map(|room| room.len()), Some(7));
+        assert!(slot.free(17).is_none() && slot.free(8).is_none());
         pool.give(slot);
         assert!(pool.take().is_empty());
-        assert_eq!(Slot::default().place::<1>(), None);
+        assert!(Slot::default().free(1).is_none() && Slot::default().place::<1>().is_none());
     }
 }

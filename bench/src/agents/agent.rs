@@ -21,7 +21,7 @@ use crate::{
     node::{
         FLOWS,
         bodies::Mode,
-        load::{Load, Pace},
+        load::{Load, PER_CALL, Pace},
         server::load_identity,
         sink::{Sink, SinkOrder},
     },
@@ -261,6 +261,7 @@ impl State {
                 choice: Choice::RoundRobin,
                 seed: stream.seed,
                 pace: stream.rate.map_or(Pace::Full, Pace::Rate),
+                per_call: PER_CALL,
                 stamp_every: stream.stamp_every,
             };
             let (shard, peer, number) = (self.shard.clone(), self.agents[stream.to], stream.number);

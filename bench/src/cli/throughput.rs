@@ -1,10 +1,12 @@
 //! Flags of what measures messages per second.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 
 use super::{NodesArgs, OutputArgs};
 use crate::{
-    node::bodies::Mode,
+    node::{bodies::Mode, load::PER_CALL},
     workload::{Choice, Sizes},
 };
 
@@ -44,6 +46,9 @@ pub struct ThroughputArgs {
     /// --connect waits as it was told to when it was started
     #[arg(long, value_name = "N", conflicts_with = "peers")]
     pub spin_micros: Option<u64>,
+    /// Bodies handed over by one call, at most, when all have one length and go to one flow; 1: a call for each
+    #[arg(long, value_name = "N", default_value_t = PER_CALL, conflicts_with = "peers")]
+    pub per_call: NonZeroUsize,
     /// Do not measure the baseline
     #[arg(long)]
     pub no_baseline: bool,

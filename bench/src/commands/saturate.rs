@@ -16,7 +16,7 @@ use crate::{
     node::{
         client::ClientSettings,
         latency::CubedEcho,
-        load::{Load, Pace},
+        load::{Load, PER_CALL, Pace},
         loader::{LoadSlice, Loader},
     },
     pairs::Plan,
@@ -88,6 +88,7 @@ pub(super) fn run(args: &SaturateArgs) -> Result<()> {
         choice: args.choice,
         seed: args.seed,
         pace: Pace::Full,
+        per_call: PER_CALL,
         stamp_every: None,
     };
     let monitor = watch("saturate", duration, &args.nodes.output)?;

@@ -75,6 +75,7 @@ fn load(args: &ThroughputArgs) -> Load {
         flows: args.flows,
         choice: args.choice,
         seed: args.seed,
+        per_call: args.per_call,
         ..Load::fixed(args.size, args.mode)
     }
 }
@@ -91,6 +92,7 @@ pub(super) fn describe(report: Report, load: &Load) -> Report {
         .with("flows", load.flows)
         .with("choice", load.choice.to_string())
         .with("seed", load.seed)
+        .with("messages_per_call", load.per_call.get())
 }
 
 /// Prints how the subject stands beside a baseline that is not the ceiling.

@@ -129,8 +129,7 @@ impl Bodies {
         self.mode == Mode::Acked && self.sizes.len() == 1 && is_copied && !self.is_stamped
     }
 
-    /// Sends `count` bodies to one flow, each by a call of its own, with nothing in between that differs from body to body but the
-    /// tag. Returns how many were taken, and what ended it before.
+    /// Sends `count` bodies to one flow, up to `per_call` by one call. Returns how many were taken, and what ended it before.
     ///
     /// # Errors
     ///
@@ -139,7 +138,12 @@ impl Bodies {
     /// # Panics
     ///
     /// When they are not uniform.
-    pub fn send_run(&mut self, to: &Destination, count: usize) -> (usize, Result<(), SendError>) {
+    pub fn send_run(
+        &mut self,
+        to: &Destination,
+        count: usize,
+        per_call: usize,
+    ) -> (usize, Result<(), SendError>) {
         assert!(self.are_uniform(), "only uniform bodies are sent as a run");
         let size = self.pattern.len();
         let (mut taken, mut result) = (0, Ok(()));
@@ -149,13 +153,21 @@ impl Bodies {
             }
             let ready = ((self.written - self.next) as usize).min(count - taken);
             let places = self.copied[self.place_of(self.next)..].chunks_exact(self.stride);
+            let bodies = places.map(|place| &place[..size]);
             let mut sent = 0;
-            for place in places.take(ready) {
-                if let Err(error) = to.try_send_acknowledged(&place[..size]) {
-                    result = Err(error);
-                    break;
+            if per_call == 1 {
+                for body in bodies.take(ready) {
+                    result = to.try_send_acknowledged(body);
+                    if result.is_err() {
+                        break;
+                    }
+                    sent += 1;
                 }
-                sent += 1;
+            } else {
+                match to.try_send_many(bodies.take(ready.min(per_call))) {
+                    Ok(taken) => sent = taken,
+                    Err(error) => result = Err(error),
+                }
             }
             taken += sent;
             self.next += sent as u64;

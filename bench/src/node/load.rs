@@ -3,7 +3,7 @@
 //! Either as fast as there is room, or on time: message n is due at n over the rate, and is sent then whether or not what came
 //! before has arrived. A message that finds no room is late, and is timed from when it was due all the same.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use cubed::{Destination, Instant, PublicKey, SendError, Shard, ShardStats};
 
@@ -38,6 +38,9 @@ const FLIGHT_TIME: Duration = Duration::from_millis(20);
 /// be the path's.
 const POLLED: Duration = Duration::from_micros(150);
 
+/// Bodies handed over by one call, at most, unless asked for otherwise.
+pub const PER_CALL: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
 /// How fast messages are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
@@ -62,6 +65,8 @@ pub struct Load {
     pub seed: u64,
     /// How fast.
     pub pace: Pace,
+    /// Bodies of one length handed over by one call, at most, where one after the other goes to the same flow; 1 for a call each.
+    pub per_call: NonZeroUsize,
     /// One message of so many carries the time at which it was due, in a place that differs from group to group; `None` for none.
     pub stamp_every: Option<u64>,
 }
@@ -76,6 +81,7 @@ impl Load {
             choice: Choice::RoundRobin,
             seed: 0,
             pace: Pace::Full,
+            per_call: PER_CALL,
             stamp_every: None,
         }
     }
@@ -156,6 +162,7 @@ struct Sender<'a> {
     bodies: Bodies,
     targets: Targets,
     burst: usize,
+    per_call: usize,
     watch: Option<CounterWatch>,
 }
 
@@ -179,6 +186,7 @@ impl Load {
             bodies: Bodies::new(&self.sizes, self.seed, self.mode, self.stamp_every.is_some()),
             targets: Targets::new(shard, &self, peer, sinks)?,
             burst: (BURST_BYTES_MAX / mean).clamp(1, BURST_MESSAGES_MAX),
+            per_call: self.per_call.get(),
             watch: meter.map(|meter| CounterWatch::new(shard, meter, Some(self.mode))),
         };
         match self.pace {
@@ -234,7 +242,7 @@ impl Sender<'_> {
         if let ([to], [count]) = (&self.targets.flows[..], &mut self.targets.counts[..])
             && self.bodies.are_uniform()
         {
-            let (taken, result) = self.bodies.send_run(to, self.burst);
+            let (taken, result) = self.bodies.send_run(to, self.burst, self.per_call);
             *count += taken as u64;
             return is_taken(result);
         }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Details that say what was asked for, not what came out: a difference in one makes the figures those of two things.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "mode",
     "datagram_bytes",
     "rate_per_second",
@@ -29,6 +29,7 @@ const SETTINGS: [&str; 13] = [
     "seed",
     "peers",
     "messages_per_visit",
+    "messages_per_call",
     "outstanding",
     "p99_below_us",
     "baseline",

@@ -197,22 +197,6 @@ impl Endpoint {
         self.send_source(now, flow, Source::Borrowed(body), service, token)
     }
 
-    /// [`Endpoint::send`] of an acknowledged message without a token where it costs least: with a session, with credit, with room
-    /// in the datagram being filled. `false` changed nothing and says nothing: `send` it then.
-    #[inline]
-    #[must_use = "false: the message was not taken"]
-    pub fn send_short(&mut self, flow: FlowId, body: &[u8]) -> bool {
-        let Some(peer) = lane_mut(&mut self.peers, flow.peer) else { return false };
-        if self.is_closing || !peer.send_short(&mut self.common, flow.alias, body) {
-            return false;
-        }
-        if !peer.is_ready {
-            peer.is_ready = true;
-            self.ready.push_back(flow.peer.place());
-        }
-        true
-    }
-
     /// [`Endpoint::send`] for large bodies, which are then not copied before they are sealed.
     ///
     /// # Errors

@@ -4,6 +4,8 @@
 //! What always holds: what depends on the flow alone is looked up once per row; a row ends before a message that its flow does not
 //! take, or its credit does not cover; what was taken is charged when the row ends.
 
+#![expect(clippy::inline_always, reason = "a call costs a third of what a short message does")]
+
 use super::{Lane, Receiving};
 use crate::endpoint::{
     Application, Binding, Body, Disposition, Incoming, PeerId, Refusal, Service,
@@ -11,7 +13,7 @@ use crate::endpoint::{
 use crate::flows::charge;
 use crate::frame::Reason;
 use crate::identity::PublicKey;
-use crate::message::FORM_WHOLE;
+use crate::message::{FORM_WHOLE, PlainStart};
 use crate::varint::Reader;
 
 /// Messages of one peer to one flow, to be taken one after the other. What is not taken comes again in a row of its own.
@@ -22,6 +24,8 @@ pub struct Row<'a> {
     session: u32,
     alias: u32,
     binding: Binding,
+    /// What the heads of its messages begin with; `None` for an alias that is too long for that.
+    start: Option<PlainStart>,
     /// Stands in front of the next message.
     reader: Reader<'a>,
     /// Credit left to the sender.
@@ -47,15 +51,10 @@ impl<'a> Row<'a> {
     }
 
     /// Takes the next message; `None` at the end of the row.
-    #[inline]
+    #[inline(always)]
     pub fn next_body(&mut self) -> Option<&'a [u8]> {
-        let mut reader = self.reader.clone();
-        let follows = reader.u8()? == FORM_WHOLE && reader.varint()? == u64::from(self.alias);
-        if !follows {
-            return None;
-        }
-        let bytes = reader.varint()?;
-        let body = reader.bytes(bytes as usize)?;
+        let (body, rest) = self.peek()?;
+        let bytes = body.len() as u64;
         let charge = charge(bytes);
         if bytes > self.binding.message_bytes_max || charge > self.credit - self.charged {
             return None;
@@ -63,8 +62,32 @@ impl<'a> Row<'a> {
         self.charged += charge;
         self.last = charge;
         self.taken += 1;
-        self.reader = reader;
+        self.reader = rest;
         Some(body)
+    }
+
+    /// The body of the next message, and what follows it.
+    #[inline(always)]
+    fn peek(&self) -> Option<(&'a [u8], Reader<'a>)> {
+        let rest = self.reader.rest();
+        if let Some((head_bytes, bytes)) = self.start.and_then(|start| start.read(rest)) {
+            let (body, rest) = rest[head_bytes..].split_at_checked(bytes)?;
+            return Some((body, Reader::new(rest)));
+        }
+        self.peek_long()
+    }
+
+    /// [`Row::peek`] at a head of any length, and near the datagram's end.
+    #[inline(never)]
+    fn peek_long(&self) -> Option<(&'a [u8], Reader<'a>)> {
+        let mut reader = self.reader.clone();
+        let follows = reader.u8()? == FORM_WHOLE && reader.varint()? == u64::from(self.alias);
+        if !follows {
+            return None;
+        }
+        let bytes = reader.varint()?;
+        let body = reader.bytes(bytes as usize)?;
+        Some((body, reader))
     }
 
     /// As [`Row::next_body`], with all that is known of the message.
@@ -142,6 +165,7 @@ impl Lane {
             session: rx.session,
             alias: alias as u32,
             binding,
+            start: PlainStart::new(FORM_WHOLE, alias as u32),
             reader: reader.clone(),
             credit: flow.credit(),
             taken: 0,

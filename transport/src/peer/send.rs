@@ -11,7 +11,7 @@ use crate::endpoint::{Priority, ReplyTo, SendError, SendOptions, Service};
 use crate::flows::{OutFlow, charge};
 use crate::limits::OWNED_BODY_BYTES_MIN;
 use crate::message::{Head, Sequence, Target};
-use crate::send_log::{Asked, Route, SHORT_BODY_BYTES_MAX, SendLog, Waiter};
+use crate::send_log::{Asked, Route, Waiter};
 use crate::session::Session;
 use crate::time::Instant;
 use crate::values::Value;
@@ -59,48 +59,6 @@ impl From<Source<'_>> for Bytes {
 }
 
 impl Peer {
-    /// [`Peer::send`] of what goes whole into the open block, to a flow that has credit and needs no name; `false`: nothing changed.
-    #[inline]
-    pub(crate) fn send_short(&mut self, common: &mut Common, alias: u32, body: &[u8]) -> bool {
-        body.len() <= SHORT_BODY_BYTES_MAX
-            && self.send_plain(common, alias, body, SendLog::push_short)
-            || self.send_whole(common, alias, body)
-    }
-
-    /// [`Peer::send_short`] of a body that is longer, or near the block's end.
-    #[inline(never)]
-    fn send_whole(&mut self, common: &mut Common, alias: u32, body: &[u8]) -> bool {
-        self.send_plain(common, alias, body, SendLog::push_whole)
-    }
-
-    /// Logs a message by `push` if it has credit and may go before all that waits.
-    #[inline]
-    fn send_plain(
-        &mut self,
-        common: &mut Common,
-        alias: u32,
-        body: &[u8],
-        push: impl FnOnce(&mut SendLog, u32, &[u8]) -> bool,
-    ) -> bool {
-        if !self.waiting.is_empty() {
-            return false;
-        }
-        let (Some(session), Some(flow)) = (&mut self.session, self.flows.get_mut(alias as usize))
-        else {
-            return false;
-        };
-        let bytes = body.len() as u64;
-        let used = flow.used + charge(bytes);
-        let is_within = bytes <= session.message_bytes_max.min(flow.message_bytes_max)
-            && flow.limit.is_some_and(|limit| used <= limit);
-        if !(flow.bound && is_within && push(&mut session.lane.log, alias, body)) {
-            return false;
-        }
-        flow.used = used;
-        common.counters.acknowledged_offered += 1;
-        true
-    }
-
     /// Takes one acknowledged message to the flow with this alias, with nothing asked beside.
     pub(crate) fn send(
         &mut self,
