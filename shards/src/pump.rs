@@ -5,35 +5,36 @@
 //! events before the shard sleeps; the shard sleeps only if a turn did nothing and no task has run
 //! since; bytes received are lent for the call that handles them.
 
+mod batch;
+mod events;
+
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use cubed_runtime::{
-    Driver, DriverWaker, HandOff, Inbound, Port, Received, SendStatus, SpinDecision, Spinner,
-    panic_message, polls, yield_now,
+    Driver, DriverWaker, HandOff, Inbound, Port, SendStatus, SpinDecision, Spinner, panic_message,
+    polls, yield_now,
 };
+use cubed_transport::Transmit;
 use cubed_transport::time::Instant;
-use cubed_transport::{Event, PeerId, PeerState, Transmit};
 
 use crate::application::Receiver;
-use crate::follow::{follow, prefer_listed, try_next_address};
+use crate::follow::follow;
 use crate::handed::{HERE, Handed};
 use crate::hellos::Hellos;
 use crate::lane_counts::count_lanes;
 use crate::limits::{
-    ANSWERED_APART_MIN, COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS,
-    FULL_BATCH_BYTES_MIN, HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL,
-    SENDS_PER_TURN_MAX,
+    COMMANDS_PER_TURN_MAX, FAREWELL_DURATION_MAX, FAREWELL_YIELDS, FULL_BATCH_BYTES_MIN,
+    HANDED_PER_TURN_MAX, RECEIVES_PER_TURN_MAX, SEND_RETRY_INTERVAL, SENDS_PER_TURN_MAX,
 };
 use crate::outside::Calls;
-use crate::ports::{plain_event, reached_from, split};
+use crate::ports::split;
 use crate::shard::Shard;
 use crate::shared::{PumpCounters, Shared, State};
 use crate::strays::{Stray, Strays};
-use crate::waits::End;
 use crate::watch::Watch;
+use batch::{Rest, handle_rest, receive, receive_first};
 
 /// The pump of one shard, on any driver.
 pub(crate) struct Pump<D> {
@@ -59,14 +60,6 @@ struct Run {
     bytes: Vec<u8>,
     /// What has not left yet, and how many bytes of it have.
     held: Option<(Transmit, usize)>,
-}
-
-/// The second half of a batch whose first half brought answers: those leave before it is handled.
-#[derive(Default)]
-struct Rest {
-    bytes: Vec<u8>,
-    /// Length of each datagram, sender and port, while there are any.
-    from: Option<(usize, SocketAddr, Port)>,
 }
 
 impl<D: Driver> Pump<D> {
@@ -191,7 +184,7 @@ impl<D: Driver> Pump<D> {
 
     /// Sends the answers to the first half of a batch and handles its second half, if one was kept; whether anything left.
     fn receive_rest(&mut self) -> bool {
-        if self.rest.from.is_none() {
+        if self.rest.is_empty() {
             return false;
         }
         let sent = self.transmit();
@@ -317,54 +310,6 @@ impl<D: Driver> Pump<D> {
         worked
     }
 
-    /// Wakes who waits for what happened, and tells the log.
-    fn dispatch_events(&mut self) -> bool {
-        let mut state = self.shared.state.borrow_mut();
-        let mut worked = false;
-        while let Some(event) = state.endpoint.poll_event().map(plain_event) {
-            worked = true;
-            Watch::tell(&state.endpoint, &event);
-            let waits = &mut state.receiver.waits;
-            match event {
-                Event::Outcome { token, outcome } => waits.end(token, End::Outcome(outcome)),
-                Event::Writable { peer } | Event::SessionEnded { peer, .. } => {
-                    waits.room(peer);
-                    self.retry_outbox(&mut state, peer);
-                }
-                Event::Connected { peer } => {
-                    waits.dialled(peer, &Ok(()));
-                    if self.shared.facts.source != Port::Shared {
-                        prefer_listed(&mut state, peer);
-                    }
-                }
-                Event::DialFailed { peer, error } => {
-                    try_next_address(&mut state, peer, &error);
-                    state.receiver.waits.dialled(peer, &Err(error));
-                }
-                Event::Down { peer, cause } => state.tell(peer, PeerState::Down(cause)),
-                Event::Up { peer } => state.tell(peer, PeerState::Up),
-                Event::Forgotten { peer } => {
-                    waits.forgotten(peer);
-                    state.watchers.forgotten(peer);
-                    self.retry_outbox(&mut state, peer);
-                }
-                Event::TurnedAway { .. } => {}
-            }
-        }
-        worked
-    }
-
-    fn retry_outbox(&self, state: &mut State, peer: PeerId) {
-        if !state.stalled {
-            return;
-        }
-        let mut outbox = self.shared.outbox.borrow_mut();
-        let now = self.shared.now();
-        let Receiver { waits, local, .. } = &mut state.receiver;
-        outbox.retry(&mut state.endpoint, waits, local, peer, now);
-        state.stalled = outbox.is_stalled();
-    }
-
     /// Lets every ready task run once; whether none was.
     async fn let_others_run(&self) -> bool {
         let before = polls();
@@ -405,72 +350,6 @@ impl<D: Driver> Pump<D> {
         self.counters.hellos = self.hellos.counters();
         self.shared.counters.set(self.counters);
     }
-}
-
-/// [`receive`] of a whole batch, or of its first half, if that brings answers and the rest is worth a send call of its own:
-/// whoever asked can then ask on while the other half is handled, and the two sides work at once instead of in turn.
-fn receive_first(
-    shared: &Shared,
-    strays: &mut Strays,
-    hellos: &mut Hellos,
-    batch: Received<'_>,
-    rest: &mut Rest,
-) {
-    handle_rest(shared, strays, hellos, rest);
-    let Received { bytes, segment_bytes, from, port } = batch;
-    let datagrams = bytes.len().div_ceil(segment_bytes);
-    let middle =
-        if datagrams >= ANSWERED_APART_MIN { datagrams / 2 * segment_bytes } else { bytes.len() };
-    let (first, second) = bytes.split_at_mut(middle);
-    let set_aside = |from: SocketAddr, bytes: &[u8]| hellos.set_aside(from, bytes);
-    let mut batch = Received { bytes: first, segment_bytes, from, port };
-    let has_answers = receive(shared, strays, set_aside, &mut batch);
-    if second.is_empty() {
-        return;
-    }
-    if has_answers {
-        rest.bytes.clear();
-        rest.bytes.extend_from_slice(second);
-        rest.from = Some((segment_bytes, from, port));
-        return;
-    }
-    let set_aside = |from: SocketAddr, bytes: &[u8]| hellos.set_aside(from, bytes);
-    receive(shared, strays, set_aside, &mut Received { bytes: second, segment_bytes, from, port });
-}
-
-/// Handles the half of a batch that was kept, if there is one.
-fn handle_rest(shared: &Shared, strays: &mut Strays, hellos: &mut Hellos, rest: &mut Rest) {
-    let Some((segment_bytes, from, port)) = rest.from.take() else { return };
-    let mut batch = Received { bytes: &mut rest.bytes, segment_bytes, from, port };
-    receive(shared, strays, |from, bytes| hellos.set_aside(from, bytes), &mut batch);
-}
-
-/// Handles one batch of datagrams, but for those of other shards and those that were set aside, and hands over what handlers
-/// said meanwhile; whether they said anything. Credit that comes back is no such thing: it splits no batch.
-fn receive(
-    shared: &Shared,
-    strays: &mut Strays,
-    mut set_aside: impl FnMut(SocketAddr, &[u8]) -> bool,
-    batch: &mut Received<'_>,
-) -> bool {
-    let now = shared.read_clock();
-    let mut state = shared.state.borrow_mut();
-    let State { endpoint, receiver, .. } = &mut *state;
-    receiver.now = now;
-    let from = reached_from(batch.port, batch.from);
-    for datagram in batch.bytes.chunks_mut(batch.segment_bytes) {
-        if let Some(other) = strays.destination(datagram) {
-            strays.hand_over(other, from, datagram);
-            continue;
-        }
-        if set_aside(from, datagram) {
-            continue;
-        }
-        endpoint.handle_datagram(now, from, datagram, receiver);
-    }
-    let has_answers = shared.outbox.borrow().has_messages();
-    flush(shared, &mut state);
-    has_answers
 }
 
 /// Hands over the outbox; whether there was anything in it.

@@ -4,8 +4,10 @@
 //! here reads a clock, a socket or the system's randomness.
 
 mod answers;
+mod application;
 mod commands;
 mod config;
+mod event;
 mod failure;
 mod handshake_queue;
 mod handshakes;
@@ -13,6 +15,7 @@ mod lanes;
 mod life;
 mod newcomers;
 mod options;
+mod outcome;
 mod places;
 mod restarts;
 mod rows;
@@ -43,18 +46,18 @@ use crate::requests::Requests;
 use crate::restarted::Notice;
 use crate::slots::SlotPool;
 use crate::time::Instant;
+pub use application::{Application, Binding, Body, Deferred, Disposition, Incoming};
 pub use config::{ChannelConfig, Config, ConfigError};
+pub use event::{DownCause, EndCause, Event};
 pub use failure::DialFailure;
 use handshakes::{Handshakes, Local};
 use lanes::KnownPeer;
 pub use life::{PeerMemory, PeerPresence, PeerState};
 pub(crate) use options::CLASSES;
 pub use options::{Priority, SendOptions, Service};
+pub use outcome::{Outcome, Refusal, SendError};
 pub use trust::{ChannelId, Newcomer, NodeMode, PeerInfo, Verdict};
-pub use types::{
-    Application, Binding, Body, Deferred, Disposition, DownCause, EndCause, Event, FlowId,
-    Incoming, Outcome, PeerId, Refusal, ReplyTo, SendError, Tally, Token, Transmit,
-};
+pub use types::{FlowId, PeerId, ReplyTo, Tally, Token, Transmit};
 
 /// Who holds an association index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
