@@ -44,7 +44,6 @@ impl BestEffortQueue {
         Self { slots: VecDeque::new(), open: Slot::default(), next: 1, block_bytes }
     }
 
-    /// Slots opened from here on are full at `bytes`.
     /// The number of the next message in fragments.
     pub(crate) fn next_number(&self) -> u64 {
         self.next
@@ -60,6 +59,7 @@ impl BestEffortQueue {
         Self { next, ..Self::new(block_bytes) }
     }
 
+    /// Slots opened from here on are full at `bytes`.
     pub(crate) fn set_block_bytes(&mut self, bytes: usize) {
         self.block_bytes = bytes;
     }
