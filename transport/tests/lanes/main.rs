@@ -1,6 +1,7 @@
 //! Goal: nodes of several shards find the shard that owns a flow; what waited before that was known moves there whole, once and in
 //! order; another start of a peer, with other shards, is met like any.
 
+mod forgotten;
 mod life;
 mod pair;
 

@@ -167,42 +167,55 @@ impl Pair {
     pub(crate) fn run(&mut self, millis: u64) {
         let end = self.now + Duration::from_millis(millis);
         while self.now < end {
-            self.drain();
-            if self.wire.is_empty() {
-                let all = self.nodes.iter().flatten();
-                let next = all.filter_map(|(endpoint, _)| endpoint.poll_timeout()).min();
-                self.now = next.unwrap_or(end).max(self.now + Duration::from_micros(20)).min(end);
-            } else {
-                self.now += Duration::from_micros(20);
-            }
-            for (side, mut datagram) in std::mem::take(&mut self.wire) {
-                if let Some(held) = self.held.as_mut().filter(|_| side == 0 && is_lane(&datagram)) {
-                    held.push(datagram);
-                    continue;
-                }
-                if self.is_cut {
-                    continue;
-                }
-                let shards = self.nodes[side].len();
-                let steered = usize::from(datagram[1]) % shards;
-                if self.is_second_cut && (side, steered) == (1, 1) {
-                    continue;
-                }
-                let hello = self.hellos_to.filter(|_| datagram[0] == 1 && side == 1);
-                let (endpoint, app) = &mut self.nodes[side][hello.unwrap_or(steered)];
-                endpoint.handle_datagram(self.now, address(1 - side), &mut datagram, app);
-                if !self.is_mute {
-                    answer(endpoint, app);
-                }
-            }
-            for (endpoint, app) in self.nodes.iter_mut().flatten() {
-                endpoint.handle_timeout(self.now, app);
-            }
+            self.advance(end);
         }
         let tally = self.dialler().tally();
         let ended = tally.delivered + tally.refused + tally.expired;
         let sum = ended + tally.peer_lost + tally.unknown + tally.pending;
         assert_eq!(tally.offered, sum, "{tally:?}");
+    }
+
+    /// So many times what is on the wire arrives.
+    pub(crate) fn step(&mut self, times: u32) {
+        for _ in 0..times {
+            self.advance(self.now + Duration::from_millis(1));
+        }
+    }
+
+    /// Everything on the wire arrives, or else the next timer fires, by `end`.
+    fn advance(&mut self, end: Instant) {
+        self.drain();
+        if self.wire.is_empty() {
+            let all = self.nodes.iter().flatten();
+            let next = all.filter_map(|(endpoint, _)| endpoint.poll_timeout()).min();
+            self.now = next.unwrap_or(end).max(self.now + Duration::from_micros(20)).min(end);
+        } else {
+            self.now += Duration::from_micros(20);
+        }
+        for (side, datagram) in std::mem::take(&mut self.wire) {
+            self.arrive(side, datagram);
+        }
+        for (endpoint, app) in self.nodes.iter_mut().flatten() {
+            endpoint.handle_timeout(self.now, app);
+        }
+    }
+
+    fn arrive(&mut self, side: usize, mut datagram: Vec<u8>) {
+        if let Some(held) = self.held.as_mut().filter(|_| side == 0 && is_lane(&datagram)) {
+            held.push(datagram);
+            return;
+        }
+        let shards = self.nodes[side].len();
+        let steered = usize::from(datagram[1]) % shards;
+        if self.is_cut || self.is_second_cut && (side, steered) == (1, 1) {
+            return;
+        }
+        let hello = self.hellos_to.filter(|_| datagram[0] == 1 && side == 1);
+        let (endpoint, app) = &mut self.nodes[side][hello.unwrap_or(steered)];
+        endpoint.handle_datagram(self.now, address(1 - side), &mut datagram, app);
+        if !self.is_mute {
+            answer(endpoint, app);
+        }
     }
 
     /// Answers what was asked while the pair was mute.
