@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cubed_transport::identity::Identity;
+use cubed_transport::limits::DORMANT_AFTER;
 use cubed_transport::{
     ChannelId, Event, FlowId, Outcome, PeerId, SendError, SendOptions, Service, Token,
 };
@@ -270,4 +271,117 @@ fn its_number_is_told_as_forgotten_last() {
     assert_eq!(events.iter().filter(is_outcome).count(), 1);
     let is_end = |event: &&Event| matches!(event, Event::SessionEnded { .. });
     assert_eq!(events.iter().filter(is_end).count(), 1);
+}
+
+/// A message in fragments of each kind, of which the receiver has some; and one that waits for its turn behind a lost one.
+fn begun(seed: u64) -> (World, [FlowId; 3]) {
+    let mut world = World::new(seed);
+    let flows = ["large", "ordered", "loose"].map(|name| world.flow(name));
+    let [large, ordered, loose] = flows;
+    // With the credit of flows that are known.
+    for (flow, number) in flows.into_iter().zip(100..) {
+        world.offer(flow, &body(number, 8), &ORDERED, number).unwrap();
+    }
+    world.run(10 * DELAY);
+    world.offer(large, &body(0, 200_000), &SendOptions::default(), 0).unwrap();
+    world.offer(ordered, &body(1, 50_000), &ORDERED, 1).unwrap();
+    world.offer(ordered, &body(2, 50_000), &ORDERED, 2).unwrap();
+    let best_effort = SendOptions::new(Service::BestEffort);
+    world.offer(loose, &body(3, 10_000), &best_effort, 3).unwrap();
+    (world, flows)
+}
+
+/// What the second end holds for the first of messages that are not whole.
+fn fragments(world: &World) -> usize {
+    let end = &world.ends[1].0;
+    let peer = end.find_peer(&world.ends[0].0.public_key());
+    peer.and_then(|peer| end.peer_memory(peer)).map_or(0, |memory| memory.fragments)
+}
+
+/// What is on its way to one end is lost.
+fn lose(world: &mut World, side: usize) {
+    world.drain();
+    world.wire.retain(|_, (to, _)| *to != side);
+}
+
+/// Large messages of each kind get through as if there had been none before; what came of the first ones is true.
+fn check_begun_anew(world: &mut World, flows: [FlowId; 3]) {
+    world.faults = [0; 3];
+    let best_effort = SendOptions::new(Service::BestEffort);
+    for (flow, number, options) in
+        [(flows[0], 10, SendOptions::default()), (flows[1], 11, ORDERED), (flows[1], 12, ORDERED)]
+    {
+        world.send(flow, &body(number, 200_000), &options, number);
+    }
+    world.run(Duration::from_secs(2));
+    world.finish();
+    world.offer(flows[2], &body(13, 10_000), &best_effort, 13).unwrap();
+    world.run(Duration::from_secs(1));
+    assert!((10..13).all(|token| world.outcomes[&token] == Outcome::Delivered));
+    assert_eq!(
+        (world.received("large").last(), world.received("loose").last()),
+        (Some(&10), Some(&13))
+    );
+    assert!(world.received("ordered").ends_with(&[11, 12]));
+    for (flow, bytes, _) in &world.ends[1].1.received {
+        let number = super::world::number(bytes);
+        assert!(*bytes == body(number, bytes.len()), "{flow}: {number} is of two messages");
+    }
+    // A session with an incomplete message never rests, and one that rests keeps no spare memory.
+    world.run(DORMANT_AFTER + Duration::from_secs(1));
+    assert_eq!(fragments(world), 0, "nothing is left of what was given up");
+    world.outcomes.retain(|token, _| *token != 3 && *token != 13);
+    for (token, outcome) in &world.outcomes {
+        let all = &world.ends[1].1.received;
+        let arrived = all.iter().filter(|(_, bytes, _)| super::world::number(bytes) == *token);
+        let arrived = arrived.count();
+        assert!(arrived <= 1 && (*outcome != Outcome::Delivered || arrived == 1), "{token}");
+    }
+}
+
+/// By the one who puts it together.
+#[test]
+fn a_sender_that_is_forgotten_in_the_midst_of_a_message_leaves_no_part_of_it() {
+    let mut most = 0;
+    for (micros, is_told) in (0..60).flat_map(|step| [(step * 250, false), (step * 250, true)]) {
+        let (mut world, flows) = begun(micros);
+        world.faults = [10, 5, 20];
+        world.run(Duration::from_micros(micros));
+        let held = fragments(&world);
+        most = most.max(held);
+        let (now, key) = (world.now, world.ends[0].0.public_key());
+        let sender = world.ends[1].0.find_peer(&key).expect("it greeted");
+        assert!(world.ends[1].0.forget_peer(now, sender));
+        assert_eq!(world.ends[1].0.peer_memory(sender), None);
+        if !is_told {
+            lose(&mut world, 0);
+        }
+        // What is on its way comes for nobody.
+        world.run(2 * DELAY);
+        assert_eq!(fragments(&world), 0, "{micros} us, {held} B held before");
+        check_begun_anew(&mut world, flows);
+    }
+    assert!(most > 100_000, "{most} B held at most");
+}
+
+/// By the one who sends it.
+#[test]
+fn a_receiver_that_is_forgotten_in_the_midst_of_a_message_drops_what_it_has_of_it() {
+    let mut most = 0;
+    for (micros, is_told) in (0..60).flat_map(|step| [(step * 250, false), (step * 250, true)]) {
+        let (mut world, _) = begun(micros);
+        world.faults = [10, 5, 20];
+        world.run(Duration::from_micros(micros));
+        most = most.max(fragments(&world));
+        let now = world.now;
+        assert!(world.ends[0].0.forget_peer(now, PEER));
+        if !is_told {
+            lose(&mut world, 1);
+        }
+        let peer = world.add_again();
+        let flows = ["large", "ordered", "loose"]
+            .map(|name| world.ends[0].0.open_flow(peer, name).unwrap());
+        check_begun_anew(&mut world, flows);
+    }
+    assert!(most > 100_000, "{most} B held at most");
 }
