@@ -1,17 +1,19 @@
 //! Goal: a message whose answer is put off ends when it is answered and not before, as it is answered, in any order and over a
 //! link that loses; refusals are told as fast as the link carries them.
 
+mod support;
+
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::identity::PublicKey;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, ChannelId, Config, Deferred, Disposition, Endpoint, Event, FlowId,
-    Incoming, Limits, Outcome, PeerId, Refusal, SendError, SendOptions, Service, Token,
+    Application, Binding, ChannelId, Deferred, Disposition, Endpoint, Event, FlowId, Incoming,
+    Limits, Outcome, PeerId, Refusal, SendError, SendOptions, Service, Token,
 };
+use support::{address, endpoint};
 
 /// A flow that refuses whatever comes.
 const REFUSING: u32 = 2;
@@ -67,22 +69,11 @@ struct Pair {
     flow: FlowId,
 }
 
-fn address(side: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1 + side as u8], 7530))
-}
-
-fn endpoint(seed: u8) -> Endpoint {
-    // Room for all that the tests send, so that no sender waits for an answer.
-    let limits = Limits { log_bytes_max: 16 << 20, ..Limits::default() };
-    let name = format!("node {seed}");
-    let config = Config { name, limits, ..Config::new([seed; 16], [seed; 32]) };
-    let entropy = Box::new(SeededEntropy::new(seed.into()));
-    Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
-}
-
 impl Pair {
     fn connected(drop_one_in: u64) -> Self {
-        let mut ends = [1, 2].map(|seed| (endpoint(seed), App::default()));
+        // Room for all that the tests send, so that no sender waits for an answer.
+        let limits = Limits { log_bytes_max: 16 << 20, ..Limits::default() };
+        let mut ends = [1, 2].map(|seed| (endpoint(seed, limits.clone()), App::default()));
         let (now, key) = (Instant::from_nanos(1_000_000_000), ends[1].0.public_key());
         let peer = ends[0].0.add_peer(key, Some(address(1))).unwrap();
         ends[0].0.connect(now, peer).unwrap();

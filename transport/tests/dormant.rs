@@ -1,19 +1,21 @@
 //! Goal: a session that was silent gives its memory back, costs no timer, and is the same session as before when anything of any
 //! service comes or is sent; whoever makes it wake for nothing changes nothing.
 
+mod support;
+
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::identity::Identity;
 use cubed_transport::limits::DORMANT_AFTER;
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Counters, Disposition, Endpoint, FlowId,
-    Incoming, Limits, Outcome, PeerId, Refusal, ReplyTo, Service, Token,
+    Application, Body, Config, Counters, Disposition, Endpoint, FlowId, Incoming, Limits, Outcome,
+    PeerId, Refusal, ReplyTo, Service, Token,
 };
+use support::{address, endpoint, open_to_all};
 
 const SERVICES: [Service; 4] =
     [Service::Acknowledged, Service::Ordered, Service::LatestValue, Service::BestEffort];
@@ -29,18 +31,7 @@ struct App {
 }
 
 impl Application for App {
-    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
-        true
-    }
-    fn bind(
-        &mut self,
-        _: ChannelId,
-        _: PeerId,
-        _: &PublicKey,
-        _: &str,
-    ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 1, window_bytes: 1 << 16, message_bytes_max: 1 << 20 })
-    }
+    open_to_all!(1 << 16, 1 << 20);
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.session = message.session;
         match message.request {
@@ -67,20 +58,10 @@ struct Pair {
 
 const PEER: PeerId = PeerId(0);
 
-fn address(side: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1 + side as u8], 7530))
-}
-
 impl Pair {
     /// Connected, and with nothing more to say.
     fn new() -> Self {
-        let ends = [1, 2].map(|seed: u8| {
-            let config =
-                Config { name: format!("node {seed}"), ..Config::new([seed; 16], [seed; 32]) };
-            let identity = Identity::from_seed(&[seed; 32]);
-            let entropy = Box::new(SeededEntropy::new(seed.into()));
-            (Endpoint::new(config, &identity, entropy).unwrap(), App::default())
-        });
+        let ends = [1, 2].map(|seed| (endpoint(seed, Limits::default()), App::default()));
         let now = Instant::from_nanos(1_000_000_000);
         let mut pair = Self { now, ends, wire: VecDeque::new(), sent: Vec::new(), losses: [0; 2] };
         let key = pair.ends[1].0.public_key();

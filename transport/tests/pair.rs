@@ -1,17 +1,20 @@
 //! Goal: two endpoints joined by a simple link do what the contract says: connect, deliver once, settle, refuse, answer.
 
+mod support;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::identity::PublicKey;
 use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, Incoming, Limits,
-    Outcome, PeerId, Refusal, ReplyTo, SendError, Service, Token,
+    Application, Binding, Body, ChannelId, Disposition, Endpoint, Event, Incoming, Limits, Outcome,
+    PeerId, Refusal, ReplyTo, SendError, Service, Token,
 };
+use support::endpoint;
 
 #[derive(Default)]
 struct App {
@@ -62,13 +65,6 @@ struct Pair {
     /// Of the first side's datagrams, those that begin with this byte are dropped.
     drops_kind: Option<u8>,
     entropy: SeededEntropy,
-}
-
-fn endpoint(seed: u8, limits: Limits) -> Endpoint {
-    let config =
-        Config { name: format!("node {seed}"), limits, ..Config::new([seed; 16], [seed; 32]) };
-    let entropy = Box::new(SeededEntropy::new(seed.into()));
-    Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
 }
 
 impl Pair {

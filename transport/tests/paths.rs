@@ -1,17 +1,18 @@
 //! Goal: a session finds out what its path carries, survives when that shrinks, and follows a peer that moved: after proof,
 //! and nobody else.
 
+mod support;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cubed_transport::identity::{Identity, PublicKey};
-use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, ChannelId, Config, Disposition, Endpoint, FlowId, Incoming, Limits,
-    PeerId, Refusal, SendError, Service,
+    Application, Disposition, Endpoint, FlowId, Incoming, Limits, PeerId, Refusal, SendError,
+    Service,
 };
+use support::{endpoint, open_to_all};
 
 const DELAY: Duration = Duration::from_millis(5);
 
@@ -21,18 +22,7 @@ struct App {
 }
 
 impl Application for App {
-    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
-        true
-    }
-    fn bind(
-        &mut self,
-        _: ChannelId,
-        _: PeerId,
-        _: &PublicKey,
-        _: &str,
-    ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 1, window_bytes: 1 << 20, message_bytes_max: 1 << 26 })
-    }
+    open_to_all!(1 << 20, 1 << 26);
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.received.push(message.body.as_slice().to_vec());
         Ok(Disposition::Consumed)
@@ -68,19 +58,9 @@ struct Net {
     sent: u64,
 }
 
-fn endpoint(seed: u8, limits: &Limits) -> Endpoint {
-    let config = Config {
-        name: format!("node {seed}"),
-        limits: limits.clone(),
-        ..Config::new([seed; 16], [seed; 32])
-    };
-    let entropy = Box::new(SeededEntropy::new(seed.into()));
-    Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
-}
-
 impl Net {
     fn new(limits: &Limits, limit: usize) -> Self {
-        let mut ends = [1, 2].map(|seed| (endpoint(seed, limits), App::default()));
+        let mut ends = [1, 2].map(|seed| (endpoint(seed, limits.clone()), App::default()));
         let addresses = ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()];
         let key = ends[1].0.public_key();
         let peer = ends[0].0.add_peer(key, Some(addresses[1])).unwrap();

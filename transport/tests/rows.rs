@@ -1,16 +1,16 @@
 //! Goal: messages that stand in a row are each delivered once and answered for themselves, wherever the application stops in a
 //! row; all credit comes back.
 
-use std::net::SocketAddr;
+mod support;
+
 use std::time::Duration;
 
-use cubed_transport::identity::{Identity, PublicKey};
-use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, ChannelId, Config, Deferred, Disposition, Endpoint, Event, FlowId,
-    Incoming, Outcome, PeerId, Refusal, Row, SendError, SendOptions, Service, Token,
+    Application, Deferred, Disposition, Endpoint, Event, FlowId, Incoming, Limits, Outcome, PeerId,
+    Refusal, Row, SendError, SendOptions, Service, Token,
 };
+use support::{address, endpoint, open_to_all};
 
 /// Credit of the flow, and what each message of 8 B takes of it.
 const WINDOW_BYTES: u64 = 64 << 10;
@@ -49,18 +49,7 @@ impl App {
 }
 
 impl Application for App {
-    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
-        true
-    }
-    fn bind(
-        &mut self,
-        _: ChannelId,
-        _: PeerId,
-        _: &PublicKey,
-        _: &str,
-    ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 1, window_bytes: WINDOW_BYTES, message_bytes_max: 8 })
-    }
+    open_to_all!(WINDOW_BYTES, 8);
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.take(&message)
     }
@@ -86,10 +75,6 @@ impl Application for App {
     }
 }
 
-fn address(side: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1 + side as u8], 7530))
-}
-
 struct Pair {
     now: Instant,
     ends: [(Endpoint, App); 2],
@@ -98,13 +83,8 @@ struct Pair {
 
 impl Pair {
     fn new(at_most: usize) -> (Self, FlowId) {
-        let ends = [1, 2].map(|seed| {
-            let entropy = Box::new(SeededEntropy::new(seed));
-            let config = Config::new([seed as u8; 16], [seed as u8; 32]);
-            let identity = Identity::from_seed(&[seed as u8; 32]);
-            let endpoint = Endpoint::new(config, &identity, entropy).unwrap();
-            (endpoint, App { at_most, ..App::default() })
-        });
+        let app = || App { at_most, ..App::default() };
+        let ends = [1, 2].map(|seed| (endpoint(seed, Limits::default()), app()));
         let now = Instant::from_nanos(1_000_000_000);
         let mut pair = Self { now, ends, outcomes: vec![None; MESSAGES as usize] };
         let key = pair.ends[1].0.public_key();

@@ -1,16 +1,18 @@
 //! Goal: peers that nobody named fill neither the table nor the queue of answers, and those that somebody named are never forgotten.
 
+mod support;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cubed_transport::identity::{Identity, PublicKey};
-use cubed_transport::random::SeededEntropy;
+use cubed_transport::identity::Identity;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Incoming, Limits,
-    Outcome, PeerId, Refusal, ReplyTo, Token,
+    Application, Body, Disposition, Endpoint, Incoming, Limits, Outcome, PeerId, Refusal, ReplyTo,
+    Token,
 };
+use support::{endpoint, open_to_all};
 
 /// Takes everything, and keeps what is to be answered.
 #[derive(Default)]
@@ -20,18 +22,7 @@ struct Anyone {
 }
 
 impl Application for Anyone {
-    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
-        true
-    }
-    fn bind(
-        &mut self,
-        _: ChannelId,
-        _: PeerId,
-        _: &PublicKey,
-        _: &str,
-    ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 0, window_bytes: 1 << 20, message_bytes_max: 1_000 })
-    }
+    open_to_all!(1 << 20, 1_000);
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         self.asked.extend(message.request);
         Ok(Disposition::Consumed)
@@ -39,12 +30,6 @@ impl Application for Anyone {
     fn reply(&mut self, _: Token, result: Result<Body<'_>, Outcome>) {
         self.answers += u64::from(result.is_ok());
     }
-}
-
-fn endpoint(seed: u8, limits: Limits) -> Endpoint {
-    let config = Config { limits, ..Config::new([seed; 16], [0; 32]) };
-    let entropy = Box::new(SeededEntropy::new(seed.into()));
-    Endpoint::new(config, &Identity::from_seed(&[seed; 32]), entropy).unwrap()
 }
 
 /// Carries datagrams between both until neither has any.

@@ -6,4 +6,6 @@ mod rekey;
 mod replay;
 mod restart;
 mod round_trips;
+#[path = "../support/mod.rs"]
+mod support;
 mod wire;

@@ -4,13 +4,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cubed_transport::identity::{Identity, PublicKey};
+use cubed_transport::identity::Identity;
 use cubed_transport::random::SeededEntropy;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Binding, ChannelId, Config, Counters, Disposition, Endpoint, Event, FlowId,
-    Incoming, Limits, PeerId, Refusal, SendError, Service,
+    Application, Config, Counters, Disposition, Endpoint, Event, FlowId, Incoming, Limits, Refusal,
+    SendError, Service,
 };
+
+use crate::support::open_to_all;
 
 /// One way, on the wire.
 pub(crate) const DELAY: Duration = Duration::from_millis(1);
@@ -26,18 +28,7 @@ pub(crate) struct App {
 }
 
 impl Application for App {
-    fn admit(&mut self, _: ChannelId, _: &PublicKey) -> bool {
-        true
-    }
-    fn bind(
-        &mut self,
-        _: ChannelId,
-        _: PeerId,
-        _: &PublicKey,
-        _: &str,
-    ) -> Result<Binding, Refusal> {
-        Ok(Binding { flow: 1, window_bytes: 1 << 20, message_bytes_max: 1 << 20 })
-    }
+    open_to_all!(1 << 20, 1 << 20);
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
         let number = message.body.as_slice().first_chunk().expect("bodies begin with a number");
         *self.arrived.entry(u64::from_le_bytes(*number)).or_default() += 1;
