@@ -6,6 +6,7 @@
 mod blank;
 mod imports;
 mod lengths;
+mod listed;
 mod ratchet;
 mod source;
 mod words;

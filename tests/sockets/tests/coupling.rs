@@ -20,7 +20,8 @@ const SHARDS: usize = 4;
 const LANES: usize = SHARDS * SHARDS;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(2);
-const DATAGRAM_BYTES: u64 = 1_452;
+/// A full datagram.
+const DATAGRAM_BYTES: u64 = 1_440;
 /// One datagram in fifty is lost: a flow of its own then has a window of 1.22 / sqrt(0.02) = 8.6 datagrams on average
 /// (RFC 9438 section 5.2), sixteen such have 138, and sixteen at their least 16. Coupled ones are found below this.
 const SUM_DATAGRAMS_MAX: u64 = 48;
