@@ -1,6 +1,6 @@
-//! Numbers with a unit in flags: times such as `200us`, rates such as `1.5M`.
+//! What flags say in a form of their own: times such as `200us`, rates such as `1.5M`, addresses.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::search::RATE_MAX;
 
@@ -78,6 +78,18 @@ pub fn parse_ramp(text: &str) -> Result<Ramp, String> {
     Ok(Ramp { from: parse_rate(from)?, to: parse_rate(to)?, steps })
 }
 
+/// An address: an IP address and a port.
+///
+/// # Errors
+///
+/// What to give instead.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "give an IP address and a port up to 65535, such as 192.0.2.1:7530 or [::1]:7530; names of hosts are not looked up"
+            .to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     //! Goal: units are read as they are meant, and nonsense is refused.
@@ -89,6 +101,14 @@ mod tests {
         assert_eq!(parse_time("1.5ms"), Ok(Duration::from_micros(1_500)));
         for wrong in ["200", "us", "-1s", "0s", "5m", ""] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_numbers() {
+        assert_eq!(parse_address("[::1]:7530").map(|address| address.port()), Ok(7530));
+        for wrong in ["localhost:7530", "127.0.0.1", "127.0.0.1:80000", "::1:7530", ""] {
+            assert!(parse_address(wrong).unwrap_err().contains("names of hosts"), "{wrong}");
         }
     }
 

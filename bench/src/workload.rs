@@ -64,6 +64,9 @@ impl Sizes {
 
     /// Mean length in bytes, of the table that `seed` fills.
     pub fn mean(&self, seed: u64) -> f64 {
+        if let Some(size) = self.fixed() {
+            return size as f64;
+        }
         let table = self.table(seed);
         table.iter().map(|size| f64::from(*size)).sum::<f64>() / table.len() as f64
     }
@@ -72,7 +75,8 @@ impl Sizes {
     pub fn table(&self, seed: u64) -> Vec<u32> {
         let mut rng = Rng::with_seed(seed);
         let mut draw: Box<dyn FnMut(usize) -> usize> = match self {
-            Self::Fixed(size) => return vec![*size as u32],
+            // Beyond what any message may have, and refused as such.
+            Self::Fixed(size) => return vec![u32::try_from(*size).unwrap_or(u32::MAX)],
             Self::Uniform(from, to) => Box::new(move |_| rng.usize(*from..=*to)),
             Self::LogUniform(from, to) => {
                 let (low, high) = ((*from as f64).ln(), (*to as f64 + 1.0).ln());

@@ -129,3 +129,16 @@ fn bad_arguments_are_named_and_fail() {
         assert!(!output.status.success() && text.contains(wanted), "{text}");
     }
 }
+
+#[test]
+fn our_own_key_is_no_peer() {
+    let file = std::env::temp_dir().join(format!("cubed-bench-own-{}.key", std::process::id()));
+    let identity = Identity::generate().unwrap();
+    identity.save(&file).unwrap();
+    let (key, own) = (identity.public_key().to_string(), file.to_str().unwrap());
+    let to = ["--connect", "127.0.0.1:1", "--peer", &key, "--key", own];
+    let output = bench(&[&["request", "--seconds", "0.1"][..], &to].concat());
+    fs::remove_file(&file).unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("our own key"), "{text}");
+}

@@ -155,6 +155,8 @@ fn workloads_out_of_range_are_named() {
         (&["throughput", "--visit", "5"], "--peers"),
         (&["request", "--outstanding", "0"], "--outstanding 0"),
         (&["request", "--size", "4"], "--size 4"),
+        (&["throughput", "--size", "99999999999"], "--size 99999999999: at most"),
+        (&["serve", "--listen", "localhost:1", "--key", "x"], "names of hosts are not looked up"),
         (&["request", "--outstanding", "1", "--shards", "2"], "each of the 2 shards"),
         (&["latency", "--one-way", "--load", "0"], "--load 0"),
         (&["latency", "--load", "0.5"], "--one-way"),

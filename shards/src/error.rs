@@ -356,12 +356,16 @@ impl fmt::Display for RequestError {
         match self {
             Self::Send(error) => error.fmt(f),
             Self::Resolve(error) => error.fmt(f),
-            Self::Expired => f.write_str("no reply came before the deadline"),
+            Self::Expired => f.write_str(
+                "no reply came before the deadline: the request may have been carried out; allow more time, or look what the handler does",
+            ),
             Self::Refused(refusal) => write!(f, "the receiver refused the request: {refusal}"),
             Self::PeerLost => f.write_str(
-                "the peer has not answered for too long; it may have carried the request out",
+                "the peer has not answered for too long: the request may have been carried out; see whether it runs and can be reached, then ask again if twice does no harm",
             ),
-            Self::Unknown => f.write_str("the session ended before a reply came"),
+            Self::Unknown => f.write_str(
+                "the session ended before a reply came: the request may have been carried out; ask again if twice does no harm",
+            ),
             Self::Stopped => Stopped.fmt(f),
         }
     }

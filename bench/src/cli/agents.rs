@@ -6,7 +6,7 @@ use clap::Args;
 use cubed::PublicKey;
 
 use super::{MachineArgs, OutputArgs};
-use crate::agents::AgentAddress;
+use crate::{agents::AgentAddress, units::parse_address};
 
 /// Flags of `agent`.
 #[derive(Debug, Clone, Args)]
@@ -18,7 +18,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "KEY")]
     pub allow: Vec<PublicKey>,
     /// Where to listen: the address by which controller and other agents reach it
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub listen: SocketAddr,
     /// Core to pin it to; the system chooses without it
     #[arg(long, value_name = "CORE")]

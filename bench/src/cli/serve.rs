@@ -6,12 +6,13 @@ use clap::Args;
 use cubed::PublicKey;
 
 use super::MachineArgs;
+use crate::units::parse_address;
 
 /// Flags of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// Where to listen
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub listen: SocketAddr,
     /// File with the key that identifies this node
     #[arg(long, value_name = "FILE", visible_alias = "identity")]

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use cubed::{Backend, Executor, NodeBuilder, PublicKey, Steering};
 
 use super::OutputArgs;
+use crate::units::parse_address;
 
 /// What nodes run on: the measuring one, and the one started beside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
@@ -86,7 +87,7 @@ pub struct NodesArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ConnectArgs {
     /// Measure against `cubed-bench serve` at ADDR instead of a process started here
-    #[arg(long, value_name = "ADDR", requires = "peer")]
+    #[arg(long, value_name = "ADDR", requires = "peer", value_parser = parse_address)]
     pub connect: Option<SocketAddr>,
     /// Public key of the node at ADDR
     #[arg(long, value_name = "KEY", requires = "connect")]

@@ -97,6 +97,12 @@ impl Client {
     pub fn start_as(identity: Identity, settings: &ClientSettings<'_>) -> Result<Self> {
         let cores = Cores::choose_for(settings.machine.shards)?;
         let (peer, served) = match settings.served {
+            Some(served) if served.key == identity.public_key() => {
+                return Err(BenchError::Argument(format!(
+                    "--peer {}: that is our own key: give the one that `serve` printed, and not the same file to --key there and here",
+                    served.key
+                )));
+            }
             Some(served) => (None, served),
             None => start_peer(settings, cores, identity.public_key())?,
         };
