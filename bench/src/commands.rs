@@ -69,6 +69,9 @@ impl Cli {
             Some(Command::RawLatency(args)) => latency::run_raw(args),
             Some(Command::Scale(command)) => scale::run(command),
             Some(Command::Compare(args)) => compare::run(args),
+            Some(Command::Path(args)) if args.requests => {
+                MessagePath::new()?.ask(args.messages, args.size)
+            }
             Some(Command::Path(args)) => MessagePath::new()?.send(args.messages, args.size),
             Some(Command::PeerNode(args)) => serve::run_peer_node(args),
             Some(Command::PeerCeiling(args)) => ceiling::run_peer(args.core, args.shares_core),

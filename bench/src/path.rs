@@ -4,15 +4,19 @@
 //! Always holds: time is virtual and stands still while messages are offered, so the same arguments make the same blocks,
 //! datagrams and acknowledgements, whatever else the machine does; only the handshake draws random numbers.
 
+mod party;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cubed::runtime::{Driver, MemoryDriver, MemoryNetwork, socket::SendStatus};
 use cubed_transport::{
-    Config, Endpoint, FlowId, SendError, Service, identity::Identity, random::SeededEntropy,
+    Config, Endpoint, FlowId, SendError, Service, Token, identity::Identity, random::SeededEntropy,
     time::Instant,
 };
 
+use self::party::Party;
 use crate::{
     counting::Counting,
     error::{BenchError, Result},
@@ -24,9 +28,15 @@ const TURN: Duration = Duration::from_micros(20);
 /// A turn that does not come is a stuck path. Of 20 us each, so 20 s.
 const TURNS_MAX: u32 = 1_000_000;
 
+/// Requests outstanding at any time, as many as `cubed-bench request` is measured with.
+const OUTSTANDING: u64 = 64;
+
+/// No answer is that late.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
 struct End {
     endpoint: Endpoint,
-    application: Counting,
+    application: Party,
     driver: MemoryDriver,
     run: Vec<u8>,
 }
@@ -72,7 +82,7 @@ impl MessagePath {
     pub fn send(&mut self, messages: u64, bytes: usize) -> Result<()> {
         let body = vec![7; bytes];
         let (taken, counted) =
-            (self.receiver.application.messages, self.receiver.application.bytes);
+            (self.receiver.application.counting.messages, self.receiver.application.counting.bytes);
         for _ in 0..messages {
             self.offer(&body)?;
         }
@@ -82,7 +92,7 @@ impl MessagePath {
                 self.turn()?;
                 continue;
             }
-            let Counting { messages: all, bytes: sum } = self.receiver.application;
+            let Counting { messages: all, bytes: sum } = self.receiver.application.counting;
             let arrived = (all - taken, sum - counted);
             if arrived == (messages, messages * bytes as u64) && tally.delivered == tally.offered {
                 return Ok(());
@@ -106,6 +116,34 @@ impl MessagePath {
         Err(BenchError::Corrupt("the sender takes no more".into()))
     }
 
+    /// Asks so many questions of `bytes` bytes, which are answered by as many bytes, 64 outstanding: the next ones follow the
+    /// answers of a turn.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when one is not answered, or nothing moves any more.
+    pub fn ask(&mut self, requests: u64, bytes: usize) -> Result<()> {
+        let body = Bytes::from(vec![7; bytes]);
+        let (before, mut asked) = (self.sender.application.answered, 0);
+        for _ in 0..TURNS_MAX {
+            let answered = self.sender.application.answered - before;
+            if answered == requests {
+                return Ok(());
+            }
+            while asked < requests && asked - answered < OUTSTANDING {
+                let (sender, until) = (&mut self.sender.endpoint, self.now + ANSWER_TIME_MAX);
+                sender.request(self.now, self.flow, &body, Token(asked), until).map_err(wrong)?;
+                asked += 1;
+            }
+            self.turn()?;
+            let unanswered = self.sender.application.unanswered;
+            if unanswered > 0 {
+                return Err(BenchError::Corrupt(format!("{unanswered} requests unanswered")));
+            }
+        }
+        Err(BenchError::Corrupt("requests are neither answered nor given up".into()))
+    }
+
     /// Carries all that both ends have to say, and lets time pass.
     fn turn(&mut self) -> Result<()> {
         for end in [&mut self.sender, &mut self.receiver] {
@@ -127,7 +165,7 @@ impl End {
         let endpoint = Endpoint::new(config, &identity, entropy).map_err(wrong)?;
         let address = SocketAddr::from(([10, 0, 0, number], 7530));
         let driver = network.bind(address).map_err(wrong)?;
-        Ok(Self { endpoint, application: Counting::default(), driver, run: Vec::new() })
+        Ok(Self { endpoint, application: Party::default(), driver, run: Vec::new() })
     }
 
     fn transmit(&mut self, now: Instant) -> Result<()> {
@@ -148,6 +186,9 @@ impl End {
             }
         });
         received.map_err(wrong)?;
+        if application.answer(endpoint) > 0 {
+            return Err(wrong("the answerer has no room for its answers"));
+        }
         if endpoint.poll_timeout().is_some_and(|at| at <= now) {
             endpoint.handle_timeout(now, application);
         }
@@ -162,8 +203,18 @@ fn wrong(error: impl std::fmt::Display) -> BenchError {
 
 #[cfg(test)]
 mod tests {
-    //! Goal: each message arrives, whatever its size, and time passes only in turns.
+    //! Goal: each message arrives and each request is answered, whatever its size, and time passes only in turns.
     use super::*;
+
+    #[test]
+    fn requests_of_any_size_are_answered() {
+        let mut path = MessagePath::new().unwrap();
+        for bytes in [0, 1, 64, 1_440, 100_000] {
+            path.ask(500, bytes).unwrap();
+        }
+        assert_eq!(path.sender.application.answered, 5 * 500);
+        assert_eq!(path.receiver.application.counting.messages, 1 + 5 * 500);
+    }
 
     #[test]
     fn messages_of_any_size_arrive() {
@@ -171,6 +222,6 @@ mod tests {
         for bytes in [0, 1, 64, 1_440, 100_000] {
             path.send(500, bytes).unwrap();
         }
-        assert_eq!(path.receiver.application.messages, 1 + 5 * 500);
+        assert_eq!(path.receiver.application.counting.messages, 1 + 5 * 500);
     }
 }

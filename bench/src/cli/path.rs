@@ -5,10 +5,13 @@ use clap::Args;
 /// What goes along the message path.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct PathArgs {
-    /// Messages
+    /// Messages, or questions
     #[arg(long)]
     pub messages: u64,
     /// Body bytes of each
     #[arg(long, default_value_t = 64)]
     pub size: usize,
+    /// Ask, and be answered with as many bytes, 64 questions outstanding
+    #[arg(long)]
+    pub requests: bool,
 }
