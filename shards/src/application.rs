@@ -19,6 +19,7 @@ use cubed_transport::{
 };
 
 use crate::arrivals::NamedFlow;
+use crate::bodies::ReplyBodies;
 use crate::changes::Change;
 use crate::flows::{Flow, Flows, Sink};
 use crate::local::Local;
@@ -37,6 +38,8 @@ pub(crate) struct Receiver {
     pub(crate) named_flows: Vec<Vec<Option<NamedFlow>>>,
     /// Replies to forwarded requests for which the outbox had no room.
     pub(crate) replies_lost: u64,
+    /// For bodies of replies to us.
+    pub(crate) replies: ReplyBodies,
     pub(crate) waits: Waits,
     /// By channel, the default one first.
     pub(crate) channels: Vec<ShardTrust>,
@@ -125,7 +128,7 @@ impl Application for Receiver {
     fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>) {
         let end = match result {
             Ok(Body::Assembled(body)) => End::Reply(Bytes::from(std::mem::take(body))),
-            Ok(body) => End::Reply(Bytes::copy_from_slice(body.as_slice())),
+            Ok(body) => End::Reply(self.replies.copy(body.as_slice())),
             Err(outcome) => End::Outcome(outcome),
         };
         self.waits.end(token, end);

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use cubed_runtime::{Sleep, Timers};
 use cubed_transport::time::Instant;
 use cubed_transport::{FlowId, SendError, SendOptions, Service, Token};
@@ -22,8 +21,6 @@ pub(crate) enum Kind {
     Acknowledged,
     /// With an outcome, and all that is asked.
     Asked(SendOptions),
-    /// Answered before this instant, or given up.
-    Request(Instant),
 }
 
 /// Why an attempt ended without an end of its message.
@@ -118,17 +115,6 @@ impl<'a> Attempt<'a> {
             return Step::Pending;
         };
         let flow = self.flow;
-        if let Kind::Request(deadline) = self.kind {
-            let token = state.receiver.waits.open();
-            let sent = match &self.payload {
-                Payload::Owned(body) => shared.request_now(&mut state, flow, body, token, deadline),
-                Payload::Borrowed(body) => {
-                    let body = Bytes::copy_from_slice(body);
-                    shared.request_now(&mut state, flow, &body, token, deadline)
-                }
-            };
-            return self.offered(&mut state, token, sent);
-        }
         let payload = self.payload.clone();
         if self.kind == Kind::BestEffort {
             let sent = shared.send_now(&mut state, flow, payload, Service::BestEffort, None);
@@ -172,7 +158,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, offered: bool) -> Step {
-        let ends_itself = offered && matches!(self.kind, Kind::Request(_) | Kind::Asked(_));
+        let ends_itself = offered && matches!(self.kind, Kind::Asked(_));
         let Some(deadline) = self.deadline.filter(|_| !ends_itself) else { return Step::Pending };
         let timers = &self.shared.timers;
         let sleep = || Timers::sleep_until(timers, deadline.as_nanos());
@@ -185,8 +171,8 @@ impl<'a> Attempt<'a> {
     /// Forgets the wait of the present stage, if it has one.
     fn finish(&mut self) {
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Room(token) => self.shared.forget(token, Some(self.flow.peer)),
-            Stage::End(token) => self.shared.forget(token, None),
+            Stage::Room(token) => self.shared.forget(token, Some(self.flow.peer), None),
+            Stage::End(token) => self.shared.forget(token, None, None),
             Stage::Offer | Stage::Over => {}
         }
         self.sleep = None;

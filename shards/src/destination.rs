@@ -17,9 +17,10 @@ use cubed_transport::identity::PublicKey;
 use cubed_transport::{FlowId, Outcome, PathStats, PeerId, PeerInfo, SendError, Service, Token};
 
 use crate::attempt::{Attempt, Failure, Kind};
-use crate::error::{ConnectError, RequestError, Stopped, WaitError};
+use crate::error::{ConnectError, Stopped, WaitError};
 use crate::handed::HERE;
 use crate::outgoing::Outgoing;
+use crate::request::{Question, Request};
 use crate::shared::{Payload, Shared};
 use crate::waits::End;
 
@@ -137,23 +138,17 @@ impl Destination {
     }
 
     /// Sends a request and waits for its reply, at most `timeout` from now, time without room or
-    /// session included.
+    /// session included. A short reply may keep 2 KiB of memory, which it shares with others.
+    #[inline]
     pub fn request(&self, body: &[u8], timeout: Duration) -> Request {
-        self.request_owned(Bytes::copy_from_slice(body), timeout)
+        Request::copied(&self.shared, self.flow.get(), body, self.shared.deadline(timeout))
     }
 
     /// As [`Destination::request`], without copying the body.
     pub fn request_owned(&self, body: impl Into<Bytes>, timeout: Duration) -> Request {
         let deadline = self.shared.deadline(timeout);
-        Request {
-            attempt: Attempt::new(
-                Rc::clone(&self.shared),
-                self.flow.get(),
-                Payload::Owned(body.into()),
-                Kind::Request(deadline),
-                Some(deadline),
-            ),
-        }
+        let body = Question::Owned(body.into());
+        Request::new(Rc::clone(&self.shared), self.flow.get(), body, deadline)
     }
 
     /// Waits until the peer has room after a send said [`SendError::Full`]; ready at once otherwise.
@@ -332,26 +327,6 @@ impl Future for Settled<'_> {
     }
 }
 
-/// Ends with the reply to a request. Dropped, the request is forgotten and its reply thrown away.
-#[must_use = "nothing is sent until this is awaited"]
-pub struct Request {
-    attempt: Attempt<'static>,
-}
-
-impl Future for Request {
-    type Output = Result<Bytes, RequestError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(self.attempt.poll(context)) {
-            Ok(Some(End::Reply(body))) => Ok(body),
-            Ok(Some(End::Outcome(outcome))) => Err(request_error(outcome)),
-            Ok(_) | Err(Failure::Stopped) => Err(RequestError::Stopped),
-            Err(Failure::Deadline { .. }) => Err(RequestError::Expired),
-            Err(Failure::Send(error)) => Err(RequestError::Send(error)),
-        })
-    }
-}
-
 /// A wait on a peer, forgotten when dropped.
 struct PeerWait {
     shared: Rc<Shared>,
@@ -374,7 +349,7 @@ impl PeerWait {
 impl Drop for PeerWait {
     fn drop(&mut self) {
         if let Some(token) = self.token.take() {
-            self.shared.forget(token, Some(self.peer));
+            self.shared.forget(token, Some(self.peer), None);
         }
     }
 }
@@ -477,15 +452,5 @@ pub(crate) fn wait_error(failure: Failure) -> WaitError {
         Failure::Send(error) => WaitError::Send(error),
         Failure::Deadline { offered } => WaitError::Deadline { offered },
         Failure::Stopped => WaitError::Stopped,
-    }
-}
-
-fn request_error(outcome: Outcome) -> RequestError {
-    match outcome {
-        Outcome::Refused(refusal) => RequestError::Refused(refusal),
-        Outcome::Expired => RequestError::Expired,
-        Outcome::PeerLost => RequestError::PeerLost,
-        // A reply is the only proof of success, so "delivered" without one says nothing.
-        Outcome::Unknown | Outcome::Delivered => RequestError::Unknown,
     }
 }

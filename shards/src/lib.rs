@@ -18,6 +18,8 @@ mod limits;
 
 mod ports;
 
+mod bodies;
+
 mod keep_file;
 
 mod error;
@@ -76,6 +78,8 @@ mod shared;
 
 mod attempt;
 
+mod request;
+
 mod outgoing;
 
 mod destination;
@@ -112,9 +116,7 @@ pub use block_on::block_on;
 pub use builder::{NodeBuilder, SourcePorts, StartOutput, Steering};
 pub use channel::{Channel, KeepSettings};
 pub use cores::Shards;
-pub use destination::{
-    Connect, Destination, Ready, Request, Sending, SendingAcknowledged, Sent, Settled,
-};
+pub use destination::{Connect, Destination, Ready, Sending, SendingAcknowledged, Sent, Settled};
 pub use error::{
     ConnectError, FlowError, NodeError, RequestError, ResolveError, StartError, Stopped, WaitError,
 };
@@ -130,6 +132,7 @@ pub use presence::{PresenceEvent, PresenceEvents, PresenceSet};
 pub use queue::{Batch, BatchIter, BatchMessage, Capacity, Queue};
 pub use remote::Remote;
 pub use remote_queue::{RemoteBatch, RemoteMessage, RemoteQueue};
+pub use request::Request;
 pub use shard::Shard;
 pub use stats::{DrainReport, NodeStats, ShardStats};
 pub use tasks::Task;

@@ -56,6 +56,19 @@ pub(crate) const STALLED_GAP_BYTES_MAX: usize = 256 << 10;
 /// What each message is charged beyond its body, in credit and in the outbox, bytes.
 pub(crate) const MESSAGE_CHARGE_BYTES: u64 = 64;
 
+/// A request's body up to this length is copied into memory that goes round.
+pub(crate) const SPARE_BODY_BYTES_MAX: usize = 1 << 10;
+
+/// Buffers for such bodies kept while no request needs them, at most: 256 KiB a shard.
+pub(crate) const SPARE_BODIES_MAX: usize = 256;
+
+/// Bodies of replies up to this length lie together in one allocation.
+pub(crate) const REPLY_TOGETHER_BYTES_MAX: usize = 256;
+
+/// Length of such an allocation, which lives as long as any reply in it: what somebody who keeps one short reply may keep beside it,
+/// and less than two datagrams.
+pub(crate) const REPLIES_TOGETHER_BYTES: usize = 2 << 10;
+
 /// Bodies up to this length travel between shards in memory that goes round with the batches: 4 MiB a pair of shards at most.
 pub(crate) const HANDED_SHORT_BYTES_MAX: usize = 4 << 10;
 

@@ -9,7 +9,7 @@
 //! outbox keeps within `OUTBOX_BYTES_MAX`, and [`SendError::Full`] says so to whoever exceeds it.
 
 use cubed_transport::time::Instant;
-use cubed_transport::{Deferred, Endpoint, FlowId, PeerId, Refusal, SendError, Token};
+use cubed_transport::{Deferred, Endpoint, FlowId, PeerId, Refusal, RequestId, SendError, Token};
 
 use crate::handed::{Carried, HERE, What};
 use crate::limits::{MESSAGE_CHARGE_BYTES, OUTBOX_BYTES_MAX, OUTBOX_STALLED_BYTES_MAX};
@@ -43,7 +43,7 @@ pub(crate) struct Outbox {
     releases: Vec<Release>,
     /// Messages of peers whose answer came from another shard.
     settled: Vec<(Deferred, Result<(), Refusal>)>,
-    forgotten: Vec<(Token, Option<PeerId>)>,
+    forgotten: Vec<(Token, Option<PeerId>, Option<RequestId>)>,
     counters: OutboxCounters,
 }
 
@@ -130,8 +130,13 @@ impl Outbox {
     }
 
     /// A wait to be forgotten with the next [`Outbox::flush`].
-    pub(crate) fn forget(&mut self, token: Token, peer: Option<PeerId>) {
-        self.forgotten.push((token, peer));
+    pub(crate) fn forget(
+        &mut self,
+        token: Token,
+        peer: Option<PeerId>,
+        request: Option<RequestId>,
+    ) {
+        self.forgotten.push((token, peer, request));
     }
 
     /// Hands everything new to the endpoint. Whether there was anything.
@@ -146,9 +151,11 @@ impl Outbox {
             && self.releases.is_empty()
             && self.settled.is_empty()
             && self.forgotten.is_empty());
-        for (token, peer) in self.forgotten.drain(..) {
+        for (token, peer, request) in self.forgotten.drain(..) {
             waits.forget(token, peer);
-            endpoint.cancel_request(token);
+            if let Some(request) = request {
+                endpoint.cancel_request(request);
+            }
             local.cancel(token);
         }
         for index in 0..self.entries.len() {

@@ -18,6 +18,7 @@ use cubed_transport::time::Instant;
 use cubed_transport::{Config, Endpoint};
 
 use crate::application::Receiver;
+use crate::bodies::ReplyBodies;
 use crate::builder::StartOutput;
 use crate::channel::Directory;
 use crate::entropy::SystemEntropy;
@@ -162,6 +163,7 @@ fn set_up(seed: Seed) -> Result<(Rc<Shared>, Pump<SystemDriver>), StartError> {
         local: Local::new(local, seed.handoff.outbound),
         named_flows: Vec::new(),
         replies_lost: 0,
+        replies: ReplyBodies::default(),
         waits: Waits::default(),
         channels: node.channels.iter().map(|trust| ShardTrust::new(trust, source)).collect(),
         trust_changes: 0,

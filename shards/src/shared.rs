@@ -19,10 +19,12 @@ use cubed_runtime::{Clock, DriverStats, Machine, Port, SocketBuffers, Timers, is
 use cubed_transport::identity::PublicKey;
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    ChannelId, Endpoint, FlowId, PeerId, PeerState, SendError, SendOptions, Service, Token,
+    ChannelId, Endpoint, FlowId, PeerId, PeerState, RequestId, SendError, SendOptions, Service,
+    Token,
 };
 
 use crate::application::Receiver;
+use crate::bodies::SpareBodies;
 use crate::channel::Directory;
 use crate::error::{NodeError, ResolveError};
 use crate::handed::{Carried, HERE};
@@ -32,6 +34,7 @@ use crate::local::Terms;
 use crate::node_shared::NodeShared;
 use crate::outbox::Outbox;
 use crate::presence::Watchers;
+use crate::request::Question;
 use crate::stalled::Target;
 use crate::strays::StrayCounters;
 use crate::tasks::Tasks;
@@ -128,6 +131,8 @@ pub(crate) struct Shared {
     /// Queues that other threads read.
     pub(crate) lent: LentQueues,
     pub(crate) counters: Cell<PumpCounters>,
+    /// For bodies of requests that are not handed over.
+    pub(crate) bodies: SpareBodies,
     clock: Clock,
     now: Cell<Instant>,
     node: Arc<NodeShared>,
@@ -161,6 +166,7 @@ impl Shared {
             tasks: Rc::default(),
             lent: LentQueues::default(),
             counters: Cell::default(),
+            bodies: SpareBodies::default(),
             clock: Clock::new(),
             now: Cell::new(now),
             node,
@@ -300,26 +306,27 @@ impl Shared {
         }
     }
 
-    /// Hands one request to the endpoint.
+    /// Hands one request to the endpoint; its number there, unless it is for a flow of this node.
+    #[inline]
     pub(crate) fn request_now(
         &self,
         state: &mut State,
         flow: FlowId,
-        body: &Bytes,
+        body: &Question,
         token: Token,
         deadline: Instant,
-    ) -> Result<(), SendError> {
+    ) -> Result<Option<RequestId>, SendError> {
         if flow.peer == HERE {
-            let options = SendOptions::new(Service::Acknowledged);
-            let terms = Terms { options, token: Some(token), answer_by: Some(deadline) };
-            return send_here(state, flow, Payload::Owned(body.clone()), terms);
+            return request_here(state, flow, body, token, deadline).map(|()| None);
         }
         let now = self.now.get();
-        let sent = state.endpoint.request(now, flow, body, token, deadline);
-        if sent == Err(SendError::Full) {
-            state.receiver.waits.note_full(flow.peer);
-        }
-        sent
+        let sent = match body {
+            Question::Copied(body) => {
+                state.endpoint.request_copied(now, flow, body, token, deadline)
+            }
+            Question::Owned(body) => state.endpoint.request(now, flow, body, token, deadline),
+        };
+        sent.map(Some).map_err(|error| note_refused(state, flow, error))
     }
 
     #[cold]
@@ -348,15 +355,17 @@ impl Shared {
         Poll::Pending
     }
 
-    /// Forgets a wait whose future was dropped.
-    pub(crate) fn forget(&self, token: Token, peer: Option<PeerId>) {
+    /// Forgets a wait whose future was dropped, and the request that it was for.
+    pub(crate) fn forget(&self, token: Token, peer: Option<PeerId>, request: Option<RequestId>) {
         match self.try_state() {
             Some(mut state) => {
                 state.receiver.waits.forget(token, peer);
-                state.endpoint.cancel_request(token);
+                if let Some(request) = request {
+                    state.endpoint.cancel_request(request);
+                }
                 state.receiver.local.cancel(token);
             }
-            None => self.outbox.borrow_mut().forget(token, peer),
+            None => self.outbox.borrow_mut().forget(token, peer, request),
         }
     }
 
@@ -411,6 +420,24 @@ fn send_here(
     let Receiver { local, waits, .. } = &mut state.receiver;
     let sent = local.send(waits, flow.alias, body, terms);
     sent.map_err(|error| note_refused(state, flow, error))
+}
+
+/// Hands one request to a flow of this node.
+#[cold]
+fn request_here(
+    state: &mut State,
+    flow: FlowId,
+    body: &Question,
+    token: Token,
+    deadline: Instant,
+) -> Result<(), SendError> {
+    let options = SendOptions::new(Service::Acknowledged);
+    let terms = Terms { options, token: Some(token), answer_by: Some(deadline) };
+    let body = match body {
+        Question::Copied(body) => Payload::Borrowed(body),
+        Question::Owned(body) => Payload::Owned(body.clone()),
+    };
+    send_here(state, flow, body, terms)
 }
 
 /// Remembers who waits for room. Apart from the message path, whose answer then is one comparison.

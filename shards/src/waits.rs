@@ -57,12 +57,23 @@ struct PeerWaits {
 impl Waits {
     /// Opens a wait; the caller polls it to its end or forgets it.
     pub(crate) fn open(&mut self) -> Token {
+        self.open_with(None)
+    }
+
+    /// Opens a wait as if it had been polled with this context.
+    #[inline]
+    pub(crate) fn open_for(&mut self, context: &Context<'_>) -> Token {
+        self.open_with(Some(context.waker().clone()))
+    }
+
+    #[inline]
+    fn open_with(&mut self, waker: Option<Waker>) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, state: State::Free });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
-        slot.state = State::Waiting(None);
+        slot.state = State::Waiting(waker);
         token(slot.generation, index)
     }
 
@@ -212,6 +223,9 @@ fn token(generation: u32, index: u32) -> Token {
 mod tests {
     //! Goal: an answer reaches the future that asked, never its slot's next owner.
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     const PEER: PeerId = PeerId(3);
 
@@ -229,6 +243,23 @@ mod tests {
         assert!(matches!(end, Poll::Ready(End::Outcome(Outcome::Delivered))));
         assert_eq!(waits.count(), 0);
         assert!(matches!(poll(&mut waits, token), Poll::Ready(End::Stopped)));
+    }
+
+    #[test]
+    fn a_wait_that_was_opened_with_a_waker_wakes() {
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (mut waits, woken) = (Waits::default(), Arc::new(Woken(AtomicUsize::new(0))));
+        let waker = Waker::from(Arc::clone(&woken));
+        let token = waits.open_for(&Context::from_waker(&waker));
+        waits.end(token, End::Reply(Bytes::from_static(b"yes")));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        let end = poll(&mut waits, token);
+        assert!(matches!(end, Poll::Ready(End::Reply(body)) if body == "yes"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod newcomers;
 mod options;
 mod outcome;
 mod places;
+mod requests;
 mod restarts;
 mod rows;
 #[cfg(feature = "testing")]

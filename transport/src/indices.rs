@@ -1,7 +1,7 @@
 //! Owns the hashing of numbers that this endpoint itself drew or counts, which nobody outside can choose.
 //!
-//! What always holds: only association indexes drawn at random here, request numbers, tokens of the application and block numbers within the window are
-//! hashed this way; anything a stranger may choose goes through the standard hasher.
+//! What always holds: only association indexes drawn at random here, numbers of groups and block numbers within the window are hashed this
+//! way; anything a stranger may choose goes through the standard hasher.
 
 use std::hash::{BuildHasher, Hasher};
 

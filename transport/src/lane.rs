@@ -12,6 +12,7 @@ mod fitting;
 mod ordered;
 mod parts;
 mod refusals;
+mod requests;
 mod row;
 
 use crate::assembly::{Assembled, Assembly, FragmentError, FragmentMeta};
@@ -168,12 +169,13 @@ impl Lane {
         let mut reader = Reader::new(content);
         let mut index = 0;
         while let Some(&flags) = reader.rest().first() {
-            if flags == FORM_WHOLE {
-                let taken = self.receive_row(rx, generation, &mut reader, (number, index));
+            let taken = match flags {
+                FORM_WHOLE => self.receive_row(rx, generation, &mut reader, (number, index)),
+                _ => self.receive_asked(rx, generation, &mut reader, (number, index)),
+            };
+            if taken > 0 {
                 index += taken;
-                if taken > 0 {
-                    continue;
-                }
+                continue;
             }
             reader.u8();
             match form(flags) {

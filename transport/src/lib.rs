@@ -97,3 +97,4 @@ pub use endpoint::{
 };
 pub use lane::Row;
 pub use path::PathStats;
+pub use requests::RequestId;

@@ -33,6 +33,8 @@ const KNOWN: u8 = FORM_MASK | NAMED | REQUEST | REPLY | SEQUENCE | LATEST;
 pub(crate) const HEAD_BYTES_MAX: usize = 1 + 8 + 2 + 8 + 8 + 8;
 /// Longest head that [`Head::write_plain`] appends: flags, alias, length.
 pub(crate) const PLAIN_HEAD_BYTES_MAX: usize = 1 + 2 + 2;
+/// Longest head that [`Head::word`] gives.
+pub(crate) const HEAD_WORD_BYTES: usize = size_of::<u128>();
 /// Longest head of a later fragment: flags, origin, offset, total.
 pub(crate) const CONTINUE_BYTES_MAX: usize = 1 + 8 + 8 + 8;
 
@@ -140,6 +142,25 @@ impl<'a> Head<'a> {
             (false, false) => out.extend_from_slice(&[form, alias_high, alias_low, high, low]),
         }
         true
+    }
+
+    /// The head made of these flags and numbers, in a word whose lowest byte is the first, and how many bytes it is; `None` when it
+    /// is longer than that.
+    #[inline]
+    pub(crate) fn word<const NUMBERS: usize>(
+        flags: u8,
+        numbers: [u64; NUMBERS],
+    ) -> Option<(u128, usize)> {
+        let (mut word, mut bytes) = (u128::from(flags), 1);
+        for number in numbers {
+            let (varint, size) = varint::word(number);
+            if bytes + size > HEAD_WORD_BYTES {
+                return None;
+            }
+            word |= u128::from(varint) << (8 * bytes);
+            bytes += size;
+        }
+        Some((word, bytes))
     }
 
     fn write_all(&self, form: u8, out: &mut impl Output) {
@@ -339,6 +360,27 @@ mod tests {
             prop_assert_eq!(is_plain, word.is_some());
             if let Some((word, size)) = word {
                 prop_assert_eq!(&bytes[..], &word.to_le_bytes()[..size]);
+            }
+        }
+
+        #[test]
+        fn a_head_of_numbers_is_the_same_in_a_word(alias in 0u32..1 << 15, request in 0u64..1 << 62, total in 0u64..1 << 62, shift in 0u32..62) {
+            let (request, total) = (request >> shift, total >> (61 - shift));
+            let (target, asked) = (Target::Flow(alias), Some(request));
+            let asks = Head { target, name: None, request: asked, sequence: None, total };
+            let target = Target::Reply(request);
+            let answers = Head { target, name: None, request: None, sequence: None, total };
+            let words = [
+                (asks, Head::word(FORM_WHOLE | REQUEST, [alias.into(), request, total])),
+                (answers, Head::word(FORM_WHOLE | REPLY, [request, total])),
+            ];
+            for (head, word) in words {
+                let mut bytes = Vec::new();
+                head.write(FORM_WHOLE, &mut bytes);
+                prop_assert_eq!(word.is_some(), bytes.len() <= HEAD_WORD_BYTES);
+                if let Some((word, size)) = word {
+                    prop_assert_eq!(&bytes[..], &word.to_le_bytes()[..size]);
+                }
             }
         }
 

@@ -9,6 +9,7 @@ mod flows;
 mod greeting;
 mod life;
 mod receive;
+mod requests;
 mod rest;
 mod rows;
 mod send;

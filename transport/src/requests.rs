@@ -1,14 +1,22 @@
-//! Owns the requests of ours that wait for an answer: by number on the wire, by token for the application, by deadline.
+//! Owns the requests of ours that wait for an answer: by number on the wire, and by deadline.
 //!
 //! What always holds: a request is in the table from `begin` until exactly one of answer, refusal, deadline, cancellation or
-//! the end of its session takes it out; the table never holds more than its limit.
+//! the end of its session takes it out; the table never holds more than its limit; a number is never used again.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::endpoint::Token;
-use crate::indices::IndexHasher;
 use crate::time::Instant;
+
+/// Places of a table that ever had a request, at least.
+const PLACES_MIN: usize = 64;
+/// No request has this number: the place is free.
+const FREE: u64 = 0;
+
+/// A request of this endpoint, to cancel it by. Its number, which is never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestId(pub(crate) u64);
 
 /// One request waiting.
 #[derive(Clone, Copy, Debug)]
@@ -18,12 +26,23 @@ pub(crate) struct Waiting {
     pub(crate) peer: u32,
 }
 
+/// A place for one request: that whose number ends in the place's own.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    number: u64,
+    waiting: Waiting,
+}
+
+const VACANT: Place = Place { number: FREE, waiting: Waiting { token: Token(0), peer: 0 } };
+
 /// All requests waiting.
 #[derive(Debug)]
 pub(crate) struct Requests {
     next: u64,
-    waiting: HashMap<u64, Waiting, IndexHasher>,
-    numbers: HashMap<Token, u64, IndexHasher>,
+    /// A power of two of them, at least twice as many as requests wait, so that few numbers are passed over because an older request
+    /// still has their place.
+    places: Vec<Place>,
+    waiting: usize,
     /// Deadlines of all requests begun, ascending; those answered meanwhile are skipped when their turn comes.
     deadlines: VecDeque<(Instant, u64)>,
     /// Those that came before the last one's: an application whose requests all wait equally long has none.
@@ -35,8 +54,8 @@ impl Requests {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             next: 1,
-            waiting: HashMap::default(),
-            numbers: HashMap::default(),
+            places: Vec::new(),
+            waiting: 0,
             deadlines: VecDeque::new(),
             earlier: BinaryHeap::new(),
             limit,
@@ -44,57 +63,92 @@ impl Requests {
     }
 
     /// Whether another request may begin.
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.waiting.len() < self.limit
+        self.waiting < self.limit
+    }
+
+    /// The number of the request that begins next.
+    #[inline]
+    pub(crate) fn next_number(&mut self) -> u64 {
+        if self.places.len() < 2 * (self.waiting + 1) {
+            self.grow();
+        }
+        while self.places[self.place_of(self.next)].number != FREE {
+            self.next += 1;
+        }
+        self.next
     }
 
     /// Enters a request and returns its number.
+    #[inline]
     pub(crate) fn begin(&mut self, token: Token, peer: u32, deadline: Instant) -> u64 {
-        let number = self.next;
+        let number = self.next_number();
+        let place = self.place_of(number);
+        self.places[place] = Place { number, waiting: Waiting { token, peer } };
         self.next += 1;
-        self.waiting.insert(number, Waiting { token, peer });
-        self.numbers.insert(token, number);
+        self.waiting += 1;
+        while self.deadlines.front().is_some_and(|first| !self.is_waiting(first.1)) {
+            self.deadlines.pop_front();
+        }
         if self.deadlines.back().is_none_or(|last| last.0 <= deadline) {
             self.deadlines.push_back((deadline, number));
         } else {
             self.earlier.push(Reverse((deadline, number)));
         }
         // Answered requests leave their deadline behind: sweep when those are the greater part.
-        if self.deadlines.len() + self.earlier.len() > 64 + 4 * self.waiting.len() {
-            let waiting = &self.waiting;
-            self.deadlines.retain(|entry| waiting.contains_key(&entry.1));
-            self.earlier.retain(|entry| waiting.contains_key(&entry.0.1));
+        if self.deadlines.len() + self.earlier.len() > 64 + 4 * self.waiting {
+            self.sweep();
         }
         number
     }
 
-    /// Takes a request out, if it still waits and was made to `peer`.
-    pub(crate) fn take(&mut self, number: u64, peer: u32) -> Option<Waiting> {
-        let waiting = *self.waiting.get(&number)?;
-        if waiting.peer != peer {
-            return None;
+    #[cold]
+    fn sweep(&mut self) {
+        let places = &self.places;
+        let is_waiting = |number: u64| places[index(number, places.len())].number == number;
+        self.deadlines.retain(|entry| is_waiting(entry.1));
+        self.earlier.retain(|entry| is_waiting(entry.0.1));
+    }
+
+    /// Doubles the places. Two requests that had different ones have different ones still.
+    #[cold]
+    fn grow(&mut self) {
+        let count = PLACES_MIN.max(2 * self.places.len());
+        let mut places = vec![VACANT; count];
+        for place in self.places.iter().filter(|place| place.number != FREE) {
+            places[index(place.number, count)] = *place;
         }
-        self.waiting.remove(&number);
-        self.numbers.remove(&waiting.token);
-        Some(waiting)
+        self.places = places;
+    }
+
+    /// Takes a request out, if it still waits and was made to `peer`.
+    #[inline]
+    pub(crate) fn take(&mut self, number: u64, peer: u32) -> Option<Waiting> {
+        let waiting = self.get(number)?.waiting;
+        (waiting.peer == peer).then(|| self.remove(number, waiting))
     }
 
     /// A request that was not sent yet goes to another lane; whether it still waits.
     pub(crate) fn reassign(&mut self, number: u64, peer: u32) -> bool {
-        let waiting = self.waiting.get_mut(&number);
-        waiting.map(|waiting| waiting.peer = peer).is_some()
+        let is_waiting = self.is_waiting(number);
+        if is_waiting {
+            let place = self.place_of(number);
+            self.places[place].waiting.peer = peer;
+        }
+        is_waiting
     }
 
-    /// Takes a request out by its token; returns the peer asked.
-    pub(crate) fn cancel(&mut self, token: Token) -> Option<u32> {
-        let number = self.numbers.remove(&token)?;
-        self.waiting.remove(&number).map(|waiting| waiting.peer)
+    /// Takes a request out, whomever it was made to; returns the peer asked.
+    pub(crate) fn cancel(&mut self, number: u64) -> Option<u32> {
+        let waiting = self.get(number)?.waiting;
+        Some(self.remove(number, waiting).peer)
     }
 
     /// Takes out one request whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Waiting> {
         while let Some((deadline, number)) = self.first_deadline() {
-            let waiting = self.waiting.get(&number).copied();
+            let waiting = self.get(number).map(|place| place.waiting);
             if waiting.is_some() && deadline > now {
                 return None;
             }
@@ -104,7 +158,7 @@ impl Requests {
                 self.earlier.pop();
             }
             if let Some(waiting) = waiting {
-                return self.take(number, waiting.peer);
+                return Some(self.remove(number, waiting));
             }
         }
         None
@@ -117,25 +171,26 @@ impl Requests {
         is_kept: impl Fn(u64) -> bool,
         mut on_taken: impl FnMut(Waiting),
     ) -> u32 {
-        let (numbers, mut kept) = (&mut self.numbers, 0);
-        self.waiting.retain(|&number, waiting| {
-            if waiting.peer != peer {
-                return true;
+        let mut kept = 0;
+        for place in &mut self.places {
+            if place.number == FREE || place.waiting.peer != peer {
+                continue;
             }
-            if is_kept(number) {
+            if is_kept(place.number) {
                 kept += 1;
-                return true;
+                continue;
             }
-            numbers.remove(&waiting.token);
-            on_taken(*waiting);
-            false
-        });
+            place.number = FREE;
+            self.waiting -= 1;
+            on_taken(place.waiting);
+        }
         kept
     }
 
     /// Whether a request still waits for its answer.
+    #[inline]
     pub(crate) fn is_waiting(&self, number: u64) -> bool {
-        self.waiting.contains_key(&number)
+        self.get(number).is_some()
     }
 
     /// The earliest deadline, perhaps of a request answered meanwhile.
@@ -150,8 +205,34 @@ impl Requests {
 
     /// Requests waiting.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting
     }
+
+    /// The place of the request with this number, if it waits. Peers choose what is looked for.
+    #[inline]
+    fn get(&self, number: u64) -> Option<&Place> {
+        let place = self.places.get(self.place_of(number))?;
+        (place.number == number && number != FREE).then_some(place)
+    }
+
+    #[inline]
+    fn remove(&mut self, number: u64, waiting: Waiting) -> Waiting {
+        let place = self.place_of(number);
+        self.places[place].number = FREE;
+        self.waiting -= 1;
+        waiting
+    }
+
+    #[inline]
+    fn place_of(&self, number: u64) -> usize {
+        index(number, self.places.len())
+    }
+}
+
+/// The place among `count`, a power of two or zero, that a request has.
+#[inline]
+fn index(number: u64, count: usize) -> usize {
+    number as usize & count.wrapping_sub(1)
 }
 
 #[cfg(test)]
@@ -175,7 +256,7 @@ mod tests {
         assert!(requests.take(a, 0).is_none());
         assert!(requests.expire(at(4)).is_none());
         assert_eq!(requests.expire(at(20)).unwrap().token, Token(2));
-        assert_eq!(requests.cancel(Token(3)), Some(1));
+        assert_eq!((requests.cancel(c), requests.cancel(c)), (Some(1), None));
         assert!(requests.expire(at(20)).is_none());
         assert_eq!((requests.len(), requests.next_deadline()), (0, None));
     }
@@ -194,5 +275,44 @@ mod tests {
             requests.take(number, 0).unwrap();
         }
         assert!(requests.deadlines.len() + requests.earlier.len() <= 65);
+    }
+
+    #[test]
+    fn a_number_is_never_used_again_and_means_one_request() {
+        let mut requests = Requests::new(1_000);
+        let (mut last, mut waiting) = (0, Vec::new());
+        for round in 0..20_000_u64 {
+            let number = requests.begin(Token(round), (round % 3) as u32, at(1_000_000));
+            assert!(number > last, "{number} after {last}");
+            last = number;
+            waiting.push((number, round));
+            // Of seven one waits long, in places that the others come by again and again.
+            if round % 7 != 0 || waiting.len() > 900 {
+                let (number, round) = waiting.swap_remove((round * 31) as usize % waiting.len());
+                assert!(requests.take(number, (round + 1) as u32 % 3).is_none());
+                assert_eq!(requests.take(number, (round % 3) as u32).unwrap().token, Token(round));
+                assert!(!requests.is_waiting(number) && requests.cancel(number).is_none());
+            }
+            assert_eq!(requests.len(), waiting.len());
+        }
+        assert!(waiting.len() > 800);
+        assert!(waiting.iter().all(|(number, _)| requests.is_waiting(*number)));
+        assert!(last < 2 * 20_000, "{last}: few are passed over");
+        assert!(requests.places.len() <= 4 * waiting.len());
+        // Nor is one found that no request ever had, whichever place that leads to.
+        let never = (0..requests.places.len() as u64).map(|place| last + 1 + place).chain([0]);
+        assert!(never.into_iter().all(|number| !requests.is_waiting(number)));
+    }
+
+    #[test]
+    fn a_request_made_elsewhere_is_no_longer_this_peers() {
+        let mut requests = Requests::new(10);
+        assert!(!requests.is_waiting(0) && !requests.reassign(1, 2));
+        let numbers = [0, 0, 1].map(|peer| requests.begin(Token(9), peer, at(5)));
+        assert!(requests.reassign(numbers[0], 1));
+        let mut taken = 0;
+        assert_eq!(requests.take_all(1, |number| number == numbers[2], |_| taken += 1), 1);
+        assert_eq!((taken, requests.len()), (1, 2));
+        assert!(requests.is_waiting(numbers[1]) && requests.is_waiting(numbers[2]));
     }
 }

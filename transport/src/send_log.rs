@@ -10,6 +10,7 @@ mod draft;
 mod group;
 mod large;
 mod parts;
+mod requests;
 mod row;
 mod schedule;
 mod settle;

@@ -68,6 +68,21 @@ pub fn put(value: u64, out: &mut [u8]) -> usize {
     size
 }
 
+/// `value` encoded in a word whose lowest byte is the first, and the bytes it takes.
+///
+/// # Panics
+///
+/// When `value` exceeds [`VALUE_MAX`].
+#[inline]
+pub fn word(value: u64) -> (u64, usize) {
+    match size(value) {
+        1 => (value, 1),
+        2 => (u64::from((value as u16 | 0x4000).swap_bytes()), 2),
+        4 => (u64::from((value as u32 | 0x8000_0000).swap_bytes()), 4),
+        _ => ((value | 0xc000_0000_0000_0000).swap_bytes(), 8),
+    }
+}
+
 /// A cursor over bytes of a peer. A read that fails returns `None` and leaves the cursor in place.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {

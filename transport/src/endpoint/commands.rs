@@ -1,4 +1,4 @@
-//! Owns what an application asks of an endpoint: peers, flows, messages, requests, the end.
+//! Owns what an application asks of an endpoint: peers, flows, messages, the end.
 //!
 //! What always holds: a command that fails changed nothing.
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::places::lane_mut;
 use super::{
     ChannelId, Counters, Deferred, Endpoint, FlowId, NodeMode, Outcome, PeerId, PeerInfo,
-    PeerMemory, Refusal, ReplyTo, SendError, SendOptions, Service, Tally, Token,
+    PeerMemory, Refusal, SendError, SendOptions, Service, Tally, Token,
 };
 use crate::frame::Close;
 use crate::identity::PublicKey;
@@ -244,7 +244,7 @@ impl Endpoint {
     }
 
     #[cold]
-    fn count_rejected(&mut self, error: SendError) {
+    pub(super) fn count_rejected(&mut self, error: SendError) {
         let counters = &mut self.common.counters;
         match error {
             SendError::Full => counters.rejected_full += 1,
@@ -305,64 +305,6 @@ impl Endpoint {
             self.count_rejected(*error);
         }
         self.make_ready(flow.peer.place());
-        sent
-    }
-
-    /// Asks, and expects an answer before `deadline`. Ends in exactly one [`Application::reply`](crate::Application::reply) for `token`, unless cancelled.
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing was taken then.
-    pub fn request(
-        &mut self,
-        now: Instant,
-        flow: FlowId,
-        body: &Bytes,
-        token: Token,
-        deadline: Instant,
-    ) -> Result<(), SendError> {
-        if self.is_closing {
-            return Err(SendError::Closing);
-        }
-        let peer = lane_mut(&mut self.peers, flow.peer).ok_or(SendError::UnknownPeer)?;
-        if !self.common.ends.requests.has_room() {
-            self.count_rejected(SendError::TooManyRequests);
-            return Err(SendError::TooManyRequests);
-        }
-        let number = self.common.ends.requests.begin(token, flow.peer.place(), deadline);
-        let waiter = Some(Waiter::Request(number));
-        let body = Source::Shared(body);
-        let deadline = Some(coarse(now, deadline));
-        let options = SendOptions { deadline, ..SendOptions::default() };
-        let number = Some(number);
-        let sent =
-            peer.send_with(&mut self.common, now, flow.alias, body, &options, number, waiter);
-        if sent.is_err() {
-            self.common.ends.requests.cancel(token);
-        } else {
-            peer.requests_pending += 1;
-        }
-        if let Err(error) = &sent {
-            self.count_rejected(*error);
-        }
-        self.make_ready(flow.peer.place());
-        sent
-    }
-
-    /// Forgets a request; its answer will be counted as late and dropped.
-    pub fn cancel_request(&mut self, token: Token) {
-        if let Some(peer) = self.common.ends.requests.cancel(token) {
-            self.peers[peer as usize].requests_pending -= 1;
-        }
-    }
-
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// [`SendError::Full`]: answer again when the peer is writable. [`SendError::NotConnected`]: the asker's session is over.
-    pub fn reply(&mut self, to: ReplyTo, body: &[u8]) -> Result<(), SendError> {
-        let peer = lane_mut(&mut self.peers, to.peer).ok_or(SendError::UnknownPeer)?;
-        let sent = peer.reply(&mut self.common, to, Source::Borrowed(body));
-        self.make_ready(to.peer.place());
         sent
     }
 
@@ -452,18 +394,4 @@ impl Endpoint {
         let handshakes_unsent = self.handshakes.out.dropped();
         Counters { handshakes_unsent, ..self.common.counters }
     }
-
-    /// Requests of ours that wait for an answer.
-    pub fn requests_waiting(&self) -> usize {
-        self.common.ends.requests.len()
-    }
-}
-
-/// A deadline for what only must not be sent late: rounded up by at most an eighth of the time left, so that requests made
-/// at about the same time share blocks.
-fn coarse(now: Instant, deadline: Instant) -> Instant {
-    let left = deadline.saturating_duration_since(now).as_nanos() as u64;
-    let step = (left / 8).max(1).next_power_of_two() / 2;
-    let nanos = deadline.as_nanos();
-    Instant::from_nanos(nanos.checked_next_multiple_of(step.max(1)).unwrap_or(nanos))
 }

@@ -17,7 +17,7 @@ use crate::slots::SlotPool;
 use crate::time::Instant;
 
 /// SKIP frames that may wait for their acknowledgement before ordered messages with terms find no room.
-const SKIPS_MAX: usize = 4_096;
+pub(super) const SKIPS_MAX: usize = 4_096;
 /// Blocks of messages with terms that go before the one being filled with plain messages.
 const PASSED_MAX: u32 = 16;
 

@@ -78,9 +78,10 @@ fn what_waits_ends_when_the_peer_is_gone() {
 fn a_cancelled_request_that_has_not_left_never_does() {
     let mut world = World::unconnected(1);
     let flow = world.flow("ask");
-    world.ask(flow, 7, Duration::from_mins(1));
+    let first = world.ask(flow, 7, Duration::from_mins(1));
     world.ask(flow, 8, Duration::from_mins(1));
-    world.ends[0].0.cancel_request(Token(7));
+    world.ends[0].0.cancel_request(first);
+    world.ends[0].0.cancel_request(first);
     world.run(Duration::from_secs(1));
     assert_eq!(world.received("ask"), [8]);
     assert_eq!(world.ends[0].0.tally().expired, 1);

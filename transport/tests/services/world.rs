@@ -12,7 +12,7 @@ use cubed_transport::random::{Entropy, SeededEntropy};
 use cubed_transport::time::Instant;
 use cubed_transport::{
     Application, Binding, Body, ChannelId, Config, Disposition, Endpoint, Event, FlowId, Incoming,
-    Limits, Outcome, PeerId, Priority, Refusal, SendError, SendOptions, Service, Token,
+    Limits, Outcome, PeerId, Priority, Refusal, RequestId, SendError, SendOptions, Service, Token,
 };
 
 #[derive(Default)]
@@ -147,9 +147,9 @@ impl World {
     }
 
     /// Asks, within `time`.
-    pub(crate) fn ask(&mut self, flow: FlowId, token: u64, time: Duration) {
+    pub(crate) fn ask(&mut self, flow: FlowId, token: u64, time: Duration) -> RequestId {
         let (now, body) = (self.now, Bytes::from(body(token, 990)));
-        self.ends[0].0.request(now, flow, &body, Token(token), now + time).unwrap();
+        self.ends[0].0.request(now, flow, &body, Token(token), now + time).unwrap()
     }
 
     pub(crate) fn send(&mut self, flow: FlowId, body: &[u8], options: &SendOptions, token: u64) {

@@ -81,7 +81,8 @@ impl World {
         let acknowledged = Service::Acknowledged;
         let result = match (entry.kind, deadline) {
             (Kind::Request, deadline) => {
-                endpoint.request(now, flow, &body.into(), token, deadline.unwrap_or(now))
+                let deadline = deadline.unwrap_or(now);
+                endpoint.request(now, flow, &body.into(), token, deadline).map(drop)
             }
             (Kind::BestEffort, _) => endpoint.send(now, flow, &body, Service::BestEffort, None),
             (Kind::Acknowledged, _) if entry.asked.is_some() => {
