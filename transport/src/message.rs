@@ -33,8 +33,8 @@ const KNOWN: u8 = FORM_MASK | NAMED | REQUEST | REPLY | SEQUENCE | LATEST;
 pub(crate) const HEAD_BYTES_MAX: usize = 1 + 8 + 2 + 8 + 8 + 8;
 /// Longest head that [`Head::write_plain`] appends: flags, alias, length.
 pub(crate) const PLAIN_HEAD_BYTES_MAX: usize = 1 + 2 + 2;
-/// Longest head that [`Head::word`] gives.
-pub(crate) const HEAD_WORD_BYTES: usize = size_of::<u128>();
+/// Room that [`Head::put`] writes in.
+pub(crate) const HEAD_PLACE_BYTES: usize = 1 + 3 * varint::SIZE_MAX;
 /// Longest head of a later fragment: flags, origin, offset, total.
 pub(crate) const CONTINUE_BYTES_MAX: usize = 1 + 8 + 8 + 8;
 
@@ -144,23 +144,23 @@ impl<'a> Head<'a> {
         true
     }
 
-    /// The head made of these flags and numbers, in a word whose lowest byte is the first, and how many bytes it is; `None` when it
-    /// is longer than that.
+    /// Puts the head made of these flags and at most three numbers at the beginning of a place; returns how many bytes it is. What
+    /// it puts behind these means nothing.
     #[inline]
-    pub(crate) fn word<const NUMBERS: usize>(
+    pub(crate) fn put<const NUMBERS: usize>(
         flags: u8,
         numbers: [u64; NUMBERS],
-    ) -> Option<(u128, usize)> {
-        let (mut word, mut bytes) = (u128::from(flags), 1);
+        place: &mut [u8; HEAD_PLACE_BYTES],
+    ) -> usize {
+        const { assert!(NUMBERS * varint::SIZE_MAX < HEAD_PLACE_BYTES) };
+        place[0] = flags;
+        let mut bytes = 1;
         for number in numbers {
             let (varint, size) = varint::word(number);
-            if bytes + size > HEAD_WORD_BYTES {
-                return None;
-            }
-            word |= u128::from(varint) << (8 * bytes);
+            place[bytes..bytes + varint::SIZE_MAX].copy_from_slice(&varint.to_le_bytes());
             bytes += size;
         }
-        Some((word, bytes))
+        bytes
     }
 
     fn write_all(&self, form: u8, out: &mut impl Output) {
@@ -364,23 +364,21 @@ mod tests {
         }
 
         #[test]
-        fn a_head_of_numbers_is_the_same_in_a_word(alias in 0u32..1 << 15, request in 0u64..1 << 62, total in 0u64..1 << 62, shift in 0u32..62) {
+        fn a_head_of_numbers_is_the_same_put_at_once(alias in 0u32..1 << 15, request in 0u64..1 << 62, total in 0u64..1 << 62, shift in 0u32..62) {
             let (request, total) = (request >> shift, total >> (61 - shift));
             let (target, asked) = (Target::Flow(alias), Some(request));
             let asks = Head { target, name: None, request: asked, sequence: None, total };
             let target = Target::Reply(request);
             let answers = Head { target, name: None, request: None, sequence: None, total };
-            let words = [
-                (asks, Head::word(FORM_WHOLE | REQUEST, [alias.into(), request, total])),
-                (answers, Head::word(FORM_WHOLE | REPLY, [request, total])),
+            let mut places = [[0; HEAD_PLACE_BYTES]; 2];
+            let sizes = [
+                Head::put(FORM_WHOLE | REQUEST, [alias.into(), request, total], &mut places[0]),
+                Head::put(FORM_WHOLE | REPLY, [request, total], &mut places[1]),
             ];
-            for (head, word) in words {
+            for ((head, place), size) in [asks, answers].into_iter().zip(places).zip(sizes) {
                 let mut bytes = Vec::new();
                 head.write(FORM_WHOLE, &mut bytes);
-                prop_assert_eq!(word.is_some(), bytes.len() <= HEAD_WORD_BYTES);
-                if let Some((word, size)) = word {
-                    prop_assert_eq!(&bytes[..], &word.to_le_bytes()[..size]);
-                }
+                prop_assert_eq!(&bytes[..], &place[..size]);
             }
         }
 

@@ -199,8 +199,9 @@ impl Requests {
     }
 
     fn first_deadline(&self) -> Option<(Instant, u64)> {
-        let earlier = self.earlier.peek().map(|entry| entry.0);
-        self.deadlines.front().copied().into_iter().chain(earlier).min()
+        let first = self.deadlines.front().copied();
+        let Some(Reverse(earlier)) = self.earlier.peek() else { return first };
+        Some(first.map_or(*earlier, |first| first.min(*earlier)))
     }
 
     /// Requests waiting.

@@ -5,6 +5,7 @@
 //! is kept until it is acknowledged or given up and its count of messages until it is settled; `held_bytes` is the sum of
 //! the payloads kept, and never passes `bytes_max` by more than an eighth.
 
+mod awaited;
 mod dormant;
 mod draft;
 mod group;
@@ -30,6 +31,7 @@ use crate::message::{
 };
 use crate::slots::{Slot, SlotPool};
 use crate::time::Instant;
+use awaited::Awaited;
 pub(crate) use dormant::DormantLog;
 pub(crate) use draft::FRAME_BLOCK;
 use draft::{Block, Class, Draft, Link, Open, Payload, prefix_bytes};
@@ -76,8 +78,7 @@ pub(crate) struct Asked {
 #[derive(Clone, Copy, Debug)]
 struct Notify {
     block: u64,
-    index: u16,
-    waiter: Waiter,
+    awaited: Awaited,
 }
 
 /// Messages that ended here without an answer: past their deadline, or out of repetitions.
@@ -390,7 +391,7 @@ impl Open {
     #[inline]
     fn end_message(&mut self, waiter: Option<Waiter>) {
         if let Some(waiter) = waiter {
-            self.waiters.push((self.ends, waiter));
+            Awaited::note(&mut self.waiters, self.ends, waiter);
         }
         self.ends += 1;
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Waiter;
+use super::awaited::Awaited;
 use super::large::Large;
 use crate::message::Continue;
 use crate::slots::{Slot, SlotPool};
@@ -79,7 +79,7 @@ pub(super) struct Draft {
     pub(super) continues: Link,
     pub(super) begins: Link,
     /// Who waits for which of the messages that end in it.
-    pub(super) waiters: Vec<(u16, Waiter)>,
+    pub(super) waiters: Vec<Awaited>,
     /// Group with terms of its own; zero for none.
     pub(super) group: u32,
     /// Length in a datagram when that is a full one's, so that a run of them stays equally long; else zero.
@@ -177,7 +177,7 @@ pub(super) struct Open {
     pub(super) exists: bool,
     pub(super) ends: u16,
     pub(super) names: Vec<u32>,
-    pub(super) waiters: Vec<(u16, Waiter)>,
+    pub(super) waiters: Vec<Awaited>,
     pub(super) continues: Link,
     /// Content that fits.
     pub(super) limit: usize,
@@ -193,7 +193,7 @@ pub(super) struct Class {
     pub(super) drafts: VecDeque<Draft>,
     pub(super) open: Open,
     /// Empty, with the room that a block's waiters needed: the next block to be opened takes it.
-    pub(super) spare_waiters: Vec<(u16, Waiter)>,
+    pub(super) spare_waiters: Vec<Awaited>,
     pub(super) large: VecDeque<Large>,
     /// Number of the last block in which a message of [`Link::Stream`] began.
     pub(super) stream_origin: u64,

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::awaited::Awaited;
 use super::draft::{Draft, Link, NO_ORIGIN, Payload, prefix_bytes};
 use super::group::{Group, Terms};
 use super::{Asked, Route, SPLIT_ROOM_BYTES_MIN, SendLog, Waiter};
@@ -180,7 +181,8 @@ impl SendLog {
         large.cut += taken;
         let is_last = taken == left;
         self.held_bytes += self.slot_bytes;
-        let waiters = if is_last { large.waiter.map(|waiter| (0, waiter)) } else { None };
+        let waiters =
+            if is_last { large.waiter.map(|waiter| Awaited::one(0, waiter)) } else { None };
         self.classes[class].drafts.push_front(Draft {
             payload: Payload::Slice { head, head_bytes: head_bytes as u8, body },
             names: Vec::new(),

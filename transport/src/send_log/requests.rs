@@ -3,11 +3,12 @@
 //! What always holds: what it writes is what [`SendLog::push_with`] and [`SendLog::push`] would have written; where it cannot,
 //! nothing has changed.
 
+use super::awaited::Awaited;
 use super::draft::{Link, Payload, prefix_bytes};
 use super::group::{RUNS_MAX, Terms};
 use super::terms::SKIPS_MAX;
 use super::{NORMAL, SendLog, Waiter};
-use crate::message::{FORM_WHOLE, HEAD_WORD_BYTES, Head, REPLY, REQUEST};
+use crate::message::{FORM_WHOLE, HEAD_PLACE_BYTES, Head, REPLY, REQUEST};
 use crate::slots::Slot;
 use crate::time::Instant;
 
@@ -32,11 +33,12 @@ impl SendLog {
         let terms = Terms { deadline: Some(until), only_unsent: true, ..Terms::default() };
         let is_shared = group.terms == terms && group.runs.len() < RUNS_MAX;
         let Payload::Slot(slot) = &mut draft.payload else { return false };
-        let head = Head::word(FORM_WHOLE | REQUEST, [alias.into(), number, body.len() as u64]);
-        if !is_shared || self.skips.len() >= SKIPS_MAX || !append(slot, limit, head, body) {
+        let (flags, numbers) = (FORM_WHOLE | REQUEST, [alias.into(), number, body.len() as u64]);
+        if !is_shared || self.skips.len() >= SKIPS_MAX || !append(slot, limit, flags, numbers, body)
+        {
             return false;
         }
-        draft.waiters.push((draft.ends, Waiter::Request(number)));
+        Awaited::note(&mut draft.waiters, draft.ends, Waiter::Request(number));
         draft.ends += 1;
         group.add(alias, charge, None);
         self.pending += 1;
@@ -47,8 +49,8 @@ impl SendLog {
     #[inline]
     pub(crate) fn push_reply(&mut self, request: u64, body: &[u8]) -> bool {
         let open = &mut self.classes[NORMAL].open;
-        let head = Head::word(FORM_WHOLE | REPLY, [request, body.len() as u64]);
-        if !append(&mut open.bytes, open.limit, head, body) {
+        let numbers = [request, body.len() as u64];
+        if !append(&mut open.bytes, open.limit, FORM_WHOLE | REPLY, numbers, body) {
             return false;
         }
         open.ends += 1;
@@ -57,15 +59,21 @@ impl SendLog {
     }
 }
 
-/// Appends a whole message whose head is given as a word, if it stays within `limit`.
+/// Appends a whole message with these flags and numbers in front, if it stays within `limit`.
 #[inline]
-fn append(slot: &mut Slot, limit: usize, head: Option<(u128, usize)>, body: &[u8]) -> bool {
-    let Some((head, head_bytes)) = head else { return false };
-    if slot.len() + head_bytes + body.len() > limit {
+fn append<const NUMBERS: usize>(
+    slot: &mut Slot,
+    limit: usize,
+    flags: u8,
+    numbers: [u64; NUMBERS],
+    body: &[u8],
+) -> bool {
+    let filled = slot.len();
+    let Some(place) = slot.place::<HEAD_PLACE_BYTES>() else { return false };
+    let head_bytes = Head::put(flags, numbers, place);
+    if filled + head_bytes + body.len() > limit {
         return false;
     }
-    let Some(place) = slot.place::<HEAD_WORD_BYTES>() else { return false };
-    *place = head.to_le_bytes();
     slot.fill(head_bytes);
     slot.extend_from_slice(body);
     true

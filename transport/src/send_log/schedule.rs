@@ -125,8 +125,8 @@ impl SendLog {
         }
         let mut draft = state.drafts.pop_front().expect("peek offered it");
         let mut waiters = std::mem::take(&mut draft.waiters);
-        for (index, waiter) in waiters.drain(..) {
-            self.notify.push_back(Notify { block: number, index, waiter });
+        for awaited in waiters.drain(..) {
+            self.notify.push_back(Notify { block: number, awaited });
         }
         if waiters.capacity() > state.spare_waiters.capacity() {
             state.spare_waiters = waiters;

@@ -4,7 +4,7 @@
 //! ends in, or before if it cannot have been delivered.
 
 use super::draft::{Class, release};
-use super::{SendLog, Waiter};
+use super::{Notify, SendLog, Waiter};
 use crate::endpoint::Outcome;
 use crate::frame::{Reason, RefusedMessage};
 use crate::slots::SlotPool;
@@ -138,16 +138,22 @@ impl SendLog {
         mut on_outcome: impl FnMut(Waiter, Outcome),
     ) {
         while let Some(notify) = self.notify.pop_front_if(|notify| notify.block < floor) {
-            let place = (notify.block, notify.index);
-            refusals = skip_while(refusals, |refusal| (refusal.0, refusal.1) < place);
-            expired = skip_while(expired, |block| *block < notify.block);
-            let refused = refusals.first().filter(|refusal| (refusal.0, refusal.1) == place);
-            let outcome = match refused {
-                _ if expired.first() == Some(&notify.block) => Outcome::Expired,
-                Some((_, _, Reason::Refused(refusal))) => Outcome::Refused(*refusal),
-                _ => Outcome::Delivered,
-            };
-            on_outcome(notify.waiter, outcome);
+            let Notify { block, awaited } = notify;
+            if refusals.is_empty() && expired.is_empty() && awaited.are_requests() {
+                continue;
+            }
+            expired = skip_while(expired, |other| *other < block);
+            for (index, waiter) in awaited.each() {
+                let place = (block, index);
+                refusals = skip_while(refusals, |refusal| (refusal.0, refusal.1) < place);
+                let refused = refusals.first().filter(|refusal| (refusal.0, refusal.1) == place);
+                let outcome = match refused {
+                    _ if expired.first() == Some(&block) => Outcome::Expired,
+                    Some((_, _, Reason::Refused(refusal))) => Outcome::Refused(*refusal),
+                    _ => Outcome::Delivered,
+                };
+                on_outcome(waiter, outcome);
+            }
         }
     }
 
@@ -171,7 +177,8 @@ impl SendLog {
         outcome: Outcome,
         mut on_outcome: impl FnMut(Waiter, Outcome),
     ) -> u64 {
-        self.notify.drain(..).for_each(|notify| on_outcome(notify.waiter, outcome));
+        let sent = self.notify.drain(..).flat_map(|notify| notify.awaited.each());
+        sent.for_each(|(_, waiter)| on_outcome(waiter, outcome));
         self.take_unsent_waiters(|waiter| on_outcome(waiter, outcome));
         let payloads = self.blocks.drain(..).map(|block| block.payload);
         let drafts = self.classes.iter_mut().flat_map(|class: &mut Class| class.drafts.drain(..));

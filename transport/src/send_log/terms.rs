@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 
 use bytes::Bytes;
 
+use super::awaited::Awaited;
 use super::draft::{Draft, Link, Payload, prefix_bytes, release};
 use super::group::{Group, RUNS_MAX, Terms};
 use super::{Asked, Ended, Route, SendLog, Waiter, head_of, pad};
@@ -99,7 +100,7 @@ impl SendLog {
             draft.names.push(*alias);
         }
         if let Some(waiter) = asked.waiter {
-            draft.waiters.push((draft.ends, waiter));
+            Awaited::note(&mut draft.waiters, draft.ends, waiter);
         }
         draft.ends += 1;
         self.pending += 1;
@@ -145,7 +146,7 @@ impl SendLog {
             ends: 0,
             continues: Link::None,
             begins: Link::None,
-            waiters: Vec::new(),
+            waiters: std::mem::take(&mut self.classes[class].spare_waiters),
             group,
             full_bytes: 0,
         };
@@ -343,7 +344,8 @@ impl SendLog {
                 return true;
             }
             release(&mut draft.payload, held_bytes, slot_bytes, pool);
-            ended.waiters.extend(draft.waiters.drain(..).map(|(_, waiter)| waiter));
+            let waiters = draft.waiters.drain(..).flat_map(Awaited::each);
+            ended.waiters.extend(waiters.map(|(_, waiter)| waiter));
             false
         });
         self.pending -= messages;
@@ -417,7 +419,8 @@ impl SendLog {
             let large = class.large.drain(..).filter_map(|large| large.waiter);
             let drafts = class.drafts.iter_mut().flat_map(|draft| draft.waiters.drain(..));
             let open = class.open.waiters.drain(..);
-            large.chain(drafts.chain(open).map(|entry| entry.1)).for_each(&mut on_waiter);
+            let short = drafts.chain(open).flat_map(Awaited::each).map(|entry| entry.1);
+            large.chain(short).for_each(&mut on_waiter);
         }
     }
 }
