@@ -3,7 +3,7 @@
 use cubed_bench::scale::memory_network::MemoryNetwork;
 
 /// Bytes of heap that an endpoint may hold for each peer with a session in which nothing is under way.
-const BYTES_PER_PEER_MAX: i64 = 2_600;
+const BYTES_PER_PEER_MAX: i64 = 1_800;
 
 const WAVE: usize = 50;
 

@@ -4,6 +4,8 @@
 //! What always holds: the greeting is repeated until it is acknowledged; keys and numbers begin and end together, so numbers never
 //! restart.
 
+mod dormant;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,8 +15,10 @@ use crate::keys::Role;
 use crate::limits::Limits;
 use crate::restarted::SentTags;
 use crate::rtt::INITIAL_DEFAULT;
-use crate::space::{DormantSpace, KeyLimits, PacketSpace};
+use crate::space::{KeyLimits, PacketSpace};
 use crate::time::Instant;
+
+pub(crate) use dormant::DormantAssociation;
 
 /// First pause before a greeting is repeated; doubles up to [`GREETING_PAUSE_MAX`].
 const GREETING_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -29,11 +33,7 @@ const HANDSHAKE_RTT_MAX: Duration = INITIAL_DEFAULT;
 /// One association.
 #[derive(Debug)]
 pub(crate) struct Association {
-    role: Role,
-    local_index: u32,
-    remote_index: u32,
-    local_shard: u8,
-    remote_shard: u8,
+    names: Names,
     pub(crate) address: SocketAddr,
     pub(crate) since: Instant,
     /// Round trip that the handshake measured, unless a datagram of it was repeated or took too long to be believed.
@@ -53,90 +53,17 @@ pub(crate) struct Association {
     greeting_pause: Duration,
 }
 
-/// What an association comes to in which nothing is under way: one that the peer greeted under and sends on, as we do.
-#[derive(Debug)]
-pub(crate) struct DormantAssociation {
+/// What both sides call these keys, and who is who.
+#[derive(Clone, Copy, Debug)]
+struct Names {
     role: Role,
     local_index: u32,
     remote_index: u32,
     local_shard: u8,
     remote_shard: u8,
-    address: SocketAddr,
-    since: Instant,
-    rtt: Option<Duration>,
-    space: DormantSpace,
-    incarnation: [u8; 16],
-    last_received: Instant,
-    rekey_at: Instant,
-}
-
-impl DormantAssociation {
-    /// What the peer puts into its datagrams.
-    pub(crate) fn local_index(&self) -> u32 {
-        self.local_index
-    }
-
-    /// That, and what we put into ours.
-    #[cfg(feature = "testing")]
-    pub(crate) fn indices(&self) -> (u32, u32) {
-        (self.local_index, self.remote_index)
-    }
 }
 
 impl Association {
-    /// Whether nothing under these keys calls for more.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.greeting_acknowledged && !self.is_candidate && self.space.is_quiet()
-    }
-
-    /// Keeps what [`Association::wake`] needs. A notice that answers what was sent before is not believed.
-    pub(crate) fn rest(self) -> DormantAssociation {
-        debug_assert!(self.is_quiet(), "nothing is lost");
-        let Self { role, local_index, remote_index, local_shard, remote_shard, address, .. } = self;
-        let Self { since, rtt, space, incarnation, last_received, rekey_at, .. } = self;
-        let space = space.rest();
-        DormantAssociation {
-            role,
-            local_index,
-            remote_index,
-            local_shard,
-            remote_shard,
-            address,
-            since,
-            rtt,
-            space,
-            incarnation,
-            last_received,
-            rekey_at,
-        }
-    }
-
-    /// The association as it was.
-    pub(crate) fn wake(dormant: DormantAssociation) -> Self {
-        let DormantAssociation { role, local_index, remote_index, local_shard, .. } = dormant;
-        let DormantAssociation { remote_shard, address, since, rtt, space, .. } = dormant;
-        let DormantAssociation { incarnation, last_received, rekey_at, .. } = dormant;
-        Self {
-            role,
-            local_index,
-            remote_index,
-            local_shard,
-            remote_shard,
-            address,
-            since,
-            rtt,
-            space: PacketSpace::wake(space),
-            incarnation,
-            last_received,
-            is_candidate: false,
-            rekey_at,
-            sent_tags: SentTags::default(),
-            greeting_acknowledged: true,
-            greeting_due: since,
-            greeting_pause: GREETING_PAUSE_MAX,
-        }
-    }
-
     /// The keys of the lane between our shard `local_shard` and the one that shook hands. What they come from is erased.
     pub(crate) fn new(
         now: Instant,
@@ -151,11 +78,7 @@ impl Association {
         let rtt = rtt.filter(|rtt| *rtt <= HANDSHAKE_RTT_MAX);
         let keys = established.secret.lane_keys(suite, role, local_shard, remote_shard);
         Self {
-            role,
-            local_index,
-            remote_index,
-            local_shard,
-            remote_shard,
+            names: Names { role, local_index, remote_index, local_shard, remote_shard },
             address,
             since: now,
             rtt,
@@ -184,23 +107,23 @@ impl Association {
     /// What the peer puts into its datagrams.
     #[inline]
     pub(crate) fn local_index(&self) -> u32 {
-        self.local_index
+        self.names.local_index
     }
 
     /// What we put into ours.
     #[inline]
     pub(crate) fn remote_index(&self) -> u32 {
-        self.remote_index
+        self.names.remote_index
     }
 
     /// The shard that shook hands with us.
     pub(crate) fn remote_shard(&self) -> u8 {
-        self.remote_shard
+        self.names.remote_shard
     }
 
     /// Whether we began the dial.
     pub(crate) fn is_dialled(&self) -> bool {
-        self.role == Role::Dialler
+        self.names.role == Role::Dialler
     }
 
     /// Whether the side with the smaller key began the dial.
@@ -213,9 +136,9 @@ impl Association {
     pub(crate) fn header(&self, packet_number: u64, ack_now: bool) -> LaneHeader {
         LaneHeader {
             key_phase: false,
-            steering: self.remote_shard,
-            association: self.remote_index,
-            sender_shard: self.local_shard,
+            steering: self.names.remote_shard,
+            association: self.names.remote_index,
+            sender_shard: self.names.local_shard,
             ack_now,
             packet_number,
         }

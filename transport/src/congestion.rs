@@ -6,6 +6,7 @@
 //! two datagrams, and a loss cuts it at most once per round trip.
 
 mod controller;
+mod dormant;
 mod lan;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::time::Instant;
 
 pub use controller::CongestionProfile;
 pub(crate) use controller::Controller;
+pub(crate) use dormant::DormantController;
 pub use lan::Lan;
 
 /// How fast the cubic grows, in segments per second cubed: `C` of RFC 9438 section 5.1.

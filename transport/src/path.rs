@@ -3,9 +3,9 @@
 //!
 //! What always holds: the address is one that the peer has proven, by a handshake or by answering a challenge.
 
+mod dormant;
 mod prospect;
 mod search;
-
 mod stats;
 
 use std::net::SocketAddr;
@@ -21,6 +21,7 @@ use crate::time::Instant;
 
 pub use stats::PathStats;
 
+pub(crate) use dormant::DormantPath;
 pub(crate) use prospect::{CHALLENGE_BYTES, Prospect};
 pub(crate) use search::SizeSearch;
 
@@ -181,7 +182,7 @@ impl Path {
         let lanes = lanes.max(1);
         self.lanes = lanes;
         self.congestion.set_lanes(lanes);
-        self.pairs_datagrams = (PAIRS_WINDOW_DATAGRAMS / u64::from(lanes)).max(PAIRS_DATAGRAMS_MIN);
+        self.pairs_datagrams = pairs_datagrams(lanes);
     }
 
     /// Bytes that congestion window and pacing let go now.
@@ -245,17 +246,6 @@ impl Path {
             || self.search.due(now).is_some()
     }
 
-    /// Whether nothing is in flight and no address in question.
-    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
-        self.bytes_in_flight == 0
-            && self.prospect.is_none()
-            && self.incumbent.is_none()
-            && self.former.is_none_or(|(_, until)| until <= now)
-            && self.answer.is_none()
-            && self.told.is_none()
-            && self.search.next_timeout().is_none()
-    }
-
     /// When the path itself is to be looked at.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let challenges = self.challenged().map(Prospect::next_timeout);
@@ -266,6 +256,11 @@ impl Path {
     fn challenged(&self) -> impl Iterator<Item = &Prospect> {
         [&self.prospect, &self.incumbent].into_iter().filter_map(Option::as_deref)
     }
+}
+
+/// The window in datagrams from which on one of so many lanes sends in pairs.
+fn pairs_datagrams(lanes: u16) -> u64 {
+    (PAIRS_WINDOW_DATAGRAMS / u64::from(lanes)).max(PAIRS_DATAGRAMS_MIN)
 }
 
 fn estimator(rtt: Option<Duration>) -> RttEstimator {

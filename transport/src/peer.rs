@@ -367,7 +367,7 @@ impl Peer {
 
     /// When to call [`Peer::handle_timeout`] next.
     pub(crate) fn next_timeout(&mut self, common: &Common, now: Instant) -> Option<Instant> {
-        self.next_due(common, now).or_else(|| self.dormant_at(now))
+        self.next_due(common, now).or_else(|| self.dormant_at())
     }
 
     /// When something is to be done beside resting.

@@ -4,6 +4,7 @@
 //! What always holds: `bytes_in_flight` is the sum over the records still in flight; records stand in packet number order
 //! without gaps (a number skipped on purpose has a record too).
 
+mod dormant;
 mod patience;
 
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use crate::ranges::Ack;
 use crate::rtt::RttEstimator;
 use crate::time::Instant;
 
+pub(crate) use dormant::DormantSent;
 use patience::Patience;
 
 /// Lost packets remembered, to notice that a loss was spurious.
@@ -145,14 +147,6 @@ impl SentPackets {
             proven: None,
             skipped: VecDeque::new(),
         }
-    }
-
-    /// Gives back all memory that nothing in flight needs.
-    pub(crate) fn rest(&mut self) {
-        self.forgotten = self.forgotten.max(self.remembered.back().map(|lost| lost.declared));
-        self.remembered = VecDeque::new();
-        self.packets.shrink_to_fit();
-        self.skipped.shrink_to_fit();
     }
 
     /// Records kept.

@@ -4,11 +4,13 @@
 //! What always holds: a packet number is used for one datagram only; a number is recorded as received only after its
 //! datagram opened and was taken.
 
+mod dormant;
+
 use std::time::Duration;
 
 use crate::frame;
 use crate::header::LaneHeader;
-use crate::keys::{OpeningKey, RawKey, SealingKey, Suite};
+use crate::keys::{OpeningKey, SealingKey, Suite};
 use crate::limits::{
     ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, Limits, TAG_BYTES,
 };
@@ -16,6 +18,8 @@ use crate::ranges::{RangeSet, ack_size_max, encode_ack};
 use crate::replay::{ReplayWindow, Verdict};
 use crate::sent::SentPackets;
 use crate::time::Instant;
+
+pub(crate) use dormant::DormantSpace;
 
 /// On average one number in this many is left out, so that a receiver that acknowledges blindly gives itself away.
 const SKIP_EVERY: u64 = 2_048;
@@ -78,69 +82,7 @@ pub(crate) struct PacketSpace {
     window_wanted: Option<u64>,
 }
 
-/// What a packet number space comes to in which nothing is under way.
-#[derive(Debug)]
-pub(crate) struct DormantSpace {
-    sealing: RawKey,
-    opening: RawKey,
-    sent: SentPackets,
-    /// The highest number opened: all up to it count as seen.
-    opened: Option<u64>,
-    /// The highest number to acknowledge. One that was declined is not among those.
-    received: Option<u64>,
-    largest_received: Instant,
-    skip_in: u64,
-    limits: KeyLimits,
-    forged: u64,
-}
-
 impl PacketSpace {
-    /// Whether nothing that was sent or received calls for more.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.sent.records() == 0
-            && !self.has_ack()
-            && !self.ack_now
-            && self.ack_deadline.is_none()
-            && self.window_wanted.is_none()
-            && self.forged < self.limits.forgeries
-    }
-
-    /// Keeps what [`PacketSpace::wake`] needs. What is still under way and comes later than this counts as seen.
-    pub(crate) fn rest(self) -> DormantSpace {
-        debug_assert!(self.is_quiet(), "nothing is lost");
-        let Self { sealing, opening, mut sent, replay, received, .. } = self;
-        let Self { largest_received, skip_in, limits, forged, .. } = self;
-        sent.rest();
-        DormantSpace {
-            sealing: sealing.raw(),
-            opening: opening.raw(),
-            sent,
-            opened: replay.highest(),
-            received: received.largest(),
-            largest_received,
-            skip_in,
-            limits,
-            forged,
-        }
-    }
-
-    /// The space as it was, with its keys expanded again.
-    pub(crate) fn wake(dormant: DormantSpace) -> Self {
-        let DormantSpace { sealing, opening, sent, opened, received, .. } = dormant;
-        let DormantSpace { largest_received, skip_in, limits, forged, .. } = dormant;
-        let keys = (SealingKey::expand(sealing), OpeningKey::expand(opening));
-        let fresh = Self::new(keys, limits, 0);
-        let mut space = Self { sent, largest_received, skip_in, forged, ..fresh };
-        if let Some(highest) = opened {
-            space.replay = ReplayWindow::seen_up_to(highest);
-        }
-        if let Some(largest) = received {
-            space.received.insert(largest);
-            space.rate_mark = (largest_received, largest);
-        }
-        space
-    }
-
     pub(crate) fn new(
         (sealing, opening): (SealingKey, OpeningKey),
         limits: KeyLimits,

@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +46,7 @@ impl Application for App {
     }
 }
 
-/// Two endpoints on a link of 1 ms that loses nothing unless told.
+/// Two endpoints on a link that loses nothing unless told.
 struct Pair {
     now: Instant,
     ends: [(Endpoint, App); 2],
@@ -54,20 +55,31 @@ struct Pair {
     sent: Vec<(usize, Vec<u8>)>,
     /// Of the datagrams sent to come, so many of a side's are lost.
     losses: [usize; 2],
+    /// Where each side is.
+    addresses: [SocketAddr; 2],
+    /// How long a datagram is under way.
+    delay: Duration,
 }
 
 const PEER: PeerId = PeerId(0);
 
 impl Pair {
-    /// Connected, and with nothing more to say.
+    /// Connected over a link of 1 ms, and with nothing more to say.
     fn new() -> Self {
+        Self::over(MS)
+    }
+
+    /// The same over a link that takes `delay`.
+    fn over(delay: Duration) -> Self {
         let ends = [1, 2].map(|seed| (endpoint(seed, Limits::default()), App::default()));
         let now = Instant::from_nanos(1_000_000_000);
-        let mut pair = Self { now, ends, wire: VecDeque::new(), sent: Vec::new(), losses: [0; 2] };
+        let (wire, sent, losses) = (VecDeque::new(), Vec::new(), [0; 2]);
+        let addresses = [address(0), address(1)];
+        let mut pair = Self { now, ends, wire, sent, losses, addresses, delay };
         let key = pair.ends[1].0.public_key();
         let peer = pair.ends[0].0.add_peer(key, Some(address(1))).unwrap();
         pair.ends[0].0.connect(now, peer).unwrap();
-        pair.run(100 * MS);
+        pair.run(100 * delay);
         pair
     }
 
@@ -81,8 +93,12 @@ impl Pair {
                         self.sent.push((1 - side, datagram.to_vec()));
                         if self.losses[side] > 0 {
                             self.losses[side] -= 1;
-                        } else {
-                            self.wire.push_back((self.now + MS, 1 - side, datagram.to_vec()));
+                        } else if transmit.to == self.addresses[1 - side] {
+                            self.wire.push_back((
+                                self.now + self.delay,
+                                1 - side,
+                                datagram.to_vec(),
+                            ));
                         }
                     }
                 }
@@ -99,7 +115,7 @@ impl Pair {
                 self.wire.pop_front_if(|(at, ..)| *at <= self.now)
             {
                 let (end, app) = &mut self.ends[to];
-                end.handle_datagram(self.now, address(1 - to), &mut datagram, app);
+                end.handle_datagram(self.now, self.addresses[1 - to], &mut datagram, app);
             }
         }
         self.now = end;
@@ -122,7 +138,7 @@ impl Pair {
     fn is_dormant(&self) -> bool {
         self.ends.iter().all(|(end, _)| {
             let keys = end.peer_memory(PEER).unwrap().keys;
-            end.is_connected(PEER) && end.poll_timeout().is_none() && keys < 2_000
+            end.is_connected(PEER) && end.poll_timeout().is_none() && keys < 1_000
         })
     }
 
@@ -292,6 +308,59 @@ fn what_is_not_of_the_session_wakes_it_for_nothing() {
     pair.send(0, Service::Acknowledged, b"b");
     pair.run(100 * MS);
     assert_eq!(pair.ends[1].1.received.len(), 2);
+}
+
+#[test]
+fn what_is_told_of_a_path_is_the_same_while_it_rests() {
+    let mut pair = Pair::new();
+    for _ in 0..40 {
+        pair.send(0, Service::Acknowledged, &[7; 12_000]);
+        pair.run(10 * MS);
+        pair.losses = [0, usize::from(pair.losses[1] == 0)];
+    }
+    pair.losses = [0; 2];
+    pair.run(Duration::from_secs(2));
+    let told = |pair: &Pair| {
+        let tell = |end: &Endpoint| {
+            (end.path(PEER), end.peer_datagram_bytes(PEER), end.peer_address(PEER))
+        };
+        pair.ends.each_ref().map(|(end, _)| tell(end))
+    };
+    let before = told(&pair);
+    pair.fall_silent();
+    assert_eq!(told(&pair), before);
+    for (end, _) in &mut pair.ends {
+        end.set_lanes_sending(PEER, 3);
+        assert_eq!(end.path(PEER).unwrap().lanes, 3);
+        end.set_lanes_sending(PEER, 1);
+    }
+    assert_eq!(told(&pair), before);
+    // Both wake, and the peer says no word that changes what is known.
+    pair.send(0, Service::BestEffort, b"awake");
+    pair.run(100 * MS);
+    assert!(!pair.is_dormant());
+    assert_eq!(told(&pair), before);
+}
+
+#[test]
+fn a_session_rests_also_after_its_peer_moved() {
+    for delay in [1, 20, 150, 400] {
+        let mut pair = Pair::over(delay * MS);
+        pair.addresses[0].set_port(4_711);
+        for _ in 0..2 {
+            pair.send(0, Service::Acknowledged, b"from elsewhere");
+            pair.run(4 * delay * MS);
+        }
+        assert_eq!(pair.ends[1].0.peer_address(PEER), Some(pair.addresses[0]));
+        // The address that it left is asked for some time.
+        pair.run(DORMANT_AFTER);
+        pair.fall_silent();
+        assert_eq!(pair.ends[1].0.peer_address(PEER), Some(pair.addresses[0]));
+        pair.send(1, Service::Acknowledged, b"there you are");
+        pair.run(4 * delay * MS);
+        assert_eq!(pair.ends[0].1.received.len(), 1);
+        pair.assert_one_session();
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::frame::Close;
 use crate::identity::PublicKey;
-use crate::path::PathStats;
+use crate::path::{Path, PathStats};
 use crate::peer::{Peer, Source};
 use crate::send_log::Waiter;
 use crate::time::Instant;
@@ -125,19 +125,19 @@ impl Endpoint {
 
     /// The address of a peer: that of its session, else the one it was added with.
     pub fn peer_address(&self, peer: PeerId) -> Option<SocketAddr> {
-        let path = self.connected_lane(peer).and_then(Peer::path);
-        let known = self.lane(peer)?.address;
-        path.map(|path| path.address).or(known)
+        let connected = self.connected_lane(peer);
+        let address = connected.and_then(|lane| lane.look_at_path(|path| path.address));
+        address.or(self.lane(peer)?.address)
     }
 
     /// What the session of a lane knows of the network between the two.
     pub fn path(&self, peer: PeerId) -> Option<PathStats> {
-        Some(self.lane(peer)?.path()?.stats())
+        self.lane(peer)?.look_at_path(Path::stats)
     }
 
     /// The longest datagram that the path of a lane is known to carry, bytes, while there is a session.
     pub fn peer_datagram_bytes(&self, peer: PeerId) -> Option<u16> {
-        Some(self.lane(peer)?.path()?.search.current())
+        self.lane(peer)?.look_at_path(|path| path.search.current())
     }
 
     /// The name that a peer gave itself, while there is a session.

@@ -54,9 +54,12 @@ impl Peer {
     /// See [`Endpoint::set_lanes_sending`](crate::Endpoint::set_lanes_sending).
     pub(crate) fn set_lanes_sending(&mut self, lanes: u16) {
         if std::mem::replace(&mut self.lanes_sending, lanes) != lanes {
-            let dormant = self.dormant.iter_mut().map(|dormant| &mut dormant.path);
-            let path = self.session.iter_mut().map(|session| &mut session.path).chain(dormant);
-            path.for_each(|path| path.set_lanes(lanes));
+            if let Some(session) = &mut self.session {
+                session.path.set_lanes(lanes);
+            }
+            if let Some(dormant) = &mut self.dormant {
+                dormant.path.set_lanes(lanes);
+            }
         }
     }
 

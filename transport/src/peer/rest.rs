@@ -39,7 +39,7 @@ impl Peer {
     }
 
     /// From when on the session may be dormant, if nothing happens until then; `None` while anything is under way.
-    pub(super) fn dormant_at(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn dormant_at(&self) -> Option<Instant> {
         let session = self.session.as_deref()?;
         let is_quiet = self.dialling.is_none()
             && self.greeting_pending.is_empty()
@@ -50,12 +50,12 @@ impl Peer {
             && self.redial_at.is_none()
             && self.closing.is_none()
             && self.violated.is_none();
-        if is_quiet { session.dormant_at(now) } else { None }
+        if is_quiet { session.dormant_at() } else { None }
     }
 
     /// Lets the session rest if it has been silent for long enough and nothing else is to come.
     pub(super) fn try_rest(&mut self, common: &mut Common, now: Instant) {
-        let is_over = self.dormant_at(now).is_some_and(|at| at <= now);
+        let is_over = self.dormant_at().is_some_and(|at| at <= now);
         if !is_over || self.next_due(common, now).is_some() {
             return;
         }
@@ -86,9 +86,12 @@ impl Peer {
         current.map(|current| (current.local_index(), current.remote_index())).or(dormant)
     }
 
-    /// The path of the session there is.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        let dormant = self.dormant.as_ref().map(|dormant| &dormant.path);
-        self.session.as_ref().map(|session| &session.path).or(dormant)
+    /// Calls `look` with the path of the session there is.
+    pub(crate) fn look_at_path<T>(&self, look: impl FnOnce(&Path) -> T) -> Option<T> {
+        if let Some(session) = &self.session {
+            return Some(look(&session.path));
+        }
+        let dormant = self.dormant.as_ref()?;
+        Some(look(&Path::wake(dormant.path.clone())))
     }
 }

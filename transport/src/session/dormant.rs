@@ -12,11 +12,11 @@ use crate::flows::OutCredit;
 use crate::frame::Greeting;
 use crate::lane::{DormantLane, Lane};
 use crate::limits::DORMANT_AFTER;
-use crate::path::Path;
+use crate::path::{DormantPath, Path};
 use crate::room::Room;
 use crate::time::Instant;
 
-/// A session in which nothing is under way: a third of one at work.
+/// A session in which nothing is under way: a sixth of one at work.
 #[derive(Debug)]
 pub(crate) struct DormantSession {
     number: u32,
@@ -26,7 +26,7 @@ pub(crate) struct DormantSession {
     changed_at: Instant,
     asked_at: Instant,
     lane: DormantLane,
-    pub(crate) path: Path,
+    pub(crate) path: DormantPath,
     credit: OutCredit,
     message_bytes_max: u64,
     probe_count: u32,
@@ -35,7 +35,7 @@ pub(crate) struct DormantSession {
 
 impl Session {
     /// From when on the session may be dormant; `None` while anything is under way.
-    pub(crate) fn dormant_at(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn dormant_at(&self) -> Option<Instant> {
         let current = &self.current;
         let is_quiet = current.is_quiet()
             && self.previous.is_empty()
@@ -43,9 +43,10 @@ impl Session {
             && self.fresh_keys_at.is_none()
             && self.fresh_keys_from.is_none()
             && self.lane.is_quiet()
-            && self.path.is_quiet(now)
+            && self.path.is_quiet()
             && self.blocked.is_quiet();
-        is_quiet.then(|| current.last_received.max(current.space.sent.last_sent()) + DORMANT_AFTER)
+        let last = current.last_received.max(current.space.sent.last_sent());
+        is_quiet.then(|| (last + DORMANT_AFTER).max(self.path.settled_at()))
     }
 
     /// Keeps what [`Session::wake`] needs. What of best effort is still incomplete will not be whole any more.
@@ -60,7 +61,7 @@ impl Session {
             changed_at,
             asked_at,
             lane: lane.rest(common, room),
-            path,
+            path: path.rest(),
             credit,
             message_bytes_max,
             probe_count,
@@ -73,7 +74,8 @@ impl Session {
         let DormantSession { number, greeting, association, ours_is_smaller, .. } = dormant;
         let DormantSession { changed_at, asked_at, lane, path, credit, .. } = dormant;
         let DormantSession { message_bytes_max, probe_count, settle_probes, .. } = dormant;
-        let current = Association::wake(association);
+        let path = Path::wake(path);
+        let current = Association::wake(association, path.address);
         Self {
             number,
             greeting,
