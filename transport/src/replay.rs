@@ -71,6 +71,15 @@ impl ReplayWindow {
         window
     }
 
+    /// What [`ReplayWindow::seen_up_to`] the highest number says of a number.
+    pub(crate) fn check_seen_up_to(highest: u64, number: u64) -> Verdict {
+        match highest.checked_sub(number) {
+            None => Verdict::Fresh,
+            Some(distance) if distance >= PACKETS_DEFAULT as u64 => Verdict::TooOld,
+            Some(_) => Verdict::Replayed,
+        }
+    }
+
     /// Whether a datagram with this number may be opened. Changes nothing.
     #[inline]
     pub fn check(&self, number: u64) -> Verdict {
@@ -361,8 +370,10 @@ mod tests {
             for jump in [1, 2, 60, 100, 8_190, 8_192, 20_000] {
                 let mut window = ReplayWindow::seen_up_to(highest);
                 assert_eq!(window.highest(), Some(highest));
-                for number in highest.saturating_sub(10_000)..=highest {
-                    assert_ne!(window.check(number), Verdict::Fresh, "{number}");
+                for number in highest.saturating_sub(10_000)..=highest + 1 {
+                    assert_eq!(window.check(number) == Verdict::Fresh, number > highest);
+                    let verdict = ReplayWindow::check_seen_up_to(highest, number);
+                    assert_eq!(verdict, window.check(number), "{number}");
                 }
                 let next = highest + jump;
                 for number in highest + 1..=next {

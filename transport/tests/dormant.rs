@@ -66,12 +66,12 @@ const PEER: PeerId = PeerId(0);
 impl Pair {
     /// Connected over a link of 1 ms, and with nothing more to say.
     fn new() -> Self {
-        Self::over(MS)
+        Self::over(MS, &Limits::default())
     }
 
-    /// The same over a link that takes `delay`.
-    fn over(delay: Duration) -> Self {
-        let ends = [1, 2].map(|seed| (endpoint(seed, Limits::default()), App::default()));
+    /// The same over a link that takes `delay`, with these limits.
+    fn over(delay: Duration, limits: &Limits) -> Self {
+        let ends = [1, 2].map(|seed| (endpoint(seed, limits.clone()), App::default()));
         let now = Instant::from_nanos(1_000_000_000);
         let (wire, sent, losses) = (VecDeque::new(), Vec::new(), [0; 2]);
         let addresses = [address(0), address(1)];
@@ -311,6 +311,61 @@ fn what_is_not_of_the_session_wakes_it_for_nothing() {
 }
 
 #[test]
+fn a_forged_datagram_wakes_nobody() {
+    let mut pair = Pair::new();
+    pair.send(0, Service::Acknowledged, b"a");
+    pair.run(100 * MS);
+    pair.fall_silent();
+    let (rested, held) = (pair.rested(), pair.ends[1].0.peer_memory(PEER));
+    for count in 1..=20 {
+        pair.forge();
+        let end = &pair.ends[1].0;
+        assert_eq!(end.counters().dropped_forged, count);
+        assert_eq!((end.peer_memory(PEER), end.poll_timeout()), (held, None), "still at rest");
+    }
+    assert_eq!(pair.rested(), rested);
+    pair.send(0, Service::Acknowledged, b"b");
+    pair.run(100 * MS);
+    assert_eq!(pair.ends[1].1.received.len(), 2, "what is not forged wakes it");
+}
+
+#[test]
+fn forgeries_at_rest_wear_out_a_key_as_others_do() {
+    let mut pair = Pair::over(MS, &Limits { forgeries_per_key: 8, ..Limits::default() });
+    pair.fall_silent();
+    for _ in 0..3 {
+        pair.forge();
+    }
+    assert!(pair.is_dormant());
+    pair.send(0, Service::Acknowledged, b"a");
+    pair.run(100 * MS);
+    pair.fall_silent();
+    pair.forge();
+    assert!(pair.is_dormant(), "half of them");
+    pair.forge();
+    assert!(!pair.is_dormant(), "more: something is to be done");
+    pair.run(Duration::from_secs(5));
+    let counters = pair.counters();
+    assert_eq!((counters[0].rekeys, counters[1].rekeys, counters[1].dropped_forged), (1, 1, 5));
+    pair.fall_silent();
+    pair.send(0, Service::Acknowledged, b"b");
+    pair.run(100 * MS);
+    assert_eq!(pair.ends[1].1.received, [b"a", b"b"]);
+}
+
+impl Pair {
+    /// Somebody sends the second side what looks as if it came from the first, with a number that was not there yet.
+    fn forge(&mut self) {
+        let mut sent = self.sent.iter().rev();
+        let sent = sent.find(|(to, datagram)| *to == 1 && datagram[0] == 0x40);
+        let mut forged = sent.expect("the first side said something").1.clone();
+        forged[8..16].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+        let (end, app) = &mut self.ends[1];
+        end.handle_datagram(self.now, address(0), &mut forged, app);
+    }
+}
+
+#[test]
 fn what_is_told_of_a_path_is_the_same_while_it_rests() {
     let mut pair = Pair::new();
     for _ in 0..40 {
@@ -345,7 +400,7 @@ fn what_is_told_of_a_path_is_the_same_while_it_rests() {
 #[test]
 fn a_session_rests_also_after_its_peer_moved() {
     for delay in [1, 20, 150, 400] {
-        let mut pair = Pair::over(delay * MS);
+        let mut pair = Pair::over(delay * MS, &Limits::default());
         pair.addresses[0].set_port(4_711);
         for _ in 0..2 {
             pair.send(0, Service::Acknowledged, b"from elsewhere");

@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 
 use super::{Association, GREETING_PAUSE_MAX, Names};
+use crate::header::LaneHeader;
 use crate::restarted::SentTags;
-use crate::space::{DormantSpace, PacketSpace};
+use crate::space::{DormantSpace, OpenError, PacketSpace};
 use crate::time::Instant;
 
 /// An association in which nothing is under way.
@@ -64,5 +65,19 @@ impl DormantAssociation {
     #[cfg(feature = "testing")]
     pub(crate) fn indices(&self) -> (u32, u32) {
         (self.names.local_index, self.names.remote_index)
+    }
+
+    /// The shard that shook hands with us.
+    pub(crate) fn remote_shard(&self) -> u8 {
+        self.names.remote_shard
+    }
+
+    /// See [`DormantSpace::authenticate`].
+    pub(crate) fn authenticate(
+        &mut self,
+        header: &LaneHeader,
+        datagram: &[u8],
+    ) -> Result<(), OpenError> {
+        self.space.authenticate(header, datagram)
     }
 }

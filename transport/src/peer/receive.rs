@@ -98,8 +98,8 @@ impl Peer {
         }
     }
 
-    /// A datagram came while no session is at work here. One for a dormant session wakes it; if it is not taken after all, the
-    /// session rests again at once.
+    /// A datagram came while no session is at work here. One for a dormant session wakes it once it is known to be the peer's; if it
+    /// is not taken after all, the session rests again at once.
     #[cold]
     fn handle_without_session<A: Application>(
         &mut self,
@@ -110,8 +110,14 @@ impl Peer {
         header: &LaneHeader,
         datagram: &mut [u8],
     ) -> Received {
-        if !self.is_dormant_under(header.association) {
+        let Some(association) = self.dormant_under(header.association) else {
             return self.handle_greeting_datagram(common, app, now, header, datagram);
+        };
+        if header.sender_shard != association.remote_shard() {
+            return drop_malformed(common);
+        }
+        if let Err(error) = association.authenticate(header, datagram) {
+            return drop_unopened(common, error);
         }
         self.wake();
         match self.handle_datagram(common, app, now, from, header, datagram) {

@@ -4,6 +4,7 @@
 //! timer, no message that waits and no handshake under way.
 
 use super::{Peer, Waiting};
+use crate::association::DormantAssociation;
 use crate::common::Common;
 use crate::endpoint::PeerMemory;
 use crate::frame::Greeting;
@@ -19,9 +20,10 @@ impl Peer {
         self.session.is_some() || self.dormant.is_some()
     }
 
-    /// Whether a dormant session of this lane has the association with this index.
-    pub(super) fn is_dormant_under(&self, index: u32) -> bool {
-        self.dormant.as_ref().is_some_and(|dormant| dormant.association.local_index() == index)
+    /// The association with this index, if a dormant session of this lane has it.
+    pub(super) fn dormant_under(&mut self, index: u32) -> Option<&mut DormantAssociation> {
+        let association = &mut self.dormant.as_mut()?.association;
+        (association.local_index() == index).then_some(association)
     }
 
     /// Puts a dormant session to work again; whether there was one. It is ready to be asked what there is to send then, which also
