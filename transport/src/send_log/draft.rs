@@ -42,7 +42,7 @@ pub(super) enum Payload {
     /// Copied messages.
     Slot(Slot),
     /// A part of a large body behind its place in it.
-    Slice { head: [u8; 16], head_bytes: u8, body: Bytes },
+    Slice { offset: u64, total: u64, body: Bytes },
 }
 
 impl Payload {
@@ -51,7 +51,9 @@ impl Payload {
         match self {
             Self::Released => 0,
             Self::Slot(slot) => slot.len(),
-            Self::Slice { head_bytes, body, .. } => usize::from(*head_bytes) + body.len(),
+            Self::Slice { offset, total, body } => {
+                varint::size(*offset) + varint::size(*total) + body.len()
+            }
         }
     }
 
@@ -60,8 +62,8 @@ impl Payload {
         match self {
             Self::Released => {}
             Self::Slot(slot) => out.extend_from_slice(slot),
-            Self::Slice { head, head_bytes, body } => {
-                out.extend_from_slice(&head[..usize::from(*head_bytes)]);
+            Self::Slice { offset, total, body } => {
+                Continue::write_place(*offset, *total, out);
                 out.extend_from_slice(body);
             }
         }

@@ -86,6 +86,9 @@ impl SendLog {
         if self.held_bytes + 2 * self.slot_bytes > self.bytes_max - self.bytes_max / 4 {
             return false;
         }
+        if self.cut_midst(class) {
+            return true;
+        }
         while let Some(mut large) = self.classes[class].large.pop_front() {
             let Some(group) = self.groups.get_mut(&large.group) else {
                 debug_assert!(false, "a body without its group");
@@ -151,6 +154,47 @@ impl SendLog {
         }
     }
 
+    /// Cuts a part from the midst of the body whose turn it is, which is what most parts are; `false` when it is not such a one.
+    fn cut_midst(&mut self, class: usize) -> bool {
+        let Some(large) = self.classes[class].large.front() else { return false };
+        let (first, room) = (large.cut, self.room_of_part(large));
+        let Some(group) = self.groups.get_mut(&large.group) else { return false };
+        let is_midst = first > 0 && large.body.len() - first > room;
+        if !is_midst || group.origin == NO_ORIGIN || group.is_at_burst() {
+            return false;
+        }
+        let state = &mut self.classes[class];
+        let Some(large) = state.large.front_mut() else { return false };
+        group.drafts += 1;
+        large.cut += room;
+        state.drafts.push_front(Draft {
+            payload: Payload::Slice {
+                offset: first as u64,
+                total: large.body.len() as u64,
+                body: large.body.slice(first..first + room),
+            },
+            names: Vec::new(),
+            ends: 0,
+            continues: Link::Group(large.group),
+            begins: Link::None,
+            waiters: Vec::new(),
+            group: if group.terms.is_plain() { 0 } else { large.group },
+            full_bytes: self.block_bytes as u16,
+        });
+        self.held_bytes += self.slot_bytes;
+        state.cuts = state.cuts.wrapping_add(1);
+        if state.cuts.is_multiple_of(CUTS_OF_ONE_MAX) {
+            state.large.rotate_left(1);
+        }
+        true
+    }
+
+    /// Bytes of a body that its next part takes, if so many are left and it is not the first.
+    fn room_of_part(&self, large: &Large) -> usize {
+        let place = varint::size(large.cut as u64) + varint::size(large.body.len() as u64);
+        self.block_bytes - prefix_bytes(self.next_number(), Link::Group(large.group)) - place
+    }
+
     /// A part after the first.
     fn cut_next(
         &mut self,
@@ -161,10 +205,7 @@ impl SendLog {
     ) -> bool {
         let link = Link::Group(large.group);
         let (offset, total) = (large.cut as u64, large.body.len() as u64);
-        let mut head = [0; 16];
-        let mut head_bytes = varint::put(offset, &mut head);
-        head_bytes += varint::put(total, &mut head[head_bytes..]);
-        let room = self.block_bytes - prefix_bytes(self.next_number(), link) - head_bytes;
+        let room = self.room_of_part(large);
         let left = large.body.len() - large.cut;
         if left < room && !is_own && !self.classes[class].open.exists {
             // Its last part: later messages may join it.
@@ -184,7 +225,7 @@ impl SendLog {
         let waiters =
             if is_last { large.waiter.map(|waiter| Awaited::one(0, waiter)) } else { None };
         self.classes[class].drafts.push_front(Draft {
-            payload: Payload::Slice { head, head_bytes: head_bytes as u8, body },
+            payload: Payload::Slice { offset, total, body },
             names: Vec::new(),
             ends: u16::from(is_last),
             continues: link,
