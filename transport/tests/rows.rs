@@ -1,5 +1,5 @@
-//! Goal: messages that stand in a row are each delivered once and answered for themselves, wherever the application stops in a
-//! row; all credit comes back.
+//! Goal: messages and requests that stand in a row are each delivered once and answered for themselves, wherever the application
+//! stops in a row; all credit comes back.
 
 mod support;
 
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cubed_transport::time::Instant;
 use cubed_transport::{
-    Application, Deferred, Disposition, Endpoint, Event, FlowId, Incoming, Limits, Outcome, PeerId,
-    Refusal, Row, SendError, SendOptions, Service, Token,
+    Application, Body, Deferred, Disposition, Endpoint, Event, FlowId, Incoming, Limits, Outcome,
+    PeerId, Refusal, ReplyTo, Row, SendError, SendOptions, Service, Token,
 };
 use support::{address, endpoint, open_to_all};
 
@@ -34,13 +34,19 @@ struct App {
     delivered: Vec<u64>,
     held: Vec<(PeerId, u32, u32)>,
     deferred: Vec<Deferred>,
+    /// Whom to reply to, and the number asked.
+    asked: Vec<(ReplyTo, u64)>,
+    replies: Vec<(u64, Result<u64, Outcome>)>,
 }
 
 impl App {
     fn take(&mut self, message: &Incoming<'_>) -> Result<Disposition, Refusal> {
-        let number = u64::from_le_bytes(message.body.as_slice().try_into().expect("8 bytes"));
+        let number = number_in(message.body.as_slice());
         self.delivered.push(number);
         let answer = answer_to(number);
+        if let (Some(to), Ok(_)) = (message.request, answer) {
+            self.asked.push((to, number));
+        }
         if matches!(answer, Ok(Disposition::Held | Disposition::Deferred)) {
             self.held.push((message.peer, message.session, message.alias));
         }
@@ -73,6 +79,13 @@ impl Application for App {
     fn defer(&mut self, message: Deferred) {
         self.deferred.push(message);
     }
+    fn reply(&mut self, token: Token, result: Result<Body<'_>, Outcome>) {
+        self.replies.push((token.0, result.map(|body| number_in(body.as_slice()))));
+    }
+}
+
+fn number_in(body: &[u8]) -> u64 {
+    u64::from_le_bytes(body.try_into().expect("8 bytes"))
 }
 
 struct Pair {
@@ -109,6 +122,9 @@ impl Pair {
                 let (end, app) = &mut self.ends[1 - side];
                 for mut datagram in wire {
                     end.handle_datagram(self.now, address(side), &mut datagram, app);
+                }
+                for (to, number) in app.asked.drain(..) {
+                    end.reply(to, &number.to_le_bytes()).unwrap();
                 }
                 let (end, app) = &mut self.ends[side];
                 end.handle_timeout(self.now, app);
@@ -172,6 +188,48 @@ fn each_message_of_a_row_is_answered_for_itself() {
         assert_eq!(counters.acknowledged_refused, refused);
         assert_eq!(counters.acknowledged_accepted, MESSAGES - refused);
     }
+}
+
+#[test]
+fn each_request_of_a_row_is_answered_for_itself() {
+    let (mut pair, flow) = Pair::new(0);
+    for number in 0..MESSAGES {
+        let body = number.to_le_bytes();
+        let mut tries = 0;
+        loop {
+            let (now, sender) = (pair.now, &mut pair.ends[0].0);
+            let deadline = now + Duration::from_secs(60);
+            match sender.request_copied(now, flow, &body, Token(number), deadline) {
+                Ok(_) => break,
+                Err(error) => assert_eq!(error, SendError::Full),
+            }
+            pair.run(10);
+            pair.give_back();
+            tries += 1;
+            assert!(tries < 1_000, "credit is gone");
+        }
+        if number % 100 == 0 {
+            // One that nothing is asked of stands in between.
+            let (now, body) = (pair.now, (number + MESSAGES * 11).to_le_bytes());
+            let _ = pair.ends[0].0.send(now, flow, &body, Service::Acknowledged, None);
+        }
+    }
+    for _ in 0..50 {
+        pair.run(20);
+        pair.give_back();
+    }
+    let delivered = pair.ends[1].1.delivered.iter().copied();
+    assert!(delivered.filter(|number| *number < MESSAGES).eq(0..MESSAGES), "once and in order");
+    let mut replies = std::mem::take(&mut pair.ends[0].1.replies);
+    replies.sort_unstable_by_key(|reply| reply.0);
+    let wanted = |number| {
+        (number, answer_to(number).map_or_else(|r| Err(Outcome::Refused(r)), |_| Ok(number)))
+    };
+    for (number, reply) in (0..MESSAGES).zip(&replies) {
+        assert_eq!(*reply, wanted(number));
+    }
+    assert_eq!((replies.len() as u64, pair.ends[0].0.requests_waiting()), (MESSAGES, 0));
+    assert_eq!(pair.ends[0].0.tally().pending, 0);
 }
 
 #[test]
