@@ -63,6 +63,8 @@ pub(crate) enum Waiter {
 pub(crate) enum Route<'a> {
     /// To a flow; it may have to be named once per block.
     Flow(&'a mut OutFlow, u32),
+    /// To a flow that needs no name.
+    Bound(u32),
     /// To the asker.
     Reply(u64),
 }
@@ -186,7 +188,9 @@ impl SendLog {
         let open = &mut self.classes[class].open;
         let head = head_of(route, asked, body.len(), open.serial);
         if open.bytes.len() + head.size() + body.len() > open.limit {
-            return self.push_in_parts(pool, class, route, asked, body);
+            let is_taken = self.push_in_parts(pool, class, route, asked, body);
+            self.pending += u64::from(is_taken);
+            return is_taken;
         }
         head.write(FORM_WHOLE, &mut open.bytes);
         open.end_whole(route, asked, body);
@@ -194,7 +198,7 @@ impl SendLog {
         true
     }
 
-    /// [`SendLog::push`] when the open block cannot take the whole message.
+    /// [`SendLog::push`] when the open block cannot take the whole message; the caller counts it.
     fn push_in_parts(
         &mut self,
         pool: &mut SlotPool,
@@ -238,7 +242,6 @@ impl SendLog {
             cut += taken;
         }
         self.classes[class].open.end_message(asked.waiter);
-        self.pending += 1;
         true
     }
 
@@ -258,7 +261,6 @@ impl SendLog {
         let open = &mut self.classes[class].open;
         head_of(route, asked, body.len(), open.serial).write(FORM_WHOLE, &mut open.bytes);
         open.end_whole(route, asked, body);
-        self.pending += 1;
     }
 
     /// Messages logged and not settled.
@@ -423,6 +425,7 @@ fn head_of<'a>(route: &'a Route<'_>, asked: Asked, bytes: usize, serial: u64) ->
             let known = flow.bound || flow.named_in == serial;
             (Target::Flow(*alias), if known { None } else { Some(&*flow.name) })
         }
+        Route::Bound(alias) => (Target::Flow(*alias), None),
         Route::Reply(request) => (Target::Reply(*request), None),
     };
     let Asked { request, sequence, .. } = asked;

@@ -16,18 +16,18 @@ impl Peer {
     pub(crate) fn send_short(&mut self, common: &mut Common, alias: u32, body: &[u8]) -> bool {
         let Some((log, flow, used)) = self.admit(alias, body) else { return false };
         if !log.push_short(alias, body) {
-            return self.send_whole(common, alias, body);
+            return self.send_copied(common, alias, body);
         }
         flow.used = used;
         common.counters.acknowledged_offered += 1;
         true
     }
 
-    /// [`Peer::send_short`] of a body that is longer, or begins a block.
+    /// [`Peer::send_short`] of a body that is longer, or does not surely fit the open block.
     #[inline(never)]
-    fn send_whole(&mut self, common: &mut Common, alias: u32, body: &[u8]) -> bool {
+    fn send_copied(&mut self, common: &mut Common, alias: u32, body: &[u8]) -> bool {
         let Some((log, flow, used)) = self.admit(alias, body) else { return false };
-        if !log.push_whole(&mut common.pool, alias, body) {
+        if !log.push_copied(&mut common.pool, alias, body) {
             return false;
         }
         flow.used = used;

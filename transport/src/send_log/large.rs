@@ -61,6 +61,7 @@ impl SendLog {
             Route::Flow(flow, alias) => {
                 (Target::Flow(*alias), (!flow.bound).then(|| flow.name.clone()))
             }
+            Route::Bound(alias) => (Target::Flow(*alias), None),
             Route::Reply(request) => (Target::Reply(*request), None),
         };
         self.large_bytes += body.len();

@@ -5,8 +5,9 @@
 
 #![expect(clippy::inline_always, reason = "a call costs a third of what a short message does")]
 
-use super::{Link, NORMAL, SPLIT_BODY_BYTES_MIN, SendLog};
+use super::{Asked, Link, NORMAL, Route, SPLIT_BODY_BYTES_MIN, SendLog};
 use crate::flows::charge;
+use crate::limits::OWNED_BODY_BYTES_MIN;
 use crate::message::{FORM_WHOLE, PLAIN_HEAD_BYTES_MAX, PlainStart};
 use crate::slots::SlotPool;
 
@@ -54,7 +55,7 @@ impl LoggedRow<'_> {
 }
 
 impl SendLog {
-    /// Writes the messages that `bodies` gives, up to the first that is beyond `limits`, has no room or is to be split.
+    /// Writes the messages that `bodies` gives, up to the first that is beyond `limits`, has no room or is too long to be copied.
     #[inline]
     pub(crate) fn push_row<'b>(
         &mut self,
@@ -68,7 +69,7 @@ impl SendLog {
         while row.rest.is_some() {
             self.push_shorts(start, bodies, limits, &mut row);
             let Some(body) = row.rest else { break };
-            if !limits.allow(body, row.charged) || !self.push_plain(pool, start, body) {
+            if !limits.allow(body, row.charged) || !self.push_plain(pool, alias, body) {
                 break;
             }
             row.count(body);
@@ -125,20 +126,27 @@ impl SendLog {
         true
     }
 
-    /// Writes one body that goes whole into the open block, or into the next one.
-    pub(crate) fn push_whole(&mut self, pool: &mut SlotPool, alias: u32, body: &[u8]) -> bool {
-        let start = PlainStart::new(FORM_WHOLE, alias);
-        let is_taken = start.is_some_and(|start| self.push_plain(pool, start, body));
+    /// Writes one body that is copied, whatever its length.
+    pub(crate) fn push_copied(&mut self, pool: &mut SlotPool, alias: u32, body: &[u8]) -> bool {
+        let is_taken = self.push_plain(pool, alias, body);
         self.pending += u64::from(is_taken);
         is_taken
     }
 
-    /// Writes a body of any length that goes whole into the open block, or into the next one.
-    fn push_plain(&mut self, pool: &mut SlotPool, start: PlainStart, body: &[u8]) -> bool {
-        let Some((head, head_bytes)) = start.head(body.len()) else { return false };
+    /// Writes a body that is copied into the open block, into the next one, or in parts into several; the caller counts it.
+    fn push_plain(&mut self, pool: &mut SlotPool, alias: u32, body: &[u8]) -> bool {
+        if body.len() >= OWNED_BODY_BYTES_MIN {
+            return false;
+        }
+        let head = PlainStart::new(FORM_WHOLE, alias).and_then(|start| start.head(body.len()));
+        let Some((head, head_bytes)) = head else { return false };
         let open = &self.classes[NORMAL].open;
         if open.bytes.len() + head_bytes + body.len() > open.limit {
-            if body.len() >= SPLIT_BODY_BYTES_MIN || !self.has_room(NORMAL, body.len()) {
+            if body.len() >= SPLIT_BODY_BYTES_MIN {
+                let route = &mut Route::Bound(alias);
+                return self.push_in_parts(pool, NORMAL, route, Asked::default(), body);
+            }
+            if !self.has_room(NORMAL, body.len()) {
                 return false;
             }
             if open.exists {
@@ -199,7 +207,6 @@ const _: () = assert!(PLAIN_HEAD_BYTES_MAX <= HEAD_ROOM);
 #[cfg(test)]
 mod tests {
     //! Goal: a row is what its messages one by one would have been, and ends where they would have been refused or split.
-    use super::super::{Asked, Route};
     use super::*;
     use crate::flows::OutFlow;
 
@@ -243,10 +250,10 @@ mod tests {
 
     #[test]
     fn a_row_is_what_its_messages_would_have_been() {
-        let bytes: Vec<u8> = (1..=255).collect();
+        let bytes: Vec<u8> = (1..=255).cycle().take(BLOCK).collect();
         for alias in [0, 1, 63, 64, 4_095] {
-            for length in 0..SPLIT_BODY_BYTES_MIN {
-                let bodies = vec![&bytes[..length]; 3 * BLOCK / (length + 3)];
+            for length in (0..SPLIT_BODY_BYTES_MIN).chain([192, 193, 500, 1_024, 1_410, 1_420]) {
+                let bodies = vec![&bytes[..length]; 3 + 3 * BLOCK / (length + 3)];
                 let (mut rows, mut single) = (Filled::new(alias), Filled::new(alias));
                 let cost = bodies.len() as u64 * charge(length as u64);
                 assert_eq!(rows.by_row(&bodies, LIMITS), (bodies.len() as u64, cost, None));
@@ -258,19 +265,15 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_to_be_split_ends_the_row() {
-        let (long, short) = (vec![7; 1_000], vec![8; 20]);
+    fn a_body_that_is_not_copied_ends_the_row() {
+        let (long, longest) = (vec![7; OWNED_BODY_BYTES_MIN], vec![8; OWNED_BODY_BYTES_MIN - 1]);
         let mut filled = Filled::new(3);
-        assert_eq!(
-            filled.by_row(&[&long, &short], LIMITS),
-            (0, 0, Some(1_000)),
-            "no block is open"
-        );
-        filled.one_by_one(&[&short]);
-        let before = charge(20) + charge(1_000);
-        assert_eq!(filled.by_row(&[&short, &long, &long], LIMITS), (2, before, Some(1_000)));
+        assert_eq!(filled.by_row(&[&long, &longest], LIMITS), (0, 0, Some(long.len())));
+        let before = charge(20) + charge(longest.len() as u64);
+        let row = filled.by_row(&[&long[..20], &longest, &long, &longest], LIMITS);
+        assert_eq!(row, (2, before, Some(long.len())));
         let mut single = Filled::new(3);
-        single.one_by_one(&[&short, &short, &long]);
+        single.one_by_one(&[&long[..20], &longest]);
         assert_eq!(filled.written(), single.written());
     }
 
