@@ -3,6 +3,7 @@
 //! Owns the endpoint and what it still has to send. What always holds: a sender's log is full whenever the endpoint takes
 //! more, so that nothing but the protocol limits it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -24,7 +25,7 @@ const CREDIT_BYTES: u64 = 256 << 20;
 /// What arrived, by sender.
 #[derive(Debug, Default)]
 struct Count {
-    by_peer: Vec<u64>,
+    by_peer: BTreeMap<PeerId, u64>,
 }
 
 impl Application for Count {
@@ -43,11 +44,7 @@ impl Application for Count {
     }
 
     fn deliver(&mut self, message: Incoming<'_>) -> Result<Disposition, Refusal> {
-        let peer = message.peer.0 as usize;
-        if self.by_peer.len() <= peer {
-            self.by_peer.resize(peer + 1, 0);
-        }
-        self.by_peer[peer] += message.body.as_slice().len() as u64;
+        *self.by_peer.entry(message.peer).or_default() += message.body.as_slice().len() as u64;
         Ok(Disposition::Consumed)
     }
 }
@@ -176,7 +173,7 @@ impl Racer for Cubed {
 
     fn received_from(&self, from: Place) -> u64 {
         let peer = self.endpoint.find_peer(&identity_of(from).public_key());
-        peer.and_then(|peer| self.count.by_peer.get(peer.0 as usize).copied()).unwrap_or(0)
+        peer.and_then(|peer| self.count.by_peer.get(&peer).copied()).unwrap_or(0)
     }
 
     fn describe(&self) -> String {
