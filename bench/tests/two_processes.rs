@@ -101,6 +101,30 @@ fn a_killed_measurement_leaves_no_peer_behind() {
     wait_until_gone(&peer);
 }
 
+#[test]
+fn a_measurement_whose_peer_is_killed_fails_and_says_so() {
+    for command in ["request", "latency"] {
+        let mut bench = Command::new(EXECUTABLE)
+            .args([command, "--seconds", "8", "--no-baseline"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(bench.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().starts_with("cubed ")), "no slice ended");
+        let children = format!("/proc/{0}/task/{0}/children", bench.id());
+        let peer = fs::read_to_string(children).unwrap().trim().to_owned();
+        assert!(Command::new("kill").args(["-9", &peer]).status().unwrap().success());
+        lines.for_each(drop);
+        let output = bench.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("it answers no more"),
+            "{command}: {said}"
+        );
+    }
+}
+
 fn wait_until_gone(id: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while is_running(id) {

@@ -198,7 +198,7 @@ fn each_request_of_a_row_is_answered_for_itself() {
         let mut tries = 0;
         loop {
             let (now, sender) = (pair.now, &mut pair.ends[0].0);
-            let deadline = now + Duration::from_secs(60);
+            let deadline = now + Duration::from_mins(1);
             match sender.request_copied(now, flow, &body, Token(number), deadline) {
                 Ok(_) => break,
                 Err(error) => assert_eq!(error, SendError::Full),

@@ -128,12 +128,14 @@ impl CubedEcho {
             let to = to.map_err(|error| BenchError::Peer(error.to_string()))?;
             ask_in_turn(&shard, &to, size_bytes, WARM_UP, None).await?;
             let _open = meter.as_ref().map(Meter::open);
-            match interval {
-                None => ask_in_turn(&shard, &to, size_bytes, duration, meter).await,
+            let slice = match interval {
+                None => ask_in_turn(&shard, &to, size_bytes, duration, meter).await?,
                 Some(interval) => {
-                    ask_on_time(&shard, &to, size_bytes, interval, duration, meter).await
+                    ask_on_time(&shard, &to, size_bytes, interval, duration, meter).await?
                 }
-            }
+            };
+            check_peer(&to, &slice).await?;
+            Ok(slice)
         })
     }
 }
@@ -229,6 +231,21 @@ struct Asked {
 /// Asks one question; false without an answer in time.
 pub(super) async fn ask(to: &Destination, body: &[u8]) -> Result<bool> {
     check(to.request(body, ANSWER_TIME_MAX).await, body)
+}
+
+/// After a slice in which questions were lost: whether the peer still answers.
+///
+/// # Errors
+///
+/// `Peer` when it does not.
+pub(super) async fn check_peer(to: &Destination, slice: &LatencySlice) -> Result<()> {
+    if slice.lost == 0 || ask(to, &[0; SIZE_BYTES_MIN]).await? {
+        return Ok(());
+    }
+    Err(BenchError::Peer(format!(
+        "it answers no more ({} questions lost, and one more within {ANSWER_TIME_MAX:?}): see what it said last and start it again",
+        slice.lost
+    )))
 }
 
 /// Whether a question was answered in time; an answer must be the question's body.

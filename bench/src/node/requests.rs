@@ -14,7 +14,7 @@ use cubed::{Destination, Instant, Request, Shard, SpinPolicy};
 
 use super::{
     client::{Client, ClientSettings},
-    latency::{ANSWER_TIME_MAX, SIZE_BYTES_MAX, SIZE_BYTES_MIN, check},
+    latency::{ANSWER_TIME_MAX, SIZE_BYTES_MAX, SIZE_BYTES_MIN, check, check_peer},
     watch::CounterWatch,
 };
 use crate::{
@@ -246,6 +246,7 @@ async fn ask_on(
     }
     let mut slice = shared.borrow_mut().end();
     slice.seconds = here.now().saturating_duration_since(start).as_secs_f64();
+    check_peer(&to, &slice).await?;
     Ok(slice)
 }
 
