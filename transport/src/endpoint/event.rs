@@ -60,7 +60,7 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
-    /// A lane for which `send` answered [`SendError::Full`] has room again, or a flow of it moved to another.
+    /// A lane for which `send` answered [`SendError::Full`](crate::SendError::Full) has room again, or a flow of it moved to another.
     Writable {
         /// The peer named by the flow that was full.
         peer: PeerId,

@@ -105,7 +105,7 @@ impl fmt::Display for Refusal {
 /// Why a message was not taken. Nothing was sent and nothing will be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendError {
-    /// Resource: log, credit or queue is full. Wait for [`Event::Writable`] of this peer, then try again.
+    /// Resource: log, credit or queue is full. Wait for [`Event::Writable`](crate::Event::Writable) of this peer, then try again.
     Full,
     /// Caller: longer than sender or receiver allow.
     TooLarge {

@@ -62,17 +62,17 @@ pub struct ReplyTo {
 pub struct Tally {
     /// Taken by `send`, `request` and `reply`.
     pub offered: u64,
-    /// Ended as [`Outcome::Delivered`].
+    /// Ended as [`Outcome::Delivered`](crate::Outcome::Delivered).
     pub delivered: u64,
-    /// Ended as [`Outcome::Refused`].
+    /// Ended as [`Outcome::Refused`](crate::Outcome::Refused).
     pub refused: u64,
-    /// Ended as [`Outcome::Expired`].
+    /// Ended as [`Outcome::Expired`](crate::Outcome::Expired).
     pub expired: u64,
-    /// Ended as [`Outcome::PeerLost`].
+    /// Ended as [`Outcome::PeerLost`](crate::Outcome::PeerLost).
     pub peer_lost: u64,
     /// Those of `peer_lost` that certainly did not arrive: they still waited for a session. Not a part of the sum.
     pub peer_lost_unsent: u64,
-    /// Ended as [`Outcome::Unknown`].
+    /// Ended as [`Outcome::Unknown`](crate::Outcome::Unknown).
     pub unknown: u64,
     /// Not ended.
     pub pending: u64,
