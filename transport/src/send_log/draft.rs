@@ -89,6 +89,14 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// Whether whole messages with terms may join it: it holds only such, and no padding, behind which nothing may stand even if
+    /// datagrams may be longer since.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        let is_single = self.begins == Link::None && self.continues == Link::None;
+        self.group != 0 && is_single && self.full_bytes == 0
+    }
+
     /// Whether a part of a body cut for a group stands in it.
     #[inline]
     pub(super) fn has_group_link(&self) -> bool {

@@ -26,15 +26,15 @@ impl SendLog {
     ) -> bool {
         let limit = self.block_bytes - prefix_bytes(self.next_number(), Link::None);
         let Some(draft) = self.classes[NORMAL].drafts.back_mut() else { return false };
-        if draft.group == 0 || draft.begins != Link::None || draft.continues != Link::None {
+        if !draft.is_shared() {
             return false;
         }
         let Some(group) = self.groups.get_mut(&draft.group) else { return false };
         let terms = Terms { deadline: Some(until), only_unsent: true, ..Terms::default() };
-        let is_shared = group.terms == terms && group.runs.len() < RUNS_MAX;
+        let is_alike = group.terms == terms && group.runs.len() < RUNS_MAX;
         let Payload::Slot(slot) = &mut draft.payload else { return false };
         let (flags, numbers) = (FORM_WHOLE | REQUEST, [alias.into(), number, body.len() as u64]);
-        if !is_shared || self.skips.len() >= SKIPS_MAX || !append(slot, limit, flags, numbers, body)
+        if !is_alike || self.skips.len() >= SKIPS_MAX || !append(slot, limit, flags, numbers, body)
         {
             return false;
         }

@@ -112,12 +112,9 @@ impl SendLog {
         let (groups, drafts) = (&self.groups, &mut self.classes[class].drafts);
         // A value is logged when it can be sent, so it goes first.
         let last = if terms.is_value { drafts.front_mut() } else { drafts.back_mut() };
-        let last = last.filter(|draft| {
-            groups.get(&draft.group).is_some_and(|group| {
-                let is_single = draft.begins == Link::None && draft.continues == Link::None;
-                is_single && group.terms == terms && group.runs.len() < RUNS_MAX
-            })
-        });
+        let is_alike = |group: &Group| group.terms == terms && group.runs.len() < RUNS_MAX;
+        let last = last
+            .filter(|draft| draft.is_shared() && groups.get(&draft.group).is_some_and(is_alike));
         let Some(draft) = last else { return false };
         let Payload::Slot(slot) = &mut draft.payload else { return false };
         let fits = slot.len() + needed <= limit;

@@ -315,6 +315,37 @@ fn what_was_cut_in_part_ends_at_once_and_is_skipped() {
 }
 
 #[test]
+fn nothing_joins_a_block_that_was_filled_up_when_datagrams_get_longer() {
+    let deadline = Instant::from_nanos(1_000);
+    let terms = Terms { deadline: Some(deadline), only_unsent: true, ..Terms::default() };
+    for by_short_way in [false, true] {
+        let mut rig = Rig { log: SendLog::new(BLOCK, 4 * BLOCK), ..Rig::new() };
+        rig.flow.bound = true;
+        rig.log.set_block_bytes(BLOCK - 100);
+        let (mut number, body) = (0, body(1, 60));
+        let mut ask = |rig: &mut Rig, by_short_way| {
+            number += 1;
+            let Rig { log, pool, flow } = rig;
+            if by_short_way {
+                return log.push_request(3, number, deadline, 124, &body);
+            }
+            let waiter = Some(Waiter::Request(number));
+            let asked = Asked { request: Some(number), sequence: None, waiter };
+            let body = Bytes::copy_from_slice(&body);
+            log.push_with(pool, NORMAL, terms, &mut Route::Flow(flow, 3), asked, body)
+        };
+        let mut taken = 0;
+        while ask(&mut rig, false) {
+            taken += 1;
+        }
+        assert!(taken > 10, "the log is full");
+        rig.log.set_block_bytes(BLOCK);
+        taken += usize::from(ask(&mut rig, by_short_way));
+        assert_eq!(receive(&rig.send_all()).len(), taken, "by the short way: {by_short_way}");
+    }
+}
+
+#[test]
 fn waiters_of_a_block_find_the_room_of_the_last_one() {
     let mut rig = Rig::new();
     for round in 0..20 {
