@@ -38,7 +38,7 @@ use draft::{Block, Class, Draft, Link, Open, Payload, prefix_bytes};
 use group::Group;
 pub(crate) use group::Terms;
 use parts::Parts;
-pub(crate) use row::RowLimits;
+pub(crate) use row::{LoggedRow, RowLimits};
 pub(crate) use schedule::Pick;
 use skips::Skips;
 

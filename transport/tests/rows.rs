@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use cubed_transport::time::Instant;
@@ -246,4 +247,34 @@ fn a_message_too_long_for_its_flow_is_refused_amid_a_row() {
     let ends: Vec<_> = pair.outcomes[..5].iter().map(|outcome| outcome.expect("ended")).collect();
     let (taken, refused) = (Outcome::Delivered, Outcome::Refused(Refusal::TooLarge));
     assert_eq!(ends, [taken, refused, taken, refused, taken]);
+}
+
+#[test]
+fn a_row_whose_bodies_panic_is_taken_up_to_there() {
+    const PANICS_AT: usize = 500;
+    let (mut pair, flow) = Pair::new(1_000);
+    let body = 11_u64.to_le_bytes();
+    let sender = &mut pair.ends[0].0;
+    sender.send(pair.now, flow, &body, Service::Acknowledged, None).unwrap();
+    pair.run(200);
+    for at in [0, 1, PANICS_AT, 3 * PANICS_AT] {
+        let bodies = |number| if number == at { panic!("no such body") } else { &body[..] };
+        let (sender, mut bodies) = (&mut pair.ends[0].0, (0..).map(bodies));
+        let row = catch_unwind(AssertUnwindSafe(|| sender.send_row(flow, &mut bodies)));
+        assert_eq!(row.is_err(), at <= PANICS_AT, "there is credit for more than {PANICS_AT}");
+        pair.run(200);
+    }
+    // All the credit there is, again and again: what was taken before the panic was charged.
+    for _ in 0..10 {
+        let mut bodies = std::iter::repeat(&body[..]);
+        let (taken, _) = pair.ends[0].0.send_row(flow, &mut bodies);
+        assert!(taken > 0);
+        pair.run(200);
+    }
+    let [(sender, _), (receiver, app)] = &pair.ends;
+    assert_eq!(receiver.counters().violations, 0);
+    assert_eq!(sender.tally().pending, 0);
+    let offered = sender.counters().acknowledged_offered;
+    assert_eq!((app.delivered.len() as u64, sender.tally().delivered), (offered, offered));
+    assert!(offered > 10 * WINDOW_BYTES / CHARGE / 2);
 }

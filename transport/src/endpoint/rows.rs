@@ -35,11 +35,11 @@ impl Endpoint {
     ) -> (u64, Option<&'b [u8]>) {
         let peer = lane_mut(&mut self.peers, flow.peer).filter(|_| !self.is_closing);
         let Some(peer) = peer else { return (0, bodies.next()) };
-        let (messages, rest) = peer.send_row(&mut self.common, flow.alias, bodies);
-        if messages > 0 && !peer.is_ready {
+        // Before any body is asked for: what was taken leaves also when `bodies` panics.
+        if !peer.is_ready {
             peer.is_ready = true;
             self.ready.push_back(flow.peer.place());
         }
-        (messages, rest)
+        peer.send_row(&mut self.common, flow.alias, bodies)
     }
 }

@@ -1,14 +1,30 @@
 //! Owns the short ways of plain messages into a session's log: those to a flow with credit that needs no name, of which nothing is
 //! asked, while nothing waits before them.
 //!
-//! What always holds: a message that is not taken changed nothing; one taken is counted as offered exactly once.
+//! What always holds: a message that is not taken changed nothing; one taken is charged and counted as offered exactly once, also
+//! when the bodies behind it come from an iterator that panics.
 
 #![expect(clippy::inline_always, reason = "a call costs a third of what a short message does")]
 
 use super::Peer;
 use crate::common::Common;
 use crate::flows::{OutFlow, charge};
-use crate::send_log::{RowLimits, SendLog};
+use crate::send_log::{LoggedRow, RowLimits, SendLog};
+
+/// A row under way: what was logged of it is charged and counted however it ends.
+struct Taking<'p, 'b> {
+    flow: &'p mut OutFlow,
+    offered: &'p mut u64,
+    row: LoggedRow<'b>,
+}
+
+impl Drop for Taking<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.flow.used += self.row.charged;
+        *self.offered += self.row.messages;
+    }
+}
 
 impl Peer {
     /// [`Peer::send_row`] of one message, small enough for the caller's loop; `false`: nothing changed.
@@ -68,9 +84,10 @@ impl Peer {
             message_bytes_max: session.message_bytes_max.min(flow.message_bytes_max),
             credit: limit.saturating_sub(flow.used),
         };
-        let row = session.lane.log.push_row(&mut common.pool, alias, bodies, limits);
-        flow.used += row.charged;
-        common.counters.acknowledged_offered += row.messages;
-        (row.messages, row.rest)
+        let Common { pool, counters, .. } = common;
+        let offered = &mut counters.acknowledged_offered;
+        let mut taking = Taking { flow, offered, row: LoggedRow::default() };
+        session.lane.log.push_row(pool, alias, bodies, limits, &mut taking.row);
+        (taking.row.messages, taking.row.rest)
     }
 }

@@ -1,7 +1,8 @@
 //! Owns how rows of plain messages are logged: to one flow that needs no name, of which nothing is asked.
 //!
 //! What always holds: what it writes is what [`SendLog::push`] would have written one by one; what depends on the flow alone is
-//! worked out once per row; the first message that cannot go this way ends the row, and has changed nothing.
+//! worked out once per row; the first message that cannot go this way ends the row, and has changed nothing. Before another body is
+//! asked for, what was logged is counted: the caller's iterator may panic.
 
 #![expect(clippy::inline_always, reason = "a call costs a third of what a short message does")]
 
@@ -28,7 +29,7 @@ pub(crate) struct RowLimits {
 }
 
 /// How much of a row was logged.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LoggedRow<'b> {
     pub(crate) messages: u64,
     /// What they are charged.
@@ -55,7 +56,8 @@ impl LoggedRow<'_> {
 }
 
 impl SendLog {
-    /// Writes the messages that `bodies` gives, up to the first that is beyond `limits`, has no room or is too long to be copied.
+    /// Writes the messages that `bodies` gives, up to the first that is beyond `limits`, has no room or is too long to be copied. How
+    /// much of them was written stands in `row` at any time, also when `bodies` panics.
     #[inline]
     pub(crate) fn push_row<'b>(
         &mut self,
@@ -63,20 +65,19 @@ impl SendLog {
         alias: u32,
         bodies: &mut impl Iterator<Item = &'b [u8]>,
         limits: RowLimits,
-    ) -> LoggedRow<'b> {
-        let mut row = LoggedRow { messages: 0, charged: 0, rest: bodies.next() };
-        let Some(start) = PlainStart::new(FORM_WHOLE, alias) else { return row };
+        row: &mut LoggedRow<'b>,
+    ) {
+        row.rest = bodies.next();
+        let Some(start) = PlainStart::new(FORM_WHOLE, alias) else { return };
         while row.rest.is_some() {
-            self.push_shorts(start, bodies, limits, &mut row);
+            self.push_shorts(start, bodies, limits, row);
             let Some(body) = row.rest else { break };
-            if !limits.allow(body, row.charged) || !self.push_plain(pool, alias, body) {
+            if !limits.allow(body, row.charged) || !self.push_copied(pool, alias, body) {
                 break;
             }
             row.count(body);
             row.rest = bodies.next();
         }
-        self.pending += row.messages;
-        row
     }
 
     /// Writes short bodies from the rest of `row` on, as long as the open block surely has room for the next.
@@ -104,7 +105,9 @@ impl SendLog {
             taken.rest = bodies.next();
         }
         open.bytes.fill(written);
-        open.ends += (taken.messages - row.messages) as u16;
+        let messages = taken.messages - row.messages;
+        open.ends += messages as u16;
+        self.pending += messages;
         *row = taken;
     }
 
@@ -126,15 +129,8 @@ impl SendLog {
         true
     }
 
-    /// Writes one body that is copied, whatever its length.
+    /// Writes one body that is copied: into the open block, into the next one, or in parts into several.
     pub(crate) fn push_copied(&mut self, pool: &mut SlotPool, alias: u32, body: &[u8]) -> bool {
-        let is_taken = self.push_plain(pool, alias, body);
-        self.pending += u64::from(is_taken);
-        is_taken
-    }
-
-    /// Writes a body that is copied into the open block, into the next one, or in parts into several; the caller counts it.
-    fn push_plain(&mut self, pool: &mut SlotPool, alias: u32, body: &[u8]) -> bool {
         if body.len() >= OWNED_BODY_BYTES_MIN {
             return false;
         }
@@ -144,7 +140,9 @@ impl SendLog {
         if open.bytes.len() + head_bytes + body.len() > open.limit {
             if body.len() >= SPLIT_BODY_BYTES_MIN {
                 let route = &mut Route::Bound(alias);
-                return self.push_in_parts(pool, NORMAL, route, Asked::default(), body);
+                let is_taken = self.push_in_parts(pool, NORMAL, route, Asked::default(), body);
+                self.pending += u64::from(is_taken);
+                return is_taken;
             }
             if !self.has_room(NORMAL, body.len()) {
                 return false;
@@ -158,6 +156,7 @@ impl SendLog {
         open.bytes.extend_from_slice(&head.to_le_bytes()[..head_bytes]);
         open.bytes.extend_from_slice(body);
         open.ends += 1;
+        self.pending += 1;
         true
     }
 }
@@ -227,7 +226,8 @@ mod tests {
 
         fn by_row(&mut self, bodies: &[&[u8]], limits: RowLimits) -> (u64, u64, Option<usize>) {
             let bodies = &mut bodies.iter().copied();
-            let row = self.log.push_row(&mut self.pool, self.alias, bodies, limits);
+            let mut row = LoggedRow::default();
+            self.log.push_row(&mut self.pool, self.alias, bodies, limits, &mut row);
             (row.messages, row.charged, row.rest.map(<[u8]>::len))
         }
 
