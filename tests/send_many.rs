@@ -2,6 +2,7 @@
 mod support;
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc;
 
@@ -129,4 +130,42 @@ fn a_handler_sends_many_through_the_outbox() {
     let got: Vec<_> = (0..3).map(|_| arrived.recv_timeout(PATIENCE).expect("arrives")).collect();
     assert_eq!(got, [&b"a"[..], b"bb", b"ccc"]);
     stop(&[&relay, &node]);
+}
+
+#[test]
+fn an_iterator_that_panics_leaves_what_was_taken() {
+    let (seen, arrived) = mpsc::channel();
+    let to = receiver(move |shard| {
+        let seen = seen.clone();
+        let sink = move |message: &cubed::Message<'_>, _: &mut cubed::Context<'_>| {
+            let _ = seen.send(message.body().len());
+        };
+        shard.flow("many").handler(sink).expect("a new flow");
+    });
+    let (from, key) = (sender_to(&to), to.public_key());
+    let done = from.on_shard(0, move |shard| async move {
+        let to = shard.resolve(key, "many").expect("a valid name");
+        to.send(b"").acknowledged().await.expect("delivered");
+        let body = [7; 100];
+        // Of each length that goes its own way: by the word, whole, in parts.
+        for bytes in [10, 100] {
+            let bodies = (0..300).map(|number| {
+                assert!(number < 250, "the caller's fault");
+                &body[..bytes]
+            });
+            let call = AssertUnwindSafe(|| to.try_send_many(bodies));
+            assert!(catch_unwind(call).is_err());
+        }
+        to.send(b"last").acknowledged().await.expect("delivered");
+        while shard.stats().expect("no handler").tally.pending > 0 {
+            shard.yield_now().await;
+        }
+        shard.stats().expect("no handler").tally
+    });
+    let tally = block_on(done).expect("the node runs");
+    assert_eq!(tally.delivered, tally.offered);
+    stop(&[&from, &to]);
+    let got: Vec<_> = arrived.iter().collect();
+    assert_eq!(got.len() as u64, tally.offered);
+    assert_eq!(got.iter().filter(|bytes| **bytes == 100).count(), 250, "each was taken by itself");
 }

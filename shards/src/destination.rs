@@ -72,7 +72,8 @@ impl Destination {
 
     /// Sends messages acknowledged, one for each body, as that many calls of [`Destination::try_send_acknowledged`] would, at a
     /// lower price for each. Returns how many were taken, from the first on: fewer than there are bodies when one was refused, and
-    /// then the next call with that one says why. Of `bodies` one more is drawn than was taken.
+    /// then the next call with that one says why. Of `bodies` one more is drawn than was taken; meanwhile the shard is busy, as inside
+    /// an inline handler.
     ///
     /// # Errors
     ///
