@@ -31,6 +31,9 @@ const TURNS_MAX: u32 = 1_000_000;
 /// Requests outstanding at any time, as many as `cubed-bench request` is measured with.
 const OUTSTANDING: u64 = 64;
 
+/// Bytes of questions outstanding, at most, unless one is longer: what both logs surely hold.
+const OUTSTANDING_BYTES: u64 = 256 << 10;
+
 /// No answer is that late.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -116,8 +119,8 @@ impl MessagePath {
         Err(BenchError::Corrupt("the sender takes no more".into()))
     }
 
-    /// Asks so many questions of `bytes` bytes, which are answered by as many bytes, 64 outstanding: the next ones follow the
-    /// answers of a turn.
+    /// Asks so many questions of `bytes` bytes, which are answered by as many bytes, 64 outstanding, or as many as [`OUTSTANDING_BYTES`] are: the
+    /// next ones follow the answers of a turn.
     ///
     /// # Errors
     ///
@@ -125,12 +128,13 @@ impl MessagePath {
     pub fn ask(&mut self, requests: u64, bytes: usize) -> Result<()> {
         let body = Bytes::from(vec![7; bytes]);
         let (before, mut asked) = (self.sender.application.answered, 0);
+        let outstanding = (OUTSTANDING_BYTES / bytes.max(1) as u64).clamp(1, OUTSTANDING);
         for _ in 0..TURNS_MAX {
             let answered = self.sender.application.answered - before;
             if answered == requests {
                 return Ok(());
             }
-            while asked < requests && asked - answered < OUTSTANDING {
+            while asked < requests && asked - answered < outstanding {
                 let (sender, until) = (&mut self.sender.endpoint, self.now + ANSWER_TIME_MAX);
                 sender.request(self.now, self.flow, &body, Token(asked), until).map_err(wrong)?;
                 asked += 1;

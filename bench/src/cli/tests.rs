@@ -70,6 +70,7 @@ const OWN: &[(&str, &[&str])] = &[
             "--seconds 2",
             "--mode acked",
             "--spin-micros 0",
+            "--per-call 1",
             "--no-baseline",
         ],
     ),
