@@ -119,7 +119,7 @@ impl MessagePath {
         Err(BenchError::Corrupt("the sender takes no more".into()))
     }
 
-    /// Asks so many questions of `bytes` bytes, which are answered by as many bytes, 64 outstanding, or as many as [`OUTSTANDING_BYTES`] are: the
+    /// Asks so many questions of `bytes` bytes, which are answered by as many bytes, 64 outstanding, or as many as 256 KiB are: the
     /// next ones follow the answers of a turn.
     ///
     /// # Errors
