@@ -50,17 +50,9 @@ pub fn acceptance(seed: u64) -> Result<Report, Fault> {
         world.at(killed + ms(500), Action::Restart(1));
     }
     world.run_until(decided)?;
-    let (by_default, there) =
-        (world.ledger.arrived_on(PLAIN), world.ledger.arrived_on(GARDEN_FLOW));
+    let by_default = world.ledger.arrived_on(PLAIN);
     expect(&world, by_default == 0, || format!("{by_default} came before the operator"))?;
-    let is_open = in_garden != Trust::Never;
-    // A kill in the first moments may take all of them: what was under way to the dead node may end as unknown.
-    let is_known = |e: &Entry| e.flow == GARDEN_FLOW && e.outcome != Some(Outcome::Unknown);
-    let is_expected = is_open && (killed.is_none() || world.ledger.entries().iter().any(is_known));
-    expect(&world, there == 0 || is_open, || format!("{there} came to the garden: {in_garden:?}"))?;
-    expect(&world, there > 0 || !is_expected, || {
-        format!("none came to the garden: {in_garden:?}, killed: {killed:?}: {}", world.describe())
-    })?;
+    expect_in_garden(&world, in_garden, killed)?;
 
     let garden = in_garden == Trust::Never;
     world.at(decided, Action::Decide { at: 1, about: 0, garden: false, accept: true });
@@ -95,6 +87,22 @@ pub fn acceptance(seed: u64) -> Result<Report, Fault> {
     expect(&world, told.is_some(), || format!("nobody told it to wait: {:?}", world.seen))?;
     world.run_until_settled(world.age(), world.age() + ms(400_000))?;
     finish(world)
+}
+
+/// Who may come to the garden came before the operator did, and nobody else.
+fn expect_in_garden(
+    world: &World,
+    in_garden: Trust,
+    killed: Option<Duration>,
+) -> Result<(), Fault> {
+    let (there, is_open) = (world.ledger.arrived_on(GARDEN_FLOW), in_garden != Trust::Never);
+    // A kill in the first moments may take all of them: what was under way to the dead node may end as unknown.
+    let is_known = |e: &Entry| e.flow == GARDEN_FLOW && e.outcome != Some(Outcome::Unknown);
+    let is_expected = is_open && (killed.is_none() || world.ledger.entries().iter().any(is_known));
+    expect(world, there == 0 || is_open, || format!("{there} came to the garden: {in_garden:?}"))?;
+    expect(world, there > 0 || !is_expected, || {
+        format!("none came to the garden: {in_garden:?}, killed: {killed:?}: {}", world.describe())
+    })
 }
 
 /// What was sent after the restart arrived where it was allowed, and nowhere else.
