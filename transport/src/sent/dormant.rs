@@ -48,24 +48,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ranges::{RangeSet, decode_ack, encode_ack};
     use crate::rtt::RttEstimator;
+    use crate::sent::tests::{acknowledge, at};
     use crate::sent::{AckSummary, LyingReceiver, control};
-    use crate::varint::Reader;
-
-    fn at(us: u64) -> Instant {
-        Instant::from_nanos(us * 1_000)
-    }
 
     fn ack(sent: &mut SentPackets, numbers: &[u64]) -> Result<AckSummary, LyingReceiver> {
-        let mut ranges = RangeSet::new(32);
-        for &number in numbers {
-            ranges.insert(number);
-        }
-        let mut bytes = Vec::new();
-        encode_ack(&ranges, 0, 32, &mut bytes);
-        let ack = decode_ack(&mut Reader::new(&bytes)).unwrap();
-        sent.on_ack(at(100), &RttEstimator::default(), &ack, |_| {})
+        acknowledge(sent, at(100), &RttEstimator::default(), numbers)
     }
 
     /// Six sent and acknowledged, of which one was counted as lost for a while.

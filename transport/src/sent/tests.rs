@@ -3,11 +3,20 @@ use super::*;
 use crate::ranges::{RangeSet, decode_ack, encode_ack};
 use crate::varint::Reader;
 
-fn at(us: u64) -> Instant {
+pub(super) fn at(us: u64) -> Instant {
     Instant::from_nanos(us * 1_000)
 }
 
 fn ack(sent: &mut SentPackets, numbers: &[u64]) -> Result<AckSummary, LyingReceiver> {
+    acknowledge(sent, at(5), &RttEstimator::default(), numbers)
+}
+
+pub(super) fn acknowledge(
+    sent: &mut SentPackets,
+    now: Instant,
+    rtt: &RttEstimator,
+    numbers: &[u64],
+) -> Result<AckSummary, LyingReceiver> {
     let mut ranges = RangeSet::new(32);
     for &number in numbers {
         ranges.insert(number);
@@ -15,7 +24,7 @@ fn ack(sent: &mut SentPackets, numbers: &[u64]) -> Result<AckSummary, LyingRecei
     let mut bytes = Vec::new();
     encode_ack(&ranges, 0, 32, &mut bytes);
     let ack = decode_ack(&mut Reader::new(&bytes)).unwrap();
-    sent.on_ack(at(5), &RttEstimator::default(), &ack, |_| {})
+    sent.on_ack(now, rtt, &ack, |_| {})
 }
 
 fn five_sent() -> SentPackets {
@@ -81,14 +90,7 @@ fn two_lost(rtt: &RttEstimator) -> SentPackets {
 }
 
 fn ack_at(sent: &mut SentPackets, now: Instant, rtt: &RttEstimator, numbers: &[u64]) -> u64 {
-    let mut ranges = RangeSet::new(32);
-    for number in numbers {
-        ranges.insert(*number);
-    }
-    let mut bytes = Vec::new();
-    encode_ack(&ranges, 0, 32, &mut bytes);
-    let ack = decode_ack(&mut Reader::new(&bytes)).unwrap();
-    sent.on_ack(now, rtt, &ack, |_| {}).unwrap().spurious
+    acknowledge(sent, now, rtt, numbers).unwrap().spurious
 }
 
 fn measured(rtt: Duration) -> RttEstimator {
