@@ -4,7 +4,7 @@
 //! in front of it the tag, which is written anew for each. As many as fit are numbered at once, since a copy that reads what was
 //! written a moment ago waits until that has reached the cache, and this wait is not the node's. Long bodies are handed over, so
 //! each needs a buffer of its own; buffers that nobody holds any more are written again.
-//! A stamped body carries behind its tag the time at which it was due, little endian nanoseconds of the machine's
+//! A stamped body carries behind its tag the time at which it is due, little endian nanoseconds of the machine's
 //! monotonic clock, or 0.
 
 use std::{collections::VecDeque, ops::Range};
@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use clap::ValueEnum;
 use cubed::{Destination, SendError};
 
+use super::schedule::Stamps;
 use crate::{
     tag::{TAG_BYTES, write_tag},
     workload::Sizes,
@@ -56,7 +57,7 @@ pub struct Bodies {
     handed_over: VecDeque<Bytes>,
     mode: Mode,
     sizes: Vec<u32>,
-    is_stamped: bool,
+    stamps: Option<Stamps>,
     next: u64,
     bytes: u64,
     /// Short bodies below this number are written.
@@ -64,13 +65,11 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// Bodies of `sizes` to be sent by `mode`, stamped ones if `is_stamped`.
-    pub fn new(sizes: &Sizes, seed: u64, mode: Mode, is_stamped: bool) -> Self {
+    /// Bodies of `sizes` to be sent by `mode`, with room for `stamps` if there are any.
+    pub fn new(sizes: &Sizes, seed: u64, mode: Mode, stamps: Option<Stamps>) -> Self {
         let pattern: Vec<u8> = (0..sizes.largest()).map(|index| (index * 31 + 7) as u8).collect();
-        // A stamp is known only when its body is sent.
         let stride = pattern.len().max(1);
-        let ahead = if is_stamped { 1 } else { (AHEAD_BYTES_MAX / stride).clamp(1, 64) };
-        let ahead = 1 << ahead.ilog2();
+        let ahead = 1 << (AHEAD_BYTES_MAX / stride).clamp(1, 64).ilog2();
         let mut place = pattern.clone();
         place.resize(stride, 0);
         Self {
@@ -82,7 +81,7 @@ impl Bodies {
             handed_over: VecDeque::new(),
             mode,
             sizes: sizes.table(seed),
-            is_stamped,
+            stamps,
             next: 0,
             bytes: 0,
             written: 0,
@@ -99,19 +98,19 @@ impl Bodies {
         self.bytes
     }
 
-    /// Writes the next body, unless it was not taken last time, and sends it. If bodies are stamped, with `stamp`.
+    /// Writes the next body, unless it is written already, and sends it.
     ///
     /// # Errors
     ///
-    /// Those of the call; the body is kept for another try, with its stamp.
+    /// Those of the call; the body is kept for another try.
     #[inline]
-    pub fn send_next(&mut self, to: &Destination, stamp: u64) -> Result<(), SendError> {
+    pub fn send_next(&mut self, to: &Destination) -> Result<(), SendError> {
         let size = self.size_of(self.next);
         if self.mode == Mode::Acked && size > COPIED_BYTES_MAX {
-            return self.hand_over_next(to, size, stamp);
+            return self.hand_over_next(to, size);
         }
         if self.next == self.written {
-            self.write_copied(stamp);
+            self.write_copied();
         }
         let body = &self.copied[self.place_of(self.next)..][..size];
         match self.mode {
@@ -123,10 +122,10 @@ impl Bodies {
         Ok(())
     }
 
-    /// Whether [`Bodies::send_run`] can send them: acknowledged, of one length, copied, without stamps.
+    /// Whether [`Bodies::send_run`] can send them: acknowledged, of one length, copied.
     pub fn are_uniform(&self) -> bool {
         let is_copied = self.pattern.len() <= COPIED_BYTES_MAX;
-        self.mode == Mode::Acked && self.sizes.len() == 1 && is_copied && !self.is_stamped
+        self.mode == Mode::Acked && self.sizes.len() == 1 && is_copied
     }
 
     /// Sends `count` bodies to one flow, up to `per_call` by one call. Returns how many were taken, and what ended it before.
@@ -149,7 +148,7 @@ impl Bodies {
         let (mut taken, mut result) = (0, Ok(()));
         while taken < count && result.is_ok() {
             if self.next == self.written {
-                self.write_copied(0);
+                self.write_copied();
             }
             let ready = ((self.written - self.next) as usize).min(count - taken);
             let places = self.copied[self.place_of(self.next)..].chunks_exact(self.stride);
@@ -188,29 +187,24 @@ impl Bodies {
         (number as usize & (self.ahead - 1)) * self.stride
     }
 
-    /// Writes as many bodies as there is room for, from the next one on; the stamp is that one's.
+    /// Writes as many bodies as there is room for, from the next one on.
     #[inline]
-    fn write_copied(&mut self, stamp: u64) {
+    fn write_copied(&mut self) {
         self.written = self.next + self.ahead as u64;
         for number in self.next..self.written {
             let (start, size) = (self.place_of(number), self.size_of(number));
             let body = &mut self.copied[start..start + size];
             write_tag(body, number);
-            if self.is_stamped {
-                write_stamp(body, stamp);
+            if let Some(stamps) = &mut self.stamps {
+                write_stamp(body, stamps.take(number));
             }
         }
     }
 
-    fn hand_over_next(
-        &mut self,
-        to: &Destination,
-        size: usize,
-        stamp: u64,
-    ) -> Result<(), SendError> {
+    fn hand_over_next(&mut self, to: &Destination, size: usize) -> Result<(), SendError> {
         let body = match self.owned.take() {
             Some(body) => body,
-            None => self.write_owned(size, stamp),
+            None => self.write_owned(size),
         };
         if let Err(error) = to.try_send_owned(body.clone()) {
             self.owned = Some(body);
@@ -226,13 +220,13 @@ impl Bodies {
         Ok(())
     }
 
-    fn write_owned(&mut self, size: usize, stamp: u64) -> Bytes {
+    fn write_owned(&mut self, size: usize) -> Bytes {
         let mut body = self.take_free().unwrap_or_else(|| BytesMut::zeroed(size));
         body.resize(size, 0);
         body.copy_from_slice(&self.pattern[..size]);
         write_tag(&mut body, self.next);
-        if self.is_stamped {
-            write_stamp(&mut body, stamp);
+        if let Some(stamps) = &mut self.stamps {
+            write_stamp(&mut body, stamps.take(self.next));
         }
         body.freeze()
     }
@@ -250,7 +244,8 @@ impl Bodies {
 }
 
 /// Writes `stamp` into a body that has room for it.
-fn write_stamp(body: &mut [u8], stamp: u64) {
+#[inline]
+pub fn write_stamp(body: &mut [u8], stamp: u64) {
     if let Some(place) = body.get_mut(STAMP) {
         place.copy_from_slice(&stamp.to_le_bytes());
     }
@@ -266,7 +261,10 @@ pub fn read_stamp(body: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     //! Goal: a stamp is read as it was written, beside the tag.
+    use cubed::Instant;
+
     use super::*;
+    use crate::node::schedule::Schedule;
 
     #[test]
     fn a_stamp_lies_behind_the_tag() {
@@ -280,13 +278,32 @@ mod tests {
     }
 
     #[test]
+    fn bodies_written_ahead_carry_the_times_at_which_they_are_due() {
+        for size in ["fixed:16", "fixed:64", "fixed:5000"] {
+            let size: Sizes = size.parse().unwrap();
+            let schedule = Schedule::new(Instant::from_nanos(700), 1e8);
+            let (mut same, stamps) = (Stamps::new(schedule, 10), Stamps::new(schedule, 10));
+            let mut bodies = Bodies::new(&size, 1, Mode::Acked, Some(stamps));
+            assert!(bodies.are_uniform());
+            for number in 0..1_000 {
+                if bodies.next == bodies.written {
+                    bodies.write_copied();
+                }
+                let body = &bodies.copied[bodies.place_of(number)..][..bodies.size_of(number)];
+                assert_eq!(read_stamp(body).unwrap_or_default(), same.take(number), "{number}");
+                bodies.next += 1;
+            }
+        }
+    }
+
+    #[test]
     fn bodies_written_ahead_are_those_written_one_by_one() {
         for sizes in ["fixed:0", "fixed:3", "fixed:64", "fixed:5000", "mix:64*9,3*2,1K*1"] {
             let sizes: Sizes = sizes.parse().unwrap();
-            let mut bodies = Bodies::new(&sizes, 1, Mode::Acked, false);
+            let mut bodies = Bodies::new(&sizes, 1, Mode::Acked, None);
             for number in 0..200 {
                 if bodies.next == bodies.written {
-                    bodies.write_copied(0);
+                    bodies.write_copied();
                 }
                 let size = bodies.size_of(number);
                 let mut expected = bodies.pattern[..size].to_vec();

@@ -9,6 +9,7 @@ use cubed::{Destination, Instant, PublicKey, SendError, Shard, ShardStats};
 
 use super::{
     bodies::{Bodies, Mode},
+    schedule::{Schedule, Stamps},
     watch::CounterWatch,
 };
 use crate::{
@@ -48,6 +49,16 @@ pub enum Pace {
     Full,
     /// So many per second, each on time.
     Rate(f64),
+}
+
+impl Pace {
+    /// When each message is due if the first one is at `start`; `None` when none ever is.
+    fn schedule(self, start: Instant) -> Option<Schedule> {
+        match self {
+            Self::Full => None,
+            Self::Rate(rate) => Some(Schedule::new(start, rate)),
+        }
+    }
 }
 
 /// What is sent in a slice.
@@ -181,17 +192,22 @@ impl Load {
     ) -> Result<SendCounts> {
         let before = stats(shard)?;
         let mean = self.sizes.mean(self.seed).ceil().max(1.0) as usize;
+        let schedule = self.pace.schedule(shard.now());
+        let stamps = self.stamp_every.map(|every| match schedule {
+            Some(schedule) => Stamps::new(schedule, every),
+            None => Stamps::none(),
+        });
         let mut sender = Sender {
             shard,
-            bodies: Bodies::new(&self.sizes, self.seed, self.mode, self.stamp_every.is_some()),
+            bodies: Bodies::new(&self.sizes, self.seed, self.mode, stamps),
             targets: Targets::new(shard, &self, peer, sinks)?,
             burst: (BURST_BYTES_MAX / mean).clamp(1, BURST_MESSAGES_MAX),
             per_call: self.per_call.get(),
             watch: meter.map(|meter| CounterWatch::new(shard, meter, Some(self.mode))),
         };
-        match self.pace {
-            Pace::Full => sender.send_full(duration).await?,
-            Pace::Rate(rate) => sender.send_on_time(rate, self.stamp_every, duration).await?,
+        match schedule {
+            None => sender.send_full(duration).await?,
+            Some(schedule) => sender.send_on_time(schedule, duration).await?,
         }
         match self.mode {
             Mode::Acked => drain(shard).await?,
@@ -217,7 +233,7 @@ impl Sender<'_> {
     async fn send_full(&mut self, duration: Duration) -> Result<()> {
         let end = self.shard.now() + duration;
         while self.look() < end {
-            if self.send_burst()? {
+            if self.send_up_to(self.burst)? {
                 self.shard.yield_now().await;
             } else {
                 self.room().await?;
@@ -236,18 +252,18 @@ impl Sender<'_> {
         now
     }
 
-    /// Sends up to a burst; false when there was no room for all.
+    /// Sends so many messages; false when there was no room for all.
     #[inline]
-    fn send_burst(&mut self) -> Result<bool> {
+    fn send_up_to(&mut self, messages: usize) -> Result<bool> {
         if let ([to], [count]) = (&self.targets.flows[..], &mut self.targets.counts[..])
             && self.bodies.are_uniform()
         {
-            let (taken, result) = self.bodies.send_run(to, self.burst, self.per_call);
+            let (taken, result) = self.bodies.send_run(to, messages, self.per_call);
             *count += taken as u64;
             return is_taken(result);
         }
-        for _ in 0..self.burst {
-            if !self.send_one(0)? {
+        for _ in 0..messages {
+            if !self.send_one()? {
                 return Ok(false);
             }
         }
@@ -256,9 +272,9 @@ impl Sender<'_> {
 
     /// Sends the next message; false when there was no room.
     #[inline]
-    fn send_one(&mut self, stamp: u64) -> Result<bool> {
+    fn send_one(&mut self) -> Result<bool> {
         let at = self.targets.at();
-        let sent = self.bodies.send_next(&self.targets.flows[at], stamp);
+        let sent = self.bodies.send_next(&self.targets.flows[at]);
         if sent.is_ok() {
             self.targets.advance(at);
         }
@@ -270,57 +286,31 @@ impl Sender<'_> {
         room.map_err(|error| BenchError::Machine(error.to_string()))
     }
 
-    async fn send_on_time(
-        &mut self,
-        rate: f64,
-        stamp_every: Option<u64>,
-        duration: Duration,
-    ) -> Result<()> {
-        let start = self.shard.now();
-        let count = (duration.as_secs_f64() * rate).ceil() as u64;
-        let due = |number: u64| start + Duration::from_secs_f64(number as f64 / rate);
+    /// Hands over at each turn what is due by then, by as few calls as a sender that never waits: its rate is the one of which a part is
+    /// asked for.
+    async fn send_on_time(&mut self, schedule: Schedule, duration: Duration) -> Result<()> {
+        let end = schedule.start() + duration;
+        let count = schedule.count(duration);
         while self.bodies.sent() < count {
-            let elapsed = self.look().saturating_duration_since(start);
+            let now = self.look();
             // An overload is over when the slice is: what was due and never sent is no message.
-            if elapsed > duration {
+            if now > end {
                 break;
             }
-            let due_count = ((elapsed.as_secs_f64() * rate) as u64 + 1).min(count);
-            let mut has_room = true;
-            for _ in 0..self.burst {
-                let number = self.bodies.sent();
-                if number >= due_count {
-                    break;
-                }
-                let is_timed = stamp_every.is_some_and(|every| is_stamped(number, every));
-                let stamp = if is_timed { due(number).as_nanos() } else { 0 };
-                has_room = self.send_one(stamp)?;
-                if !has_room {
-                    break;
-                }
-            }
+            let due_count = schedule.due_count(now).min(count);
+            let waiting = due_count.saturating_sub(self.bodies.sent());
+            let has_room = self.send_up_to(self.burst.min(waiting as usize))?;
             if !has_room {
                 self.room().await?;
             } else if self.bodies.sent() < due_count {
                 self.shard.yield_now().await;
             } else {
                 // After the last one nothing is due any more.
-                let next = due(self.bodies.sent()).min(start + duration);
-                wait_until(self.shard, next).await;
+                wait_until(self.shard, schedule.due(self.bodies.sent()).min(end)).await;
             }
         }
         Ok(())
     }
-}
-
-/// Whether a message is one of those that are timed: one of each `every` that follow each other, in a place that differs from
-/// group to group, so that what repeats (sizes, flows, bursts) is timed in all its parts. The places are the multiples of the golden
-/// ratio, less their whole parts, which no sequence spreads more evenly.
-#[inline]
-fn is_stamped(number: u64, every: u64) -> bool {
-    let turn = (number / every).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let place = (u128::from(turn) * u128::from(every)) >> 64;
-    u128::from(number % every) == place
 }
 
 /// Whether a message was taken, or found no room.
@@ -404,30 +394,4 @@ impl Progress {
 
 pub(crate) fn stats(shard: &Shard) -> Result<ShardStats> {
     shard.stats().ok_or_else(|| BenchError::Machine("the shard's statistics are in use".into()))
-}
-
-#[cfg(test)]
-mod tests {
-    //! Goal: what is timed is a fair part of what is sent.
-    use super::is_stamped;
-
-    #[test]
-    fn every_part_of_what_repeats_is_timed() {
-        for every in [1, 2, 5, 7, 10, 16, 32, 63, 64] {
-            let stamped: Vec<u64> =
-                (0..100_000).filter(|number| is_stamped(*number, every)).collect();
-            assert!((100_000 / every..=100_000 / every + 1).contains(&(stamped.len() as u64)));
-            for period in [2_u64, 3, 10, 64, 100] {
-                let even = stamped.len() as f64 / period as f64;
-                for index in 0..period {
-                    let count = stamped.iter().filter(|number| *number % period == index).count();
-                    let part = count as f64 / even;
-                    assert!(
-                        (0.5..1.5).contains(&part),
-                        "1 of {every}: {index} of {period}: {part}"
-                    );
-                }
-            }
-        }
-    }
 }

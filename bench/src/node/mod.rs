@@ -7,6 +7,8 @@
 
 pub mod owned;
 
+pub mod schedule;
+
 pub mod bodies;
 
 pub mod watch;

@@ -87,9 +87,9 @@ pub fn run(args: &WorkArgs) -> Result<Sheet> {
 async fn send(shard: &Shard, key: cubed::PublicKey, sink: &str, messages: u64) -> Result<()> {
     let wrong = |text: String| BenchError::Peer(text);
     let to = shard.resolve(key, sink).map_err(|error| wrong(error.to_string()))?;
-    let mut bodies = Bodies::new(&Sizes::Fixed(SIZE_BYTES), 0, Mode::Acked, false);
+    let mut bodies = Bodies::new(&Sizes::Fixed(SIZE_BYTES), 0, Mode::Acked, None);
     while bodies.sent() < messages {
-        match bodies.send_next(&to, 0) {
+        match bodies.send_next(&to) {
             Ok(()) if bodies.sent().is_multiple_of(BURST) => shard.yield_now().await,
             Ok(()) => {}
             Err(SendError::Full) => to.ready().await.map_err(|error| wrong(error.to_string()))?,
