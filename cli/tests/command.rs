@@ -68,6 +68,13 @@ fn missing_and_foreign_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = fault(folder.path(), &["key", "no.key"]);
     assert!(missing.contains("no.key"), "{missing}");
+    let policy = fault(folder.path(), &["policy", "check", "no.toml"]);
+    assert!(
+        policy.contains("no.toml") && policy.contains("give the path of a TOML file"),
+        "{policy}"
+    );
+    let keep = fault(folder.path(), &["peers", "list", "--keep", "no.toml"]);
+    assert!(keep.contains("no.toml") && keep.contains("give the file that a node"), "{keep}");
     let path = folder.path().join("text.key");
     fs::write(&path, "not a key\n").unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();

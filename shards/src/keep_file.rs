@@ -234,7 +234,11 @@ impl fmt::Display for KeepFileError {
                 "{} is in use by a running node: stop the node, or decide through its own calls",
                 path.display()
             ),
-            Self::Read { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::Read { path, source } => write!(
+                f,
+                "cannot read {} ({source}): give the file that a node with this keep has made, as a user who may read it",
+                path.display()
+            ),
             Self::Write { path, source } => {
                 write!(f, "cannot write {}: {source}; what it says is unchanged", path.display())
             }

@@ -127,7 +127,10 @@ impl fmt::Display for PolicyFault {
                 "the file is {bytes} bytes long and at most {} are read; is it the right file?",
                 super::POLICY_BYTES_MAX
             ),
-            Self::Unreadable(error) => write!(formatter, "cannot read the policy: {error}"),
+            Self::Unreadable(error) => write!(
+                formatter,
+                "cannot read the policy ({error}): give the path of a TOML file of [[rule]] tables that this user may read"
+            ),
         }
     }
 }
