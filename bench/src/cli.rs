@@ -22,7 +22,7 @@ mod order;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::{
     agents::{AgentArgs, RunArgs},
@@ -71,8 +71,19 @@ impl Cli {
     ///
     /// What is wrong with the line, in clap's words; also the text of `--help`.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(order::flags_behind_commands(&Self::command(), line))
+        let command = take_negatives(Self::command());
+        let line = order::flags_behind_commands(&command, line);
+        Self::from_arg_matches(&command.try_get_matches_from(line)?)
     }
+}
+
+/// A number below 0 is a wrong value of its flag, not an unknown flag.
+fn take_negatives(command: clap::Command) -> clap::Command {
+    let take = |argument: clap::Arg| {
+        let takes = argument.get_action().takes_values();
+        argument.allow_negative_numbers(takes)
+    };
+    command.mut_args(take).mut_subcommands(take_negatives)
 }
 
 /// What can be measured.
@@ -89,11 +100,11 @@ pub enum Command {
     Request(RequestArgs),
     /// The highest rate without loss at which times stay under a limit
     Saturate(SaturateArgs),
-    /// Sends and counts for a controller, until it is killed
+    /// Sends and counts for a controller, until it is ended
     Agent(AgentArgs),
     /// Runs a plan between agents, on any hosts, and adds up what they counted
     Run(RunArgs),
-    /// The peer for `--connect`: counts what it gets and answers requests, until it is killed
+    /// The peer for `--connect`: counts what it gets and answers requests, until it is ended
     Serve(ServeArgs),
     /// The most that framing, sealing and UDP offload reach here without any reliability
     Ceiling(CeilingArgs),
@@ -119,6 +130,32 @@ pub enum Command {
     /// The echoing process of `raw-latency`.
     #[command(name = raw_echo::PEER_COMMAND, hide = true)]
     PeerEcho(PeerEchoArgs),
+}
+
+impl Command {
+    /// True of the hidden commands of processes that a measurement starts.
+    pub fn is_of_a_peer(&self) -> bool {
+        match self {
+            Self::PeerNode(_)
+            | Self::PeerCeiling(_)
+            | Self::PeerAudience(_)
+            | Self::PeerListeners(_)
+            | Self::PeerEcho(_)
+            | Self::Scale(ScaleCommand::PeerCrowd(_)) => true,
+            Self::Throughput(_)
+            | Self::Latency(_)
+            | Self::Scale(_)
+            | Self::Request(_)
+            | Self::Saturate(_)
+            | Self::Agent(_)
+            | Self::Run(_)
+            | Self::Serve(_)
+            | Self::Ceiling(_)
+            | Self::RawLatency(_)
+            | Self::Compare(_)
+            | Self::Path(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::{
     ceiling,
     cli::{Cli, Command, ConnectArgs, MachineArgs, NodesArgs, OutputArgs},
     error::Result,
+    interrupt,
     monitor::Monitor,
     node::client::{Client, ClientSettings, ServedPeer},
     pairs::Plan,
@@ -34,7 +35,11 @@ use crate::{
     peers::{audience, listeners},
     progress::{self, Progress},
     raw_echo,
-    report::{Report, table},
+    report::{
+        Report,
+        limit::{self, Figure},
+        table,
+    },
     scale,
     surroundings::Surroundings,
     tour,
@@ -44,6 +49,21 @@ use crate::{
 pub const DATAGRAM_BYTES: u16 = 1452;
 
 impl Cli {
+    /// Has signals end what runs as fits it: what measures says that it has no result, what serves tells what it did. Peer processes
+    /// end when the process that measures does.
+    ///
+    /// # Errors
+    ///
+    /// `System` when signals cannot be caught.
+    pub fn answer_signals(&self) -> Result<()> {
+        match &self.command {
+            // It is counted by the instruction: nothing beside it.
+            Some(Command::Path(_)) => Ok(()),
+            Some(command) if command.is_of_a_peer() => Ok(()),
+            _ => interrupt::watch(),
+        }
+    }
+
     /// Runs the sub-command, or the tour.
     ///
     /// # Errors
@@ -52,6 +72,9 @@ impl Cli {
     pub fn run(&self) -> Result<()> {
         if self.quiet {
             progress::be_quiet();
+        }
+        if let Some((output, without)) = self.results() {
+            output.prepare(&without)?;
         }
         if self.reports() {
             tell(&surroundings().line());
@@ -83,6 +106,24 @@ impl Cli {
 }
 
 impl Cli {
+    /// Where reports go, and the figures that they never have; `None` of what ends with no report.
+    fn results(&self) -> Option<(&OutputArgs, Vec<Figure>)> {
+        use Figure::{Rate, Ratio};
+        let times_and = |others: &[Figure]| [&limit::TIMES[..], others].concat();
+        Some(match self.command.as_ref() {
+            None => (&self.output, Vec::new()),
+            Some(Command::Throughput(args)) => (&args.nodes.output, times_and(&[])),
+            Some(Command::Latency(args)) if args.one_way => (&args.nodes.output, vec![Ratio]),
+            Some(Command::Latency(args)) => (&args.nodes.output, vec![Rate]),
+            Some(Command::Request(args)) => (&args.nodes.output, Vec::new()),
+            Some(Command::Saturate(args)) => (&args.nodes.output, Vec::new()),
+            Some(Command::Run(args)) => (&args.output, vec![Ratio]),
+            Some(Command::Ceiling(args)) => (&args.output, times_and(&[Ratio])),
+            Some(Command::RawLatency(args)) => (&args.output, vec![Rate, Ratio]),
+            Some(_) => return None,
+        })
+    }
+
     /// True when what this process ends with is a report of this machine. Others say only what is asked of them: who serves answers
     /// orders on stdout, `scale` has sheets of its own, and the machines of `run` are its agents'.
     fn reports(&self) -> bool {

@@ -18,6 +18,8 @@ pub enum BenchError {
     Machine(String),
     /// The measurement is good and its result is not: a bound of the caller's is violated; the text names figure and bound.
     Limit(String),
+    /// The user ended it before there was a result.
+    Interrupted,
     /// The operating system refused; the text names the operation.
     System(String, io::Error),
 }
@@ -30,10 +32,16 @@ impl BenchError {
 }
 
 impl BenchError {
-    /// Exit status of a process that ends by it: 3 for a violated bound, 1 for everything that kept it from a result. The
-    /// command line's own errors are 2.
+    /// Exit status of a process that ends by it: 2 for a mistake of the caller, as for those that the command line itself is
+    /// refused for; 3 for a violated bound; 130 as of a shell's command that Ctrl-C ended; 1 for everything else that kept it from a
+    /// result.
     pub fn exit_status(&self) -> u8 {
-        if matches!(self, Self::Limit(_)) { 3 } else { 1 }
+        match self {
+            Self::Argument(_) => 2,
+            Self::Limit(_) => 3,
+            Self::Interrupted => 130,
+            Self::Peer(_) | Self::Corrupt(_) | Self::Machine(_) | Self::System(..) => 1,
+        }
     }
 }
 
@@ -43,6 +51,9 @@ impl fmt::Display for BenchError {
             Self::Argument(text) => write!(f, "bad argument: {text}"),
             Self::Peer(text) => write!(f, "peer process: {text}"),
             Self::Machine(text) | Self::Limit(text) => f.write_str(text),
+            Self::Interrupted => f.write_str(
+                "interrupted: no result and no files; what was printed before is of slices that had ended (fewer --seconds end sooner)",
+            ),
             Self::Corrupt(text) => write!(f, "measurement void: {text}"),
             Self::System(operation, error) => write!(f, "cannot {operation}: {error}"),
         }

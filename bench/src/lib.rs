@@ -35,6 +35,8 @@ pub mod monitor;
 
 pub mod progress;
 
+pub mod interrupt;
+
 pub mod control;
 
 pub mod peer;

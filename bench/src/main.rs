@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .init();
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    match cli.run() {
+    match cli.answer_signals().and_then(|()| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cubed-bench: {error}");

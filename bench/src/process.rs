@@ -1,12 +1,13 @@
 //! The measuring side of a peer process: start it, give it slices, see it gone.
 //!
 //! The peer is this same executable under a hidden sub-command. It lives no longer than the
-//! [`PeerProcess`]: its stdin closes when this process ends, however it ends.
+//! [`PeerProcess`]: its stdin closes when this process ends, however it ends. It is a process group of its own.
 
 use std::{
     env,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -47,6 +48,8 @@ impl PeerProcess {
             env::current_exe().map_err(BenchError::system("find the path of this executable"))?;
         let mut child = Command::new(executable)
             .args(arguments)
+            // Ctrl-C on a terminal goes to the measuring process alone, which would take a peer that it ends for one that failed.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

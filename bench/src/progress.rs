@@ -49,6 +49,12 @@ pub fn print(text: &str) {
     });
 }
 
+/// Takes whatever is drawn on the terminal away: the process ends.
+pub fn leave() {
+    // A terminal that is gone needs no clearing.
+    let _ = terminal().clear();
+}
+
 /// Where the state of one run is shown.
 #[derive(Debug)]
 pub struct Progress {

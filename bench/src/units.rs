@@ -7,6 +7,9 @@ use crate::search::RATE_MAX;
 /// Least rate of any flag, per second: one in 11 days. The time to the next message is then one that a `Duration` holds.
 pub const RATE_MIN: f64 = 1e-6;
 
+/// Most shards of a node: a byte of each datagram names one (docs/LIMITS.md).
+const SHARDS_MAX: usize = 255;
+
 /// A time: a number and ns, us, ms or s.
 ///
 /// # Errors
@@ -78,6 +81,16 @@ pub fn parse_ramp(text: &str) -> Result<Ramp, String> {
     Ok(Ramp { from: parse_rate(from)?, to: parse_rate(to)?, steps })
 }
 
+/// How many shards a node has.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_shards(text: &str) -> Result<usize, String> {
+    let shards = text.parse().ok().filter(|shards| (1..=SHARDS_MAX).contains(shards));
+    shards.ok_or_else(|| format!("give a number from 1 to {SHARDS_MAX}"))
+}
+
 /// An address: an IP address and a port.
 ///
 /// # Errors
@@ -119,6 +132,8 @@ mod tests {
         for wrong in ["0", "1e-20", "-1", "2000M", "inf", "nan", "x"] {
             assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
+        assert_eq!((parse_shards("1"), parse_shards("255")), (Ok(1), Ok(255)));
+        assert!(["0", "256", "-1", "x"].iter().all(|wrong| parse_shards(wrong).is_err()));
         let ramp = parse_ramp("100..200/3").unwrap();
         assert_eq!(ramp.rates(), [100.0, 150.0, 200.0]);
         assert!(parse_ramp("100..200").is_err() && parse_ramp("100..200/1").is_err());

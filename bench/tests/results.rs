@@ -135,7 +135,7 @@ fn a_violated_bound_ends_with_status_3_after_everything_is_written() {
     assert!(said.contains("'max>1ns' forbids") && said.contains("'p50<60s' forbids"), "{said}");
     assert!(json(&file)["raw_latency_us"]["max"].as_f64().is_some());
     let (status, said) = ended(&["--fail-if", "rate<1"]);
-    assert!(status == Some(1) && said.contains("no such figure"), "{said}");
+    assert!(status == Some(2) && said.contains("no such figure; its others are p50"), "{said}");
     let (status, said) = ended(&["--fail-if", "p98>1us"]);
     assert!(status == Some(2) && said.contains("choose rate, p50"), "{said}");
 }

@@ -118,5 +118,5 @@ fn a_bound_that_is_violated_sets_the_exit_status_and_flags_may_come_first() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("peers is 5"), "{text}");
-    assert_eq!(run("pears>5").status.code(), Some(1));
+    assert_eq!(run("pears>5").status.code(), Some(2));
 }

@@ -24,6 +24,7 @@ use crate::{
         load::{Load, PER_CALL, Pace},
         server::load_identity,
         sink::{Sink, SinkOrder},
+        sum,
     },
     surroundings::{Surroundings, doubts_of_one},
     workload::{Choice, Sizes},
@@ -65,12 +66,12 @@ struct State {
 }
 
 impl Agent<'_> {
-    /// Serves until it is killed or fails; `say` gets the lines that tell where and for whom.
+    /// Serves until a signal ends it or it fails; `say` gets the lines that tell where and for whom, and at the end what it did.
     ///
     /// # Errors
     ///
     /// Those of the key file and of the node.
-    pub fn serve(&self, say: impl Fn(&str)) -> Result<()> {
+    pub fn serve(&self, say: fn(&str)) -> Result<()> {
         if self.machine.shards != 1 {
             return Err(BenchError::Argument("--shards: an agent has one; start several".into()));
         }
@@ -101,6 +102,7 @@ impl Agent<'_> {
         if node.local_addr().ip().is_unspecified() {
             say("below, put an address of this host that controller and agents reach");
         }
+        sum::stop_by_signal(&node, say);
         say(&format!("agent {}@{}", node.public_key(), node.local_addr()));
         node.join().map_err(|error| BenchError::Machine(error.to_string()))
     }

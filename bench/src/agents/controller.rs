@@ -5,11 +5,15 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use cubed::{Node, Remote, Shard, SpinPolicy, block_on, runtime::clock::Clock};
+use cubed::{Node, Remote, RequestError, Shard, SpinPolicy, block_on, runtime::clock::Clock};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,6 +24,7 @@ use super::{
 };
 use crate::{
     error::{BenchError, Result},
+    interrupt,
     node::server::{load_identity, new_identity},
     stats::{LatencySummary, latency_histogram},
     subject::{LatencySlice, ThroughputSlice},
@@ -60,6 +65,8 @@ struct Controlled {
 pub struct Controller {
     node: Node,
     agents: Vec<Controlled>,
+    /// The user ends it: the agents are told before.
+    is_ended: Arc<AtomicBool>,
 }
 
 /// What a run gave.
@@ -106,7 +113,10 @@ impl Controller {
             Ok(Controlled { at: *at, orders, offset_nanos: 0, error_nanos: 0 })
         });
         let agents = controlled.collect::<Result<_>>()?;
-        Ok(Self { node, agents })
+        let is_ended = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&is_ended);
+        interrupt::end_by(move || ended.store(true, Ordering::Relaxed));
+        Ok(Self { node, agents, is_ended })
     }
 
     /// Runs `plan`: warm-up, then the measurement; `say` gets a line when each began.
@@ -205,6 +215,9 @@ impl Controller {
             if busy.is_empty() {
                 return Ok(());
             }
+            if self.is_ended.load(Ordering::Relaxed) {
+                return Err(BenchError::Interrupted);
+            }
             let left = planned.saturating_sub(begun.elapsed());
             if begun.elapsed() > planned + OVERTIME_MAX {
                 return Err(BenchError::Peer(format!(
@@ -258,6 +271,17 @@ impl Controller {
     }
 }
 
+/// What to say of an agent that did not answer within `time`.
+fn silent(error: &RequestError, time: Duration) -> String {
+    match error {
+        RequestError::Expired | RequestError::PeerLost | RequestError::Unknown => format!(
+            "no answer within {} s: it was killed, or its host is not reached; start it again and repeat the run",
+            time.as_secs()
+        ),
+        error => error.to_string(),
+    }
+}
+
 impl Drop for Controller {
     fn drop(&mut self) {
         self.node.shutdown();
@@ -275,7 +299,7 @@ impl Controlled {
         let text = serde_json::to_vec(order).map_err(peer_error)?;
         let answer = block_on(self.orders.request(text, time_max));
         let named = |error: String| BenchError::Peer(format!("agent {}: {error}", self.at.address));
-        let answer = answer.map_err(|error| named(error.to_string()))?;
+        let answer = answer.map_err(|error| named(silent(&error, time_max)))?;
         match serde_json::from_slice(&answer).map_err(|error| named(error.to_string()))? {
             AgentAnswer::Failed(text) => Err(named(text)),
             answer => Ok(answer),

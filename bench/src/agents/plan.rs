@@ -33,6 +33,9 @@ pub const STREAMS_MAX: usize = 10_000;
 /// One message of so many carries its time.
 const STAMP_EVERY: u64 = 64;
 
+/// Where a plan is described.
+const FORM: &str = "docs/BENCHMARKS.md, between hosts, says what a plan is";
+
 /// What is to be measured.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,8 +90,14 @@ impl Plan {
     /// `Argument`, with the file's name and what is wrong with it.
     pub fn load(path: &Path) -> Result<Self> {
         let wrong = |error: String| BenchError::Argument(format!("{}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let plan: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            BenchError::Argument(format!(
+                "cannot read the plan {} ({error}): give the path of a TOML file; {FORM}",
+                path.display()
+            ))
+        })?;
+        let plan: Self = toml::from_str(&text)
+            .map_err(|error| wrong(format!("{}\n{FORM}", error.to_string().trim_end())))?;
         let is_long = |seconds: f64| (0.0..=86_400.0).contains(&seconds);
         if plan.seconds <= 0.0 || !is_long(plan.seconds) || !is_long(plan.warm_up_seconds) {
             return Err(wrong("seconds: above 0 and up to 86400".into()));

@@ -7,10 +7,10 @@ use clap::Args;
 /// Flags of `compare`.
 #[derive(Debug, Clone, Args)]
 pub struct CompareArgs {
-    /// Report of the first run, as written by `--json` or `--out`
+    /// The first run: a file of `--json`, or a folder of `--out`
     #[arg(value_name = "A.json")]
     pub first: PathBuf,
-    /// Report of the second run
+    /// The second run
     #[arg(value_name = "B.json")]
     pub second: PathBuf,
     /// Write the comparison to FILE as one JSON object

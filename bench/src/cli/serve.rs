@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use cubed::PublicKey;
 
-use super::MachineArgs;
+use super::{MachineArgs, shared::DATAGRAM_BYTES};
 use crate::units::parse_address;
 
 /// Flags of `serve`.
@@ -24,7 +24,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "CORE")]
     pub core: Option<usize>,
     /// Bytes of each UDP datagram sent
-    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1452, value_parser = clap::value_parser!(u16).range(DATAGRAM_BYTES))]
     pub datagram: u16,
     /// Flows of each shard that count messages: as many as `--flows` of those that measure
     #[arg(long, value_name = "N", default_value_t = 1)]

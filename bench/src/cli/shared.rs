@@ -1,12 +1,15 @@
 //! Flags that several commands have: what nodes run on, whom to measure against, where results go.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use cubed::{Backend, Executor, NodeBuilder, PublicKey, Steering};
 
 use super::OutputArgs;
-use crate::units::parse_address;
+use crate::units::{parse_address, parse_shards};
+
+/// Lengths of datagrams that a node may be told to send.
+pub(super) const DATAGRAM_BYTES: RangeInclusive<i64> = 1_200..=9_000;
 
 /// What nodes run on: the measuring one, and the one started beside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
@@ -18,7 +21,7 @@ pub struct MachineArgs {
     #[arg(long, value_name = "NAME")]
     pub executor: Option<Executor>,
     /// Shards of each node, one core each as far as there are cores
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_shards)]
     pub shards: usize,
     /// What brings a datagram to the shard that it names: the kernel, by a filter, or with off the shards themselves
     #[arg(long, value_enum, default_value_t)]
@@ -67,7 +70,7 @@ impl MachineArgs {
 #[derive(Debug, Clone, Args)]
 pub struct NodesArgs {
     /// Bytes of each UDP datagram
-    #[arg(long, value_name = "BYTES", default_value_t = 1452)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1452, value_parser = clap::value_parser!(u16).range(DATAGRAM_BYTES))]
     pub datagram: u16,
     /// Print what the measuring node counted: losses, retransmissions, drops
     #[arg(long)]

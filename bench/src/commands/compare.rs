@@ -4,11 +4,14 @@ use super::say;
 use crate::{
     cli::CompareArgs,
     error::{BenchError, Result},
-    report::{compare, output::write_object},
+    report::{compare, output::write_object, place},
 };
 
 /// Compares them; an error when the second is worse.
 pub(super) fn run(args: &CompareArgs) -> Result<()> {
+    if let Some(path) = &args.json {
+        place::file(path)?;
+    }
     let (first, second) = (compare::read(&args.first)?, compare::read(&args.second)?);
     let comparison = compare::compare(&first, &second)?;
     say(comparison.table().trim_end());

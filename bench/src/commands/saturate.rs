@@ -14,6 +14,7 @@ use crate::{
     error::{BenchError, Result},
     meter::Meter,
     node::{
+        bodies::STAMPED_BYTES_MIN,
         client::ClientSettings,
         latency::CubedEcho,
         load::{Load, PER_CALL, Pace},
@@ -75,6 +76,12 @@ pub(super) fn run(args: &SaturateArgs) -> Result<()> {
         return Err(BenchError::Argument(format!(
             "--precision {}: between 0.0001 and 1",
             args.precision
+        )));
+    }
+    if args.sizes.smallest() < STAMPED_BYTES_MIN {
+        return Err(BenchError::Argument(format!(
+            "--sizes {}: {STAMPED_BYTES_MIN} bytes or more, as each message carries a time",
+            args.sizes
         )));
     }
     let duration = Plan::alone(args.seconds)?.length();
@@ -204,7 +211,10 @@ fn report(
     report.times = ONE_WAY;
     let rate = best.as_ref().map(|best| best.step.planned_messages_per_second);
     match best {
-        None => tell("no rate passed"),
+        None => {
+            tell("no rate passed");
+            report.nothing = Some("no rate passed");
+        }
         Some(best) => {
             let times = latency(&best.slice);
             report.seconds = times.seconds;

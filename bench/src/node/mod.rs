@@ -17,6 +17,8 @@ pub mod sink;
 
 pub mod strays;
 
+pub mod sum;
+
 pub mod server;
 
 pub mod client;

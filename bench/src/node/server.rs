@@ -8,7 +8,7 @@ use std::{
 
 use cubed::{FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy, Verb};
 
-use super::{FLOWS, FLOWS_MAX, sink, strays};
+use super::{FLOWS, FLOWS_MAX, sink, strays, sum};
 use crate::{
     cli::MachineArgs,
     error::{BenchError, Result},
@@ -102,13 +102,14 @@ pub fn run_peer(server: &Server) -> Result<()> {
     node.join().map_err(|error| BenchError::Machine(error.to_string()))
 }
 
-/// Serves until it is killed or fails; `say` gets the lines that tell where and for whom.
+/// Serves until a signal ends it or it fails; `say` gets the lines that tell where and for whom, and at the end what it did.
 ///
 /// # Errors
 ///
 /// Those of the key file and of the node.
-pub fn serve(server: &Server, key_file: &Path, say: impl Fn(&str)) -> Result<()> {
+pub fn serve(server: &Server, key_file: &Path, say: fn(&str)) -> Result<()> {
     let node = server.start(load_identity(key_file)?)?;
+    sum::stop_by_signal(&node, say);
     say(&format!("listening on {}", node.local_addr()));
     say(&format!("key {}", node.public_key()));
     if server.allowed.is_empty() {

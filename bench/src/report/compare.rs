@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    SCHEMA,
-    limit::{Figure, loss},
+    REPORT_FILE, SCHEMA,
+    limit::{BASELINE_RATIO, Figure, loss},
 };
 use crate::{
     error::{BenchError, Result},
@@ -116,14 +116,20 @@ pub struct Comparison {
     pub notes: Vec<String>,
 }
 
-/// Reads the reports in `path`: an object, or an array of them.
+/// Reads the reports in `path`, a file or a folder of `--out`: an object, or an array of them.
 ///
 /// # Errors
 ///
-/// `System` when the file cannot be read; `Argument` when it is no report of this schema.
+/// `Argument` when it cannot be read or is no report of this schema.
 pub fn read(path: &Path) -> Result<Vec<Kept>> {
+    // What `--out` made is a folder.
+    let path = if path.is_dir() { &path.join(REPORT_FILE) } else { path };
     let name = path.display();
-    let text = fs::read_to_string(path).map_err(BenchError::system(format!("read {name}")))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        BenchError::Argument(format!(
+            "cannot read {name} ({error}): give a file that --json wrote, or a folder of --out"
+        ))
+    })?;
     let wrong = |what: String| BenchError::Argument(format!("{name}: {what}"));
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| wrong(format!("no JSON, so not written by --json: {error}")))?;
@@ -221,7 +227,10 @@ impl Kept {
         match figure {
             Figure::Rate => self.messages_per_second,
             Figure::Loss => loss(self.lost?, self.sent?),
-            Figure::Ratio => self.ratio_to_ceiling.or(self.ratio_to_raw_p50),
+            Figure::Ratio => self
+                .ratio_to_ceiling
+                .or(self.ratio_to_raw_p50)
+                .or_else(|| self.details.get(BASELINE_RATIO)?.as_f64()),
             _ => of_latency(figure, self.latency_us.or(self.raw_latency_us)?),
         }
     }
@@ -229,7 +238,7 @@ impl Kept {
     fn more_is_better(&self, figure: Figure) -> bool {
         match figure {
             Figure::Rate => true,
-            Figure::Ratio => self.ratio_to_ceiling.is_some(),
+            Figure::Ratio => self.ratio_to_raw_p50.is_none(),
             _ => false,
         }
     }
@@ -274,9 +283,13 @@ fn of_latency(figure: Figure, latency: LatencySummary) -> Option<f64> {
 
 /// What else is not the same in two reports, and what each warned of.
 fn differences(first: &Kept, second: &Kept) -> Vec<String> {
+    let named = |text: Option<&str>| text.unwrap_or("none").to_owned();
     let machine = |kept: &Kept| {
         let found = kept.surroundings.as_ref();
-        found.map(|found| format!("{:?} on {:?}", found.cpu, found.kernel))
+        let part = |part: fn(&KeptSurroundings) -> &Option<String>| {
+            named(found.and_then(|found| part(found).as_deref()))
+        };
+        format!("{} with Linux {}", part(|found| &found.cpu), part(|found| &found.kernel))
     };
     let setting = |kept: &Kept, name: &str| match kept.details.get(name) {
         None | Some(Value::Null) => "none".into(),
@@ -289,10 +302,10 @@ fn differences(first: &Kept, second: &Kept) -> Vec<String> {
             ("command", kept.command.clone()),
             ("size_bytes", kept.size_bytes.to_string()),
             ("shards", kept.shards.to_string()),
-            ("backend", format!("{:?}", kept.backend)),
-            ("executor", format!("{:?}", kept.executor)),
-            ("wait", format!("{:?}", kept.wait)),
-            ("machine", format!("{:?}", machine(kept))),
+            ("backend", named(kept.backend.as_deref())),
+            ("executor", named(kept.executor.as_deref())),
+            ("wait", named(kept.wait.as_deref())),
+            ("machine", machine(kept)),
         ];
         fields.into_iter().chain(settings)
     };

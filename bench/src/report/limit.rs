@@ -7,6 +7,12 @@ use std::{fmt, str::FromStr};
 
 use super::Report;
 
+/// Name of the detail that is the ratio to another baseline than the ceiling and plain UDP.
+pub const BASELINE_RATIO: &str = "ratio_to_baseline";
+
+/// The figures that are times.
+pub const TIMES: [Figure; 5] = [Figure::P50, Figure::P90, Figure::P99, Figure::P999, Figure::Max];
+
 /// One bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
@@ -35,7 +41,7 @@ pub enum Figure {
     Rate,
     /// Part of what was sent that did not arrive.
     Loss,
-    /// Rate over the ceiling's, or p50 over plain UDP's.
+    /// Rate over the ceiling's or another baseline's, or p50 over plain UDP's.
     Ratio,
 }
 
@@ -77,7 +83,10 @@ impl Figure {
             Self::Max => latency.map(|latency| latency.max),
             Self::Rate => report.messages_per_second,
             Self::Loss => loss(report.lost?, report.sent?),
-            Self::Ratio => report.ratio_to_ceiling.or(report.ratio_to_raw_p50),
+            Self::Ratio => report
+                .ratio_to_ceiling
+                .or(report.ratio_to_raw_p50)
+                .or_else(|| report.details.get(BASELINE_RATIO)?.as_f64()),
         }
     }
 
@@ -146,6 +155,11 @@ fn parsed_value(figure: Figure, text: &str) -> Result<f64, String> {
 }
 
 impl Limit {
+    /// What it bounds.
+    pub fn figure(&self) -> Figure {
+        self.figure
+    }
+
     /// What a report says to it: a line when it is violated, nothing when it is kept, `None` when the figure was not measured.
     pub fn check(&self, report: &Report) -> Option<Option<String>> {
         let found = self.figure.of(report)?;

@@ -21,6 +21,8 @@ pub mod limit;
 
 pub mod compare;
 
+pub mod place;
+
 pub mod output;
 
 use cubed::{Machine, SpinPolicy};
@@ -43,6 +45,9 @@ use crate::{
 
 /// Name of the fields' meaning; changes when a field is taken away or means something else.
 pub const SCHEMA: &str = "cubed-bench/3";
+
+/// Name of the object in a folder of `--out`.
+pub const REPORT_FILE: &str = "report.json";
 
 /// Ratios of pairs that differ by more than this part of their median say that the machine was not the same to both.
 const UNEVEN_PART_MAX: f64 = 0.2;
@@ -124,6 +129,9 @@ pub struct Report {
     /// The whole distributions behind the latencies, the command's own first; not part of the object.
     #[serde(skip)]
     pub distributions: Vec<Distribution>,
+    /// Why there is nothing to bound, where a run ended with no rate that it may have; not part of the object.
+    #[serde(skip)]
+    pub nothing: Option<&'static str>,
     /// What the ratio should be; not part of the object.
     #[serde(skip)]
     pub goal: Option<Goal>,
@@ -179,6 +187,7 @@ impl Report {
             warnings: Vec::new(),
             details: Map::new(),
             distributions: Vec::new(),
+            nothing: None,
             goal: None,
         }
     }

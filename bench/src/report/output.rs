@@ -8,7 +8,11 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Report, csv, html, limit::Limit};
+use super::{
+    REPORT_FILE, Report, csv, html,
+    limit::{Figure, Limit},
+    place,
+};
 use crate::error::{BenchError, Result};
 
 /// Where results go besides the terminal.
@@ -41,6 +45,37 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Looks, before anything is measured, whether the results can go where they are to go and whether a command whose reports
+    /// never have the figures of `without` is asked for one.
+    ///
+    /// # Errors
+    ///
+    /// `Argument` for a place that cannot be written, a bound of such a figure, and `--hgrm` where no time is measured.
+    pub fn prepare(&self, without: &[Figure]) -> Result<()> {
+        if let Some(folder) = &self.out {
+            place::folder(folder)?;
+        }
+        for file in [&self.json, &self.hgrm, &self.html, &self.csv].into_iter().flatten() {
+            place::file(file)?;
+        }
+        if self.hgrm.is_some() && without.contains(&Figure::P50) {
+            return Err(no_latency());
+        }
+        let mut limits = self.fail_if.iter();
+        match limits.find(|limit| without.contains(&limit.figure())) {
+            None => Ok(()),
+            Some(limit) => Err(BenchError::Argument(format!(
+                "--fail-if '{limit}': this command measures no such figure; its others are {}",
+                Figure::ALL
+                    .into_iter()
+                    .filter(|figure| !without.contains(figure))
+                    .map(Figure::name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))),
+        }
+    }
+
     /// Writes the reports of one run to every place that was asked for.
     ///
     /// # Errors
@@ -50,7 +85,7 @@ impl OutputArgs {
         if let Some(folder) = &self.out {
             fs::create_dir_all(folder)
                 .map_err(BenchError::system(format!("make the folder {}", folder.display())))?;
-            write_json(&folder.join("report.json"), reports)?;
+            write_json(&folder.join(REPORT_FILE), reports)?;
             write_html(&folder.join("report.html"), reports)?;
             write_text(&folder.join("intervals.csv"), &csv::text(reports))?;
             for (name, text) in histograms(reports) {
@@ -83,20 +118,37 @@ impl OutputArgs {
     ///
     /// # Errors
     ///
-    /// `Limit` with a line for each bound that a report violates; `Argument` when no report has the figure of one.
+    /// `Limit` with a line for each bound that a report violates, or that nothing could keep; `Argument` when no report has the figure
+    /// of one, `Machine` when that is the machine's fault.
     pub fn check(&self, reports: &[Report]) -> Result<()> {
         let mut violations = Vec::new();
         for limit in &self.fail_if {
             let checks: Vec<_> = reports.iter().filter_map(|report| limit.check(report)).collect();
             if checks.is_empty() {
-                return Err(BenchError::Argument(format!(
-                    "--fail-if '{limit}': this command measured no such figure"
-                )));
+                match reports.iter().find_map(|report| report.nothing) {
+                    Some(why) => {
+                        violations.push(format!("{why}, so --fail-if '{limit}' does not hold"));
+                    }
+                    None => return Err(not_measured(limit, reports)),
+                }
             }
             violations.extend(checks.into_iter().flatten());
         }
         if violations.is_empty() { Ok(()) } else { Err(BenchError::Limit(violations.join("\n"))) }
     }
+}
+
+fn not_measured(limit: &Limit, reports: &[Report]) -> BenchError {
+    if limit.figure() == Figure::Ratio && reports.iter().any(|report| report.disturbed) {
+        return BenchError::Machine(format!(
+            "--fail-if '{limit}': a disturbed machine gives no ratio; repeat it when nothing else runs"
+        ));
+    }
+    BenchError::Argument(format!("--fail-if '{limit}': this run measured no such figure"))
+}
+
+fn no_latency() -> BenchError {
+    BenchError::Argument("--hgrm: this command measures no latency".into())
 }
 
 /// One report is an object, several are an array.
@@ -125,7 +177,7 @@ pub fn write_object(path: &Path, object: &impl Serialize) -> Result<()> {
 fn write_histograms(path: &Path, reports: &[Report]) -> Result<()> {
     let histograms = histograms(reports);
     if histograms.is_empty() {
-        return Err(BenchError::Argument("--hgrm: this command measured no latency".into()));
+        return Err(no_latency());
     }
     for (index, (name, text)) in histograms.iter().enumerate() {
         let beside = path.with_extension(format!("{name}.hgrm"));

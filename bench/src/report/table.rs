@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{ONE_WAY, ROUND_TRIP, Report};
 use crate::stats::LatencySummary;
 
@@ -109,15 +111,47 @@ fn latency_lines(report: &Report) -> Vec<[String; CELLS]> {
     own.into_iter().chain(raw).collect()
 }
 
+/// One line for each figure that was measured; of a list of objects one line for each.
 fn detail_lines(text: &mut String, report: &Report) {
-    for (name, value) in &report.details {
-        let value = match value.as_f64().filter(|_| value.is_f64()) {
-            Some(value) => cell(Some(value), 1.0),
-            None => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-        };
+    let mut told = |name: &str, value: &str| {
         writeln!(text, "{:<13} {name} {value}", report.label)
             .expect("writing to a string does not fail");
+    };
+    for (name, value) in &report.details {
+        match value {
+            Value::Null => {}
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                for (index, item) in items.iter().enumerate() {
+                    told(&format!("{name}[{index}]"), &detail_text(item));
+                }
+            }
+            value => told(name, &detail_text(value)),
+        }
     }
+}
+
+/// A figure as a line has it: of an object its own figures by name, and those of times within it. What is longer than a line is in
+/// the JSON object.
+fn detail_text(value: &Value) -> String {
+    let number = |value: &Value| match value.as_f64().filter(|_| value.is_f64()) {
+        Some(value) => cell(Some(value), 1.0),
+        None => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+    };
+    let Value::Object(fields) = value else { return number(value) };
+    let mut parts = Vec::new();
+    for (name, value) in fields {
+        match value {
+            Value::Object(inner) if inner.contains_key("p50") => {
+                let times = ["p50", "p99", "max"].into_iter().filter_map(|name| {
+                    inner.get(name).map(|value| format!("{name} {}", number(value)))
+                });
+                parts.push(format!("{name} {}", times.collect::<Vec<_>>().join(" ")));
+            }
+            Value::Null | Value::Object(_) | Value::Array(_) => {}
+            value => parts.push(format!("{name} {}", number(value))),
+        }
+    }
+    parts.join(", ")
 }
 
 fn cell(value: Option<f64>, unit: f64) -> String {
@@ -130,4 +164,34 @@ fn cell(value: Option<f64>, unit: f64) -> String {
 
 fn count_cell(count: Option<u64>) -> String {
     count.map_or_else(|| "-".into(), |count| count.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a terminal gets words and numbers, never the object's own text.
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn details_are_words_and_numbers() {
+        let times = json!({"p50": 1.5, "p90": 2.0, "p99": 3.0, "max": 9.0});
+        let step = |failure: Value| json!({"rate": 10.0, "latency_us": times, "failure": failure});
+        let report = Report::unmeasured("saturate", 64)
+            .with("steps", json!([step(Value::Null), step(json!("p99"))]))
+            .with("highest", Value::Null)
+            .with("agents", json!([{"address": "a", "counters": {"sent": 1}}]))
+            .with("answered", json!([5, 6]))
+            .with("unloaded_us", times.clone());
+        let text = table(&[report]);
+        let lines: Vec<&str> = text.lines().map(|line| line.split_at(14).1).collect();
+        let wanted = [
+            "agents[0] address a",
+            "answered [5,6]",
+            "steps[0] latency_us p50 1.50 p99 3.00 max 9.00, rate 10.00",
+            "steps[1] failure p99, latency_us p50 1.50 p99 3.00 max 9.00, rate 10.00",
+            "unloaded_us max 9.00, p50 1.50, p90 2.00, p99 3.00",
+        ];
+        assert_eq!(lines, wanted);
+    }
 }

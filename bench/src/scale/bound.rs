@@ -1,4 +1,4 @@
-//! Bounds that the figures of a sheet must keep: `--fail-if 'bytes_per_peer>6000'`.
+//! Bounds that the figures of a sheet must keep: `--fail-if 'bytes_per_peer>2048'`.
 
 use std::{fmt, str::FromStr};
 

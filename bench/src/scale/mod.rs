@@ -40,6 +40,7 @@ use crate::{
     commands::{surroundings, tell},
     cpu::Look,
     error::Result,
+    report::place,
 };
 
 /// Runs one command of the group.
@@ -48,7 +49,8 @@ use crate::{
 ///
 /// Whatever kept it from a result. `Limit` when a bound of `--fail-if` is violated.
 pub fn run(command: &ScaleCommand) -> Result<()> {
-    if command.output().is_some() {
+    if let Some((output, _)) = command.output() {
+        output.json.as_deref().map_or(Ok(()), place::file)?;
         tell(&surroundings().line());
     }
     let before = Look::take();
