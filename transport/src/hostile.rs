@@ -310,9 +310,10 @@ fn settled_floor(payload: &[u8]) -> u64 {
     0
 }
 
-/// The endpoint under attack.
+/// The endpoint under attack. It takes all flows of a peer to be at the last of its shards.
 fn besieged(limits: Limits) -> Endpoint {
-    let config = Config { name: "victim".into(), limits, ..Config::new([1; 16], [2; 32]) };
+    let mut config = Config { name: "victim".into(), limits, ..Config::new([1; 16], [2; 32]) };
+    config.placement = |_, _, shards| shards - 1;
     let entropy = Box::new(SeededEntropy::new(1));
     Endpoint::new(config, &Identity::from_seed(&[1; 32]), entropy).unwrap()
 }

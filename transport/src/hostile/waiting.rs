@@ -1,11 +1,12 @@
 //! Goal: whatever a peer withholds, acknowledgements or credit, what waits for it neither keeps other messages from leaving nor
-//! costs anything again and again.
+//! costs anything again and again; credit that nobody can use changes nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{HOSTILE, Siege};
-use crate::endpoint::{FlowId, Limits, SendError, Service};
+use crate::endpoint::{FlowId, Limits, Refusal, SendError, Service};
+use crate::frame::Credit;
 use crate::work;
 
 fn fill_best_effort(siege: &mut Siege, flow: FlowId) {
@@ -83,4 +84,36 @@ fn flows_without_credit_are_told_of_within_the_window() {
         siege.turn();
     }
     assert!(!siege.endpoint.parts(peer).0.blocked.is_due());
+}
+
+#[test]
+fn credit_for_a_flow_that_moved_does_not_bring_it_back() {
+    let mut siege = Siege::unknown(Limits::default());
+    let peer = siege.endpoint.add_peer(siege.key, None).unwrap();
+    let flow = siege.endpoint.open_flow(peer, "theirs").unwrap();
+    siege.shards = 2;
+    siege.send(&siege.greeting());
+    siege.turn();
+    assert!(siege.is_connected() && siege.endpoint.counters().flows_moved == 1);
+    let moved = siege.endpoint.open_flow(peer, "theirs").unwrap();
+    assert_ne!(moved.peer, flow.peer);
+    for refusal in [None, Some(Refusal::Denied)] {
+        let credit =
+            Credit { alias: flow.alias, limit: 1 << 20, message_bytes_max: 1 << 20, refusal };
+        let mut frames = Vec::new();
+        credit.write(&mut frames);
+        siege.send(&frames);
+        siege.turn();
+        for (bytes, service) in [
+            (0, Service::Acknowledged),
+            (100_000, Service::Acknowledged),
+            (9, Service::Ordered),
+            (9, Service::LatestValue),
+            (9, Service::BestEffort),
+        ] {
+            let sent = siege.endpoint.send(siege.now, flow, &vec![0; bytes], service, None);
+            assert_eq!(sent, Err(SendError::Moved(moved)), "{bytes} B, {service:?}");
+        }
+    }
+    assert!(siege.is_connected(), "{:?}", siege.end());
 }

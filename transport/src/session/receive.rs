@@ -238,6 +238,10 @@ impl Session {
             Credit::read(reader).ok_or(MALFORMED)?;
         let flow = flows.get_mut(alias as usize);
         let flow = flow.ok_or(Fault::Violation("credit for a flow never named"))?;
+        if flow.moved.is_some() {
+            // Flows move when a session begins: an honest peer has not heard the name of this one.
+            return Ok(false);
+        }
         // A refusal tells no length. It is no reason to send nothing, or nobody would hear when it falls.
         let message_bytes_max = if refusal.is_some() { u64::MAX } else { message_bytes_max };
         let news = flow.refusal != refusal || flow.message_bytes_max != message_bytes_max;
