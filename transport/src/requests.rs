@@ -11,6 +11,11 @@ use crate::time::Instant;
 
 /// Places of a table that ever had a request, at least.
 const PLACES_MIN: usize = 64;
+/// Places up to this number are kept for the next burst of requests: 24 KiB.
+const PLACES_KEPT: usize = 1_024;
+/// For each place, room for so many deadlines is kept in either order: what stands there at most ([`Requests::begin`]: two a place,
+/// and 64), as a power of two.
+const DEADLINES_KEPT: usize = 4;
 /// No request has this number: the place is free.
 const FREE: u64 = 0;
 
@@ -109,12 +114,37 @@ impl Requests {
         let is_waiting = |number: u64| places[index(number, places.len())].number == number;
         self.deadlines.retain(|entry| is_waiting(entry.1));
         self.earlier.retain(|entry| is_waiting(entry.0.1));
+        self.shrink();
+    }
+
+    /// Gives back half of what a burst of requests needed and those that wait now do not. There are deadlines of these only. Half
+    /// is enough: answered requests are swept out again and again.
+    fn shrink(&mut self) {
+        let half = self.places.len() / 2;
+        let is_spare = half >= PLACES_KEPT && self.waiting < half / 4;
+        // Of two requests that would have the same place then, both stay where they are.
+        if is_spare && self.numbers().all(|n| self.places[self.place_of(n) ^ half].number == FREE) {
+            self.set_places(half);
+        }
+        let kept = DEADLINES_KEPT * self.places.len();
+        self.deadlines.shrink_to(kept);
+        self.earlier.shrink_to(kept);
+    }
+
+    /// The requests that have a deadline here.
+    fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        let earlier = self.earlier.iter().map(|entry| entry.0.1);
+        self.deadlines.iter().map(|entry| entry.1).chain(earlier)
     }
 
     /// Doubles the places. Two requests that had different ones have different ones still.
     #[cold]
     fn grow(&mut self) {
-        let count = PLACES_MIN.max(2 * self.places.len());
+        self.set_places(PLACES_MIN.max(2 * self.places.len()));
+    }
+
+    /// Has so many places from here on, in which those that wait do not meet.
+    fn set_places(&mut self, count: usize) {
         let mut places = vec![VACANT; count];
         for place in self.places.iter().filter(|place| place.number != FREE) {
             places[index(place.number, count)] = *place;
@@ -161,7 +191,19 @@ impl Requests {
                 return Some(self.remove(number, waiting));
             }
         }
+        if self.places.len() > PLACES_KEPT {
+            self.clear();
+        }
         None
+    }
+
+    /// Gives back all memory, when nothing waits.
+    #[cold]
+    fn clear(&mut self) {
+        debug_assert!(self.waiting == 0, "whatever waits has a deadline");
+        self.places = Vec::new();
+        self.deadlines = VecDeque::new();
+        self.earlier = BinaryHeap::new();
     }
 
     /// Takes out every request made to `peer` but those to be kept. Returns how many those are.
@@ -276,6 +318,59 @@ mod tests {
             requests.take(number, 0).unwrap();
         }
         assert!(requests.deadlines.len() + requests.earlier.len() <= 65);
+    }
+
+    /// Begins so many requests; their deadlines are 1 and 2 s, the earlier ones second.
+    fn burst(requests: &mut Requests, count: u64) -> Vec<u64> {
+        let deadline = |place| at(if place % 2 == 0 { 2_000 } else { 1_000 });
+        (0..count).map(|place| requests.begin(Token(place), 0, deadline(place))).collect()
+    }
+
+    fn capacities(requests: &Requests) -> [usize; 3] {
+        let Requests { places, deadlines, earlier, .. } = requests;
+        [places.capacity(), deadlines.capacity(), earlier.capacity()]
+    }
+
+    #[test]
+    fn a_burst_keeps_no_memory_once_its_deadlines_are_over() {
+        let mut requests = Requests::new(65_536);
+        let numbers = burst(&mut requests, 65_536);
+        assert_eq!(requests.places.len(), 131_072);
+        for number in &numbers[..60_000] {
+            requests.take(*number, 0).unwrap();
+        }
+        let expired = std::iter::from_fn(|| requests.expire(at(1_999))).count();
+        assert_eq!((expired, requests.len()), (2_768, 2_768));
+        let expired = std::iter::from_fn(|| requests.expire(at(2_000))).count();
+        assert_eq!((expired, capacities(&requests)), (2_768, [0; 3]));
+        let next = requests.begin(Token(7), 0, at(3_000));
+        assert!(next > *numbers.last().unwrap() && requests.take(numbers[0], 0).is_none());
+        assert_eq!(requests.take(next, 0).unwrap().token, Token(7));
+    }
+
+    #[test]
+    fn a_burst_keeps_little_memory_beside_requests_that_wait_long() {
+        let mut requests = Requests::new(65_536);
+        let numbers = burst(&mut requests, 65_536);
+        let (long, answered): (Vec<u64>, Vec<u64>) =
+            numbers.iter().partition(|number| *number % 1_000 == 1);
+        for number in answered {
+            requests.take(number, 0).unwrap();
+        }
+        let mut last = *numbers.last().unwrap();
+        for token in 0..10_000 {
+            let number = requests.begin(Token(token), 0, at(1_500));
+            assert!(number > last);
+            assert_eq!(requests.take(number, 0).unwrap().token, Token(token));
+            last = number;
+        }
+        let capacities = capacities(&requests);
+        let kept = DEADLINES_KEPT * PLACES_KEPT;
+        assert!(capacities <= [PLACES_KEPT, kept, kept], "{capacities:?}");
+        assert_eq!(requests.len(), long.len());
+        for number in long {
+            assert_eq!(requests.take(number, 0).unwrap().token, Token(number - 1));
+        }
     }
 
     #[test]
