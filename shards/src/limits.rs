@@ -62,6 +62,9 @@ pub(crate) const SPARE_BODY_BYTES_MAX: usize = 1 << 10;
 /// Buffers for such bodies kept while no request needs them, at most: 256 KiB a shard.
 pub(crate) const SPARE_BODIES_MAX: usize = 256;
 
+/// Waits of futures for which memory is kept once none is open, at most: 84 KiB a shard.
+pub(crate) const SPARE_WAITS_MAX: usize = 1_024;
+
 /// Bodies of replies up to this length lie together in one allocation.
 pub(crate) const REPLY_TOGETHER_BYTES_MAX: usize = 256;
 

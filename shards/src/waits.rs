@@ -2,13 +2,16 @@
 //!
 //! A wait is one slot, named by a token that the endpoint hands back when the wait ends. Slots are
 //! reused; the generation in the token tells a late answer from the present owner. Always holds: a
-//! future that is dropped forgets its slot, so nothing is kept for nobody.
+//! future that is dropped forgets its slot, so nothing is kept for nobody; a token means one wait, also
+//! after the slots of a burst were given back.
 
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use cubed_transport::{DialFailure, Outcome, PeerId, Token};
+
+use crate::limits::SPARE_WAITS_MAX;
 
 /// How a wait ended.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) enum End {
 pub(crate) struct Waits {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Of a slot that is made: no token of those that were given back has it, or a later one.
+    first_generation: u32,
     peers: HashMap<PeerId, PeerWaits>,
 }
 
@@ -69,7 +74,7 @@ impl Waits {
     #[inline]
     fn open_with(&mut self, waker: Option<Waker>) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, state: State::Free });
+            self.slots.push(Slot { generation: self.first_generation, state: State::Free });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
@@ -211,13 +216,28 @@ impl Waits {
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
-        std::mem::replace(&mut slot.state, State::Free)
+        let state = std::mem::replace(&mut slot.state, State::Free);
+        if self.slots.len() > SPARE_WAITS_MAX && self.free.len() == self.slots.len() {
+            self.give_back();
+        }
+        state
+    }
+
+    /// Frees the memory of a burst that is over. Making the slots again costs no more than it did before.
+    #[cold]
+    fn give_back(&mut self) {
+        let generations = self.slots.iter().map(|slot| slot.generation);
+        self.first_generation = generations.max().unwrap_or(self.first_generation);
+        self.slots = Vec::new();
+        self.free = Vec::new();
     }
 }
 
 fn token(generation: u32, index: u32) -> Token {
     Token(u64::from(generation) << 32 | u64::from(index))
 }
+
+const _: () = assert!(SPARE_WAITS_MAX * (size_of::<Slot>() + size_of::<u32>()) <= 84 << 10);
 
 #[cfg(test)]
 mod tests {
@@ -307,6 +327,31 @@ mod tests {
         assert!(matches!(poll(&mut waits, dial), Poll::Ready(End::Forgotten)));
         assert!(poll(&mut waits, elsewhere).is_pending());
         assert!(!waits.peers.contains_key(&PEER) && !waits.is_full(PEER));
+    }
+
+    #[test]
+    fn a_burst_gives_its_memory_back_and_late_answers_miss_whoever_comes_next() {
+        let mut waits = Waits::default();
+        let mut old = Vec::new();
+        for round in 0..3 {
+            let tokens: Vec<_> = (0..=SPARE_WAITS_MAX).map(|_| waits.open()).collect();
+            old.extend_from_slice(&tokens);
+            for token in tokens {
+                assert!(waits.slots.capacity() > SPARE_WAITS_MAX, "round {round}: not over yet");
+                waits.forget(token, None);
+            }
+            assert_eq!((waits.slots.capacity(), waits.free.capacity()), (0, 0), "round {round}");
+        }
+        let next: Vec<_> = (0..SPARE_WAITS_MAX).map(|_| waits.open()).collect();
+        for token in old {
+            waits.end(token, End::Room);
+            assert!(matches!(poll(&mut waits, token), Poll::Ready(End::Stopped)));
+        }
+        assert!(next.iter().all(|token| poll(&mut waits, *token).is_pending()));
+        for token in next {
+            waits.forget(token, None);
+        }
+        assert!(waits.slots.capacity() >= SPARE_WAITS_MAX, "so many are kept");
     }
 
     #[test]
