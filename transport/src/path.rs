@@ -89,24 +89,37 @@ impl Path {
         rtt: Option<Duration>,
     ) -> Self {
         let datagram_bytes = full_bytes(limits.datagram_bytes_initial);
+        let congestion = Controller::new(limits.congestion, datagram_bytes.into());
+        let search = SizeSearch::new(now, datagram_bytes, full_bytes(limits.datagram_bytes));
+        Self::quiet(address, estimator(rtt), congestion, search, 1)
+    }
+
+    /// A path on which nothing is under way: nothing in flight, nothing asked, no other address in question.
+    fn quiet(
+        address: SocketAddr,
+        rtt: RttEstimator,
+        congestion: Controller,
+        search: SizeSearch,
+        lanes: u16,
+    ) -> Self {
         Self {
             address,
             since: Instant::default(),
-            rtt: estimator(rtt),
-            congestion: Controller::new(limits.congestion, datagram_bytes.into()),
-            lanes: 1,
-            pairs_datagrams: PAIRS_WINDOW_DATAGRAMS,
+            rtt,
+            congestion,
+            pairs_datagrams: pairs_datagrams(lanes),
+            lanes,
             pacer: Pacer::new(),
             bytes_in_flight: 0,
-            datagram_bytes: datagram_bytes.into(),
-            search: SizeSearch::new(now, datagram_bytes, full_bytes(limits.datagram_bytes)),
+            datagram_bytes: search.current().into(),
+            sampled_since: None,
+            search,
             prospect: None,
             incumbent: None,
             prospect_after: Instant::default(),
             former: None,
             answer: None,
             told: None,
-            sampled_since: None,
         }
     }
 

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 
 use super::{Path, SizeSearch};
 use crate::congestion::{Controller, DormantController};
-use crate::pacing::Pacer;
 use crate::rtt::RttEstimator;
 use crate::time::Instant;
 
@@ -50,26 +49,9 @@ impl Path {
     /// The path as it was. All that is sent from here on is newer than what it knows.
     pub(crate) fn wake(dormant: DormantPath) -> Self {
         let DormantPath { address, rtt, congestion, search, lanes, is_sampled } = dormant;
-        let datagram_bytes = search.current().into();
-        Self {
-            address,
-            since: Instant::default(),
-            rtt,
-            congestion: Controller::wake(congestion, datagram_bytes, lanes),
-            pairs_datagrams: super::pairs_datagrams(lanes),
-            lanes,
-            pacer: Pacer::new(),
-            bytes_in_flight: 0,
-            datagram_bytes,
-            sampled_since: is_sampled.then(Instant::default),
-            search,
-            prospect: None,
-            incumbent: None,
-            prospect_after: Instant::default(),
-            former: None,
-            answer: None,
-            told: None,
-        }
+        let congestion = Controller::wake(congestion, search.current().into(), lanes);
+        let sampled_since = is_sampled.then(Instant::default);
+        Self { sampled_since, ..Self::quiet(address, rtt, congestion, search, lanes) }
     }
 }
 
