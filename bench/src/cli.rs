@@ -31,7 +31,9 @@ pub use self::{
     path::PathArgs,
     request::RequestArgs,
     saturate::SaturateArgs,
-    serve::{PeerAudienceArgs, PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, ServeArgs},
+    serve::{
+        PeerAudienceArgs, PeerCeilingArgs, PeerEchoArgs, PeerNodeArgs, PeerOneWayArgs, ServeArgs,
+    },
     shared::{ConnectArgs, MachineArgs, NodesArgs, SteeringArg},
     throughput::{CeilingArgs, ThroughputArgs},
 };
@@ -40,7 +42,7 @@ use crate::{
     ceiling,
     node::server,
     peers::{audience, listeners},
-    raw_echo,
+    raw_echo, raw_one_way,
     scale::args::ScaleCommand,
 };
 
@@ -130,6 +132,9 @@ pub enum Command {
     /// The echoing process of `raw-latency`.
     #[command(name = raw_echo::PEER_COMMAND, hide = true)]
     PeerEcho(PeerEchoArgs),
+    /// The counting process of plain UDP beside `latency --one-way`.
+    #[command(name = raw_one_way::PEER_COMMAND, hide = true)]
+    PeerOneWay(PeerOneWayArgs),
 }
 
 impl Command {
@@ -141,6 +146,7 @@ impl Command {
             | Self::PeerAudience(_)
             | Self::PeerListeners(_)
             | Self::PeerEcho(_)
+            | Self::PeerOneWay(_)
             | Self::Scale(ScaleCommand::PeerCrowd(_)) => true,
             Self::Throughput(_)
             | Self::Latency(_)

@@ -34,7 +34,7 @@ use crate::{
     path::MessagePath,
     peers::{audience, listeners},
     progress::{self, Progress},
-    raw_echo,
+    raw_echo, raw_one_way,
     report::{
         Report,
         limit::{self, Figure},
@@ -101,6 +101,9 @@ impl Cli {
             Some(Command::PeerAudience(args)) => audience::run(args),
             Some(Command::PeerListeners(args)) => listeners::run(args),
             Some(Command::PeerEcho(args)) => raw_echo::run_peer(args.core, args.spin),
+            Some(Command::PeerOneWay(args)) => {
+                raw_one_way::run_peer(args.core, args.size, args.spin)
+            }
         }
     }
 }
@@ -113,7 +116,7 @@ impl Cli {
         Some(match self.command.as_ref() {
             None => (&self.output, Vec::new()),
             Some(Command::Throughput(args)) => (&args.nodes.output, times_and(&[])),
-            Some(Command::Latency(args)) if args.one_way => (&args.nodes.output, vec![Ratio]),
+            Some(Command::Latency(args)) if args.one_way => (&args.nodes.output, Vec::new()),
             Some(Command::Latency(args)) => (&args.nodes.output, vec![Rate]),
             Some(Command::Request(args)) => (&args.nodes.output, Vec::new()),
             Some(Command::Saturate(args)) => (&args.nodes.output, Vec::new()),
@@ -129,10 +132,13 @@ impl Cli {
     fn reports(&self) -> bool {
         use Command::{
             Agent, Compare, Path, PeerAudience, PeerCeiling, PeerEcho, PeerListeners, PeerNode,
-            Run, Scale, Serve,
+            PeerOneWay, Run, Scale, Serve,
         };
         let Some(command) = &self.command else { return true };
-        let answers = matches!(command, Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_));
+        let answers = matches!(
+            command,
+            Serve(_) | PeerNode(_) | PeerCeiling(_) | PeerEcho(_) | PeerOneWay(_)
+        );
         !answers
             && !matches!(
                 command,

@@ -9,6 +9,9 @@ pub const ECHO_SPINNING: Goal = Goal::AtMost(1.3);
 /// The same while both sides park.
 pub const ECHO_PARKED: Goal = Goal::AtMost(1.2);
 
+/// p99 of times one way at half of the saturation rate over their unloaded p50, at most.
+pub const ONE_WAY: Goal = Goal::AtMost(5.0);
+
 /// A bound on a ratio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Goal {
@@ -21,11 +24,16 @@ pub enum Goal {
 impl Goal {
     /// Two words for a table: whether `ratio` meets the goal, and which goal.
     pub fn verdict(self, ratio: f64) -> String {
-        let (met, bound) = match self {
-            Self::AtLeast(bound) => (ratio >= bound, bound),
-            Self::AtMost(bound) => (ratio <= bound, bound),
-        };
-        format!("{} {bound}", if met { "meets" } else { "misses" })
+        let (Self::AtLeast(bound) | Self::AtMost(bound)) = self;
+        format!("{} {bound}", if self.is_met(ratio) { "meets" } else { "misses" })
+    }
+
+    /// Whether `ratio` meets the goal.
+    pub fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(bound) => ratio >= bound,
+            Self::AtMost(bound) => ratio <= bound,
+        }
     }
 }
 

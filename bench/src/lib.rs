@@ -1,8 +1,8 @@
 //! Load generator for Cubed: throughput and latency, counted at the receiver, beside baselines
 //! measured in the same run on the same cores.
 //!
-//! Two baselines know nothing of Cubed: the [`ceiling`] (framing, sealing and UDP offload without
-//! reliability) and [`raw_echo`] (plain UDP echo). Anything that implements a trait of [`subject`]
+//! Three baselines know nothing of Cubed's protocol: the [`ceiling`] (framing, sealing and UDP offload without
+//! reliability), [`raw_echo`] (plain UDP echo) and [`raw_one_way`] (plain UDP one way). Anything that implements a trait of [`subject`]
 //! is measured in slices that alternate with its baseline ([`pairs`]); idle processes are blocked.
 //! Cubed itself is measured through its public API ([`node`]); what grows with its peers by [`scale`].
 //! Modules are listed leaf first; each imports only from those above it.
@@ -52,6 +52,8 @@ pub mod ceiling;
 pub mod raw_echo;
 
 pub mod node;
+
+pub mod raw_one_way;
 
 pub mod surroundings;
 

@@ -87,7 +87,11 @@ fn requests_stand_beside_plain_udp_with_as_many_outstanding() {
 
 #[test]
 fn times_one_way_are_taken_with_and_without_load() {
-    for flags in [&["--load", "0.3"][..], &["--rate", "20000", "--spin"]] {
+    for flags in [
+        &["--load", "0.3"][..],
+        &["--rate", "20000", "--spin"],
+        &["--rate", "20000", "--no-baseline"],
+    ] {
         let command = ["latency", "--one-way", "--seconds", "0.2"];
         let report = measured(&[&command[..], flags].concat());
         assert_counts(&report);
@@ -98,6 +102,13 @@ fn times_one_way_are_taken_with_and_without_load() {
         assert!(detail(&report, "unloaded_us")["p50"].as_f64().unwrap() > 0.0);
         let has_saturation = detail(&report, "saturation_messages_per_second").is_number();
         assert_eq!(has_saturation, flags[0] == "--load");
+        assert_eq!(report["slices"].as_array().unwrap().len(), 5);
+        let has_raw = !flags.contains(&"--no-baseline");
+        assert_eq!(report["raw_latency_us"].is_object(), has_raw);
+        assert_eq!(report["ratio_to_raw_p50"].is_number(), has_raw);
+        for name in ["ratio_to_raw_p99", "receiver_stalled_percent", "raw_lost"] {
+            assert_eq!(detail(&report, name).is_number(), has_raw, "{name}");
+        }
     }
 }
 
@@ -168,7 +179,6 @@ fn workloads_out_of_range_are_named() {
         (&["saturate", "--precision", "0"], "--precision 0"),
         (&["throughput", "--sizes", "64", "--size", "64"], "--size"),
         (&["throughput", "--peers", "5", "--counters"], "--counters"),
-        (&["latency", "--one-way", "--no-baseline"], "--no-baseline"),
         (&["latency", "--one-way", "--load", "0.5", "--rate", "5"], "--load"),
         (&["latency", "--rate", "1e-20"], "--rate"),
         (&["latency", "--rate", "2M"], "--rate 2000000"),

@@ -22,8 +22,9 @@ pub struct LatencyArgs {
     /// The next question follows the answer: a late answer then delays the questions that would have met the same delay
     #[arg(long, conflicts_with = "rate")]
     pub closed: bool,
-    /// Time messages from when they are due to their handler, while as many are sent as --load says, beside an unloaded path
-    #[arg(long, conflicts_with_all = ["closed", "no_baseline"])]
+    /// Time messages from when they are due to their handler, while as many are sent as --load says, beside an unloaded path and
+    /// plain UDP on the same schedules
+    #[arg(long, conflicts_with = "closed")]
     pub one_way: bool,
     /// Part of the rate that a sender reaches which never waits; with --one-way
     #[arg(

@@ -82,6 +82,20 @@ pub struct PeerCeilingArgs {
     pub shares_core: bool,
 }
 
+/// Flags of the hidden counting process of plain UDP one way.
+#[derive(Debug, Clone, Args)]
+pub struct PeerOneWayArgs {
+    /// Core to pin slices to
+    #[arg(long)]
+    pub core: usize,
+    /// Body bytes of each message
+    #[arg(long)]
+    pub size: usize,
+    /// Poll instead of blocking
+    #[arg(long)]
+    pub spin: bool,
+}
+
 /// Flags of the hidden echoing process.
 #[derive(Debug, Clone, Args)]
 pub struct PeerEchoArgs {

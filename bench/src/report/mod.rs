@@ -110,9 +110,9 @@ pub struct Report {
     pub times: &'static str,
     /// Round trip, or the way of `times`, in microseconds.
     pub latency_us: Option<LatencySummary>,
-    /// Round trip of plain UDP in the same run and wait mode, in microseconds.
+    /// The same of plain UDP in the same run and wait mode, in microseconds.
     pub raw_latency_us: Option<LatencySummary>,
-    /// p50 of the round trip over that of plain UDP: median over the pairs of slices.
+    /// p50 of it over that of plain UDP: median over the pairs of slices.
     pub ratio_to_raw_p50: Option<f64>,
     /// The slices, in order: how far the figures above are from each other.
     pub slices: Vec<Slice>,
