@@ -26,7 +26,19 @@ pub struct KeepFile {
     channel: String,
     keep: Keep,
     /// Held, not read: its end frees the file for others.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The right to change a keep. It ends by a call, not by closing the file: a process that another thread is starting has the file
+/// open as well until it runs its program.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it is the other way, which comes next.
+        let _ = self.0.unlock();
+    }
 }
 
 impl KeepFile {
@@ -154,13 +166,13 @@ fn read(path: &Path, channel: Option<&str>) -> Result<(Keep, String), KeepFileEr
 
 /// Takes the right to change the keep, for as long as the result lives. The lock is a file of its own, as the keep's is
 /// replaced at each change; a process that ends in whatever way gives it up.
-fn lock(path: &Path) -> Result<File, KeepFileError> {
+fn lock(path: &Path) -> Result<Lock, KeepFileError> {
     let failed = |source| KeepFileError::Write { path: path.into(), source };
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).mode(MODE);
     let file = options.open(beside(path, "lock")).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(KeepFileError::InUse { path: path.into() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
@@ -264,6 +276,18 @@ mod tests {
 
     fn key(byte: u8) -> PublicKey {
         PublicKey::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn a_keep_that_was_given_back_is_free_while_another_process_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keep.toml");
+        let held = lock(&path).unwrap();
+        // What a process has that was begun meanwhile and does not run its program yet.
+        let inherited = held.0.try_clone().unwrap();
+        drop(held);
+        KeepFile::open(&path, "").unwrap();
+        drop(inherited);
     }
 
     #[test]
