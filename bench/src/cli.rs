@@ -8,6 +8,8 @@ mod latency;
 
 mod agents;
 
+mod baselines;
+
 mod request;
 
 mod saturate;
@@ -26,6 +28,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::{
     agents::{AgentArgs, RunArgs},
+    baselines::BaselinesArgs,
     compare::CompareArgs,
     latency::{LatencyArgs, RawLatencyArgs},
     path::PathArgs,
@@ -108,6 +111,8 @@ pub enum Command {
     Run(RunArgs),
     /// The peer for `--connect`: counts what it gets and answers requests, until it is ended
     Serve(ServeArgs),
+    /// What each layer costs: plain UDP, UDP with offload, the ceiling and Cubed in turn, in one run
+    Baselines(BaselinesArgs),
     /// The most that framing, sealing and UDP offload reach here without any reliability
     Ceiling(CeilingArgs),
     /// Round trip of plain UDP between two pinned processes
@@ -156,6 +161,7 @@ impl Command {
             | Self::Agent(_)
             | Self::Run(_)
             | Self::Serve(_)
+            | Self::Baselines(_)
             | Self::Ceiling(_)
             | Self::RawLatency(_)
             | Self::Compare(_)

@@ -6,6 +6,8 @@ mod latency;
 
 mod agents;
 
+mod baselines;
+
 mod one_way;
 
 mod peers;
@@ -88,6 +90,7 @@ impl Cli {
             Some(Command::Agent(args)) => agents::run_agent(args),
             Some(Command::Run(args)) => agents::run(args),
             Some(Command::Serve(args)) => serve::run(args),
+            Some(Command::Baselines(args)) => baselines::run(args),
             Some(Command::Ceiling(args)) => throughput::run_ceiling(args),
             Some(Command::RawLatency(args)) => latency::run_raw(args),
             Some(Command::Scale(command)) => scale::run(command),
@@ -97,7 +100,9 @@ impl Cli {
             }
             Some(Command::Path(args)) => MessagePath::new()?.send(args.messages, args.size),
             Some(Command::PeerNode(args)) => serve::run_peer_node(args),
-            Some(Command::PeerCeiling(args)) => ceiling::run_peer(args.core, args.shares_core),
+            Some(Command::PeerCeiling(args)) => {
+                ceiling::run_peer(args.core, args.shares_core, !args.no_gro)
+            }
             Some(Command::PeerAudience(args)) => audience::run(args),
             Some(Command::PeerListeners(args)) => listeners::run(args),
             Some(Command::PeerEcho(args)) => raw_echo::run_peer(args.core, args.spin),
@@ -121,6 +126,7 @@ impl Cli {
             Some(Command::Request(args)) => (&args.nodes.output, Vec::new()),
             Some(Command::Saturate(args)) => (&args.nodes.output, Vec::new()),
             Some(Command::Run(args)) => (&args.output, vec![Ratio]),
+            Some(Command::Baselines(args)) => (&args.output, times_and(&[])),
             Some(Command::Ceiling(args)) => (&args.output, times_and(&[Ratio])),
             Some(Command::RawLatency(args)) => (&args.output, vec![Rate, Ratio]),
             Some(_) => return None,

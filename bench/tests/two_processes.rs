@@ -12,6 +12,7 @@ use std::{
 };
 
 use cubed::Identity;
+use serde_json::Value;
 use support::{EXECUTABLE, assert_counts, bench, measured};
 
 #[test]
@@ -123,6 +124,24 @@ fn a_measurement_whose_peer_is_killed_fails_and_says_so() {
             "{command}: {said}"
         );
     }
+}
+
+#[test]
+fn what_lies_below_cubed_is_measured_in_the_same_run() {
+    let reports = measured(&["baselines", "--seconds", "0.1"]);
+    let reports = reports.as_array().unwrap();
+    let label = |report: &Value| report["label"].as_str().unwrap().to_owned();
+    let labels: Vec<String> = reports.iter().map(label).collect();
+    assert_eq!(labels, ["plain UDP", "UDP GSO/GRO", "ceiling", "cubed"]);
+    for report in reports {
+        assert!(report["delivered"].as_u64().unwrap() > 0, "{report}");
+        assert_eq!(report["duplicated"], 0, "{report}");
+    }
+    let mean = |index: usize, field: &str| reports[index][field].as_f64().unwrap();
+    // One message a datagram and one datagram a call, against many of both.
+    assert!((mean(0, "messages_per_datagram") - 1.0).abs() < 1e-9, "{}", reports[0]);
+    assert!((mean(0, "datagrams_per_send") - 1.0).abs() < 0.5, "{}", reports[0]);
+    assert!(mean(1, "messages_per_datagram") > 15.0 && mean(1, "datagrams_per_send") > 2.0);
 }
 
 fn wait_until_gone(id: &str) {

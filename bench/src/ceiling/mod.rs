@@ -5,6 +5,8 @@
 //! header; the receiver reads the frame and checks the tag. Per datagram: one AEAD seal and open.
 //! Per run of datagrams: one GSO send, one GRO receive. Same socket options and pins as Cubed; no
 //! code of Cubed's transport. Bodies above a datagram are copied whole at the receiver.
+//!
+//! The same loop without its parts is what lies below the ceiling: [`Form`].
 
 pub mod frame;
 pub mod receiver;
@@ -56,9 +58,46 @@ const WARM_UP: Duration = Duration::from_millis(50);
 /// Name of the hidden sub-command that runs the receiving process.
 pub const PEER_COMMAND: &str = "peer-ceiling";
 
+/// What of the ceiling's work the loop does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// All of it.
+    Sealed,
+    /// All but the AEAD: UDP with GSO and GRO.
+    Clear,
+    /// A datagram for each message (or each part of one that is longer than a datagram), each sent and received by a call of its
+    /// own, in clear: plain UDP.
+    Single,
+}
+
+impl Form {
+    /// Name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sealed => "ceiling",
+            Self::Clear => "UDP GSO/GRO",
+            Self::Single => "plain UDP",
+        }
+    }
+
+    fn suite(self) -> Suite {
+        if self == Self::Sealed { Suite::of_this_machine() } else { Suite::Clear }
+    }
+
+    /// Length of its datagrams, where full ones have `datagram_bytes`.
+    fn datagram_bytes(self, size_bytes: usize, datagram_bytes: usize) -> usize {
+        if self == Self::Single {
+            datagram_bytes.min(HEADER_BYTES + FRAME_BYTES + size_bytes + TAG_BYTES)
+        } else {
+            datagram_bytes
+        }
+    }
+}
+
 /// The ceiling for one message and datagram size: a peer process and a window that suits it.
 #[derive(Debug)]
 pub struct Ceiling {
+    form: Form,
     peer: PeerProcess,
     socket: UdpSocket,
     cores: Cores,
@@ -79,6 +118,15 @@ impl Ceiling {
     /// `Argument` outside [`SIZE_BYTES_MAX`], [`DATAGRAM_BYTES_MIN`] and [`DATAGRAM_BYTES_MAX`];
     /// else those of the process and the sockets.
     pub fn start(size_bytes: usize, datagram_bytes: usize) -> Result<Self> {
+        Self::start_as(Form::Sealed, size_bytes, datagram_bytes)
+    }
+
+    /// As [`Ceiling::start`], of this form.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_as(form: Form, size_bytes: usize, datagram_bytes: usize) -> Result<Self> {
         check_limits(size_bytes, datagram_bytes)?;
         let cores = Cores::choose()?;
         let mut arguments = vec![PEER_COMMAND.to_owned(), "--core".into()];
@@ -86,13 +134,17 @@ impl Ceiling {
         if cores.are_shared() {
             arguments.push("--shares-core".into());
         }
+        if form == Form::Single {
+            arguments.push("--no-gro".into());
+        }
         let mut ceiling = Self {
+            form,
             peer: PeerProcess::start(&arguments)?,
-            socket: bind()?,
+            socket: bind(&SocketOptions::default())?,
             cores,
-            suite: Suite::of_this_machine(),
+            suite: form.suite(),
             size_bytes,
-            datagram_bytes,
+            datagram_bytes: form.datagram_bytes(size_bytes, datagram_bytes),
             window: WINDOWS[0],
             slices: 0,
             random: SystemRandom::new(),
@@ -137,6 +189,7 @@ impl Ceiling {
             size_bytes: self.size_bytes,
             datagram_bytes: self.datagram_bytes,
             window: self.window,
+            offload: self.form != Form::Single,
             shares_core: self.cores.are_shared(),
         };
         self.peer.begin(&ReceiveOrder {
@@ -170,7 +223,7 @@ impl Ceiling {
 
 impl ThroughputSubject for Ceiling {
     fn name(&self) -> &'static str {
-        "ceiling"
+        self.form.name()
     }
 
     fn run_slice(&mut self, duration: Duration) -> Result<ThroughputSlice> {
@@ -187,16 +240,15 @@ impl ThroughputSubject for Ceiling {
 /// # Errors
 ///
 /// Those of the socket and of the control channel.
-pub fn run_peer(core: usize, shares_core: bool) -> Result<()> {
-    let socket = bind()?;
+pub fn run_peer(core: usize, shares_core: bool, gro: bool) -> Result<()> {
+    let socket = bind(&SocketOptions { gro, ..SocketOptions::default() })?;
     let address = socket.local_addr();
     crate::peer::serve(&mut Receiver::new(socket, core, shares_core), address, None)
 }
 
-fn bind() -> Result<UdpSocket> {
+fn bind(options: &SocketOptions) -> Result<UdpSocket> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    UdpSocket::bind(address, &SocketOptions::default())
-        .map_err(|error| BenchError::Machine(error.to_string()))
+    UdpSocket::bind(address, options).map_err(|error| BenchError::Machine(error.to_string()))
 }
 
 fn check_limits(size_bytes: usize, datagram_bytes: usize) -> Result<()> {
@@ -272,6 +324,17 @@ mod tests {
             let result = checked_slice(64, &SENT, &wrong);
             assert!(matches!(result, Err(BenchError::Corrupt(_))), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn plain_udp_has_a_datagram_for_each_message() {
+        assert_eq!(Form::Single.datagram_bytes(64, 1452), 100);
+        assert_eq!(Form::Single.datagram_bytes(65_536, 1452), 1452);
+        assert_eq!(Form::Clear.datagram_bytes(64, 1452), 1452);
+        assert_eq!(
+            (Form::Clear.suite(), Form::Sealed.suite()),
+            (Suite::Clear, Suite::of_this_machine())
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Suite {
     Aes128Gcm,
     /// ChaCha20-Poly1305.
     ChaCha20Poly1305,
+    /// None: what the datagrams cost without it. The tag is there and says nothing.
+    Clear,
 }
 
 impl Suite {
@@ -29,13 +31,14 @@ impl Suite {
 
     /// Bytes of a key.
     pub fn key_bytes(self) -> usize {
-        self.algorithm().key_len()
+        self.algorithm().map_or(0, Algorithm::key_len)
     }
 
-    fn algorithm(self) -> &'static Algorithm {
+    fn algorithm(self) -> Option<&'static Algorithm> {
         match self {
-            Self::Aes128Gcm => &AES_128_GCM,
-            Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+            Self::Aes128Gcm => Some(&AES_128_GCM),
+            Self::ChaCha20Poly1305 => Some(&CHACHA20_POLY1305),
+            Self::Clear => None,
         }
     }
 }
@@ -58,7 +61,8 @@ fn has_aes() -> bool {
 /// A key ready to seal or open whole datagrams in place.
 #[derive(Debug)]
 pub struct Seal {
-    key: LessSafeKey,
+    /// `None` of [`Suite::Clear`].
+    key: Option<LessSafeKey>,
 }
 
 impl Seal {
@@ -68,9 +72,10 @@ impl Seal {
     ///
     /// `Peer` when the key has not the suite's length.
     pub fn new(suite: Suite, key: &[u8]) -> Result<Self> {
-        let key = UnboundKey::new(suite.algorithm(), key)
+        let Some(algorithm) = suite.algorithm() else { return Ok(Self { key: None }) };
+        let key = UnboundKey::new(algorithm, key)
             .map_err(|_| BenchError::Peer("agreed on a key of the wrong length".into()))?;
-        Ok(Self { key: LessSafeKey::new(key) })
+        Ok(Self { key: Some(LessSafeKey::new(key)) })
     }
 
     /// Encrypts the bytes between header and tag of `datagram` and writes its tag.
@@ -80,10 +85,10 @@ impl Seal {
     /// When `datagram` has no room for header and tag, which its one caller checks at the start.
     #[inline]
     pub fn seal(&self, number: u64, datagram: &mut [u8]) {
+        let Some(key) = &self.key else { return };
         let (header, rest) = datagram.split_at_mut(HEADER_BYTES);
         let (payload, tag) = rest.split_at_mut(rest.len() - TAG_BYTES);
-        let sealed =
-            self.key.seal_in_place_separate_tag(nonce(number), Aad::from(&*header), payload);
+        let sealed = key.seal_in_place_separate_tag(nonce(number), Aad::from(&*header), payload);
         tag.copy_from_slice(sealed.expect("a datagram is far below the AEAD's limit").as_ref());
     }
 
@@ -92,7 +97,11 @@ impl Seal {
     #[inline]
     pub fn open<'a>(&self, number: u64, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
         let (header, rest) = datagram.split_at_mut_checked(HEADER_BYTES)?;
-        let opened = self.key.open_in_place(nonce(number), Aad::from(&*header), rest);
+        let Some(key) = &self.key else {
+            let payload = rest.len().checked_sub(TAG_BYTES)?;
+            return Some(&rest[..payload]);
+        };
+        let opened = key.open_in_place(nonce(number), Aad::from(&*header), rest);
         opened.ok().map(|payload| &*payload)
     }
 }
@@ -123,6 +132,16 @@ mod tests {
             assert_ne!(datagram[16..84], plain[..]);
             assert_eq!(seal.open(5, &mut datagram), Some(&plain[..]));
         }
+    }
+
+    #[test]
+    fn in_clear_a_datagram_stays_as_it_is() {
+        let (seal, mut datagram) = sealed(Suite::Clear);
+        let plain: Vec<u8> = (0..100).collect();
+        assert_eq!(datagram, plain);
+        assert_eq!(seal.open(6, &mut datagram), Some(&plain[16..84]));
+        assert_eq!(seal.open(6, &mut datagram[..31]), None);
+        assert_eq!(Suite::Clear.key_bytes(), 0);
     }
 
     #[test]

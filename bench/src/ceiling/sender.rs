@@ -30,6 +30,8 @@ pub struct SliceOrder {
     pub datagram_bytes: usize,
     /// Datagrams in flight, at most.
     pub window: u64,
+    /// Runs leave by one call, which the kernel cuts into datagrams (GSO); else each datagram by a call of its own.
+    pub offload: bool,
     /// Wait in the kernel and not by polling: both processes share a core.
     pub shares_core: bool,
 }
@@ -74,7 +76,7 @@ pub struct Sender<'a> {
 impl<'a> Sender<'a> {
     /// A sender at packet number and message number 0.
     pub fn new(socket: &'a UdpSocket, to: SocketAddr, seal: &'a Seal, order: SliceOrder) -> Self {
-        let run = run_datagrams(order.datagram_bytes, order.window);
+        let run = if order.offload { run_datagrams(order.datagram_bytes, order.window) } else { 1 };
         Self {
             socket,
             to,
@@ -206,6 +208,7 @@ mod tests {
             size_bytes: 64,
             datagram_bytes: 1452,
             window: 256,
+            offload: true,
             shares_core: false,
         };
         let duration = Duration::from_nanos(STALL_NANOS * 3 / 2);

@@ -80,6 +80,9 @@ pub struct PeerCeilingArgs {
     /// The measuring process has the same core
     #[arg(long)]
     pub shares_core: bool,
+    /// Each datagram comes by a call of its own
+    #[arg(long)]
+    pub no_gro: bool,
 }
 
 /// Flags of the hidden counting process of plain UDP one way.
