@@ -4,10 +4,13 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{
     Report,
     charts::{plots, rate_label, us_label},
     plot::escaped,
+    table::{detail_parts, scalar_text},
 };
 use crate::surroundings::Surroundings;
 
@@ -93,7 +96,50 @@ fn section(report: &Report) -> String {
     for plot in plots(report) {
         text += &plot.figure();
     }
-    text + "</div>\n</section>\n"
+    text += "</div>\n";
+    for (name, value) in &report.details {
+        text += &list(name, value);
+    }
+    text + "</section>\n"
+}
+
+/// A table of a detail that is an object, or of several; nothing of what is a figure.
+fn list(name: &str, value: &Value) -> String {
+    let items = match value {
+        Value::Array(items) => items.iter().filter_map(Value::as_object).collect(),
+        Value::Object(fields) => vec![fields],
+        _ => Vec::new(),
+    };
+    let rows: Vec<_> = items.into_iter().map(detail_parts).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in rows.iter().flatten() {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return String::new();
+    }
+    let heading = |name: &str| format!("<th scope=\"col\">{}</th>", escaped(&spaced(name)));
+    let head: String = names.iter().map(|name| heading(name)).collect();
+    let cell = |row: &[(String, String)], name: &str| {
+        let found = row.iter().find(|(other, _)| other == name);
+        format!("<td>{}</td>", found.map_or_else(String::new, |(_, value)| escaped(value)))
+    };
+    let line = |row: &Vec<(String, String)>| {
+        let cells: String = names.iter().map(|name| cell(row, name)).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let lines: String = rows.iter().map(line).collect();
+    let name = escaped(&spaced(name));
+    format!(
+        "<h3>{name}</h3>\n<div class=\"list\"><table>\n<tr>{head}</tr>\n{lines}</table></div>\n"
+    )
+}
+
+/// A field's name as words.
+fn spaced(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 /// The figures of a report by name, as far as they were measured.
@@ -119,10 +165,9 @@ fn figures(report: &Report) -> Vec<(String, String)> {
     let resent = report.intervals.iter().map(|interval| interval.retransmissions).sum::<u64>();
     add("blocks sent again", (!report.intervals.is_empty()).then(|| resent.to_string()));
     for (name, value) in &report.details {
-        add(
-            &name.replace('_', " "),
-            Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
-        );
+        let is_list = value.as_array().is_some_and(|items| items.iter().any(Value::is_object));
+        let is_figure = !is_list && !value.is_object() && !value.is_null();
+        add(&spaced(name), is_figure.then(|| scalar_text(value)));
     }
     figures
 }
@@ -182,6 +227,8 @@ fn machine(found: &Surroundings) -> String {
 #[cfg(test)]
 mod tests {
     //! Goal: the page is whole, keeps its object readable, and lets no text of a report become part of the page.
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -196,6 +243,31 @@ mod tests {
         let kept: serde_json::Value = serde_json::from_str(kept).unwrap();
         assert_eq!(kept["label"], "</script><b>x</b>");
         assert!(rest.trim_start().starts_with("</body>"));
+    }
+
+    #[test]
+    fn lists_are_tables_and_what_was_not_measured_is_left_out() {
+        let step = |rate: f64| json!({"rate_per_second": rate, "latency_us": {"p50": 1.5}});
+        let report = Report::unmeasured("saturate", 64)
+            .with("steps", json!([step(10.0), {"rate_per_second": 20.0, "failure": "<late>"}]))
+            .with("unloaded_us", json!({"p50": 2.5}))
+            .with("agents", json!([{"counters": {"sent": 1}}]))
+            .with("baseline", Value::Null)
+            .with("flows", 7);
+        let section = section(&report);
+        for wanted in [
+            "<h3>steps</h3>",
+            "<th scope=\"col\">latency us p50</th><th scope=\"col\">rate per second</th>",
+            "<tr><td>1.50</td><td>10.00</td><td></td></tr>",
+            "<tr><td></td><td>20.00</td><td>&lt;late&gt;</td></tr>",
+            "<h3>unloaded us</h3>",
+            "<dt>flows</dt><dd>7</dd>",
+        ] {
+            assert!(section.contains(wanted), "{wanted}: {section}");
+        }
+        for foreign in ["{", "null", "baseline", "agents"] {
+            assert!(!section.contains(foreign), "{foreign}: {section}");
+        }
     }
 
     #[test]

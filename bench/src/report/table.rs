@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{ONE_WAY, ROUND_TRIP, Report};
 use crate::stats::LatencySummary;
@@ -130,28 +130,37 @@ fn detail_lines(text: &mut String, report: &Report) {
     }
 }
 
-/// A figure as a line has it: of an object its own figures by name, and those of times within it. What is longer than a line is in
-/// the JSON object.
+/// A figure as a line has it.
 fn detail_text(value: &Value) -> String {
-    let number = |value: &Value| match value.as_f64().filter(|_| value.is_f64()) {
-        Some(value) => cell(Some(value), 1.0),
-        None => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-    };
-    let Value::Object(fields) = value else { return number(value) };
+    let Value::Object(fields) = value else { return scalar_text(value) };
+    let parts = detail_parts(fields).into_iter().map(|(name, value)| format!("{name} {value}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// The figures of an object by name, and those of times within it. What is longer than a line is in the JSON object alone.
+pub(super) fn detail_parts(fields: &Map<String, Value>) -> Vec<(String, String)> {
     let mut parts = Vec::new();
     for (name, value) in fields {
         match value {
             Value::Object(inner) if inner.contains_key("p50") => {
-                let times = ["p50", "p99", "max"].into_iter().filter_map(|name| {
-                    inner.get(name).map(|value| format!("{name} {}", number(value)))
+                let times = ["p50", "p99", "max"].into_iter().filter_map(|time| {
+                    Some((format!("{name} {time}"), scalar_text(inner.get(time)?)))
                 });
-                parts.push(format!("{name} {}", times.collect::<Vec<_>>().join(" ")));
+                parts.extend(times);
             }
             Value::Null | Value::Object(_) | Value::Array(_) => {}
-            value => parts.push(format!("{name} {}", number(value))),
+            value => parts.push((name.clone(), scalar_text(value))),
         }
     }
-    parts.join(", ")
+    parts
+}
+
+/// A number, a word, or a list of them.
+pub(super) fn scalar_text(value: &Value) -> String {
+    match value.as_f64().filter(|_| value.is_f64()) {
+        Some(value) => cell(Some(value), 1.0),
+        None => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+    }
 }
 
 fn cell(value: Option<f64>, unit: f64) -> String {
@@ -188,8 +197,8 @@ mod tests {
         let wanted = [
             "agents[0] address a",
             "answered [5,6]",
-            "steps[0] latency_us p50 1.50 p99 3.00 max 9.00, rate 10.00",
-            "steps[1] failure p99, latency_us p50 1.50 p99 3.00 max 9.00, rate 10.00",
+            "steps[0] latency_us p50 1.50, latency_us p99 3.00, latency_us max 9.00, rate 10.00",
+            "steps[1] failure p99, latency_us p50 1.50, latency_us p99 3.00, latency_us max 9.00, rate 10.00",
             "unloaded_us max 9.00, p50 1.50, p90 2.00, p99 3.00",
         ];
         assert_eq!(lines, wanted);
