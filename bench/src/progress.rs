@@ -162,7 +162,8 @@ fn state(rate: f64, latency: Option<LatencySummary>, again: u64, busy: &[f64]) -
     let latency = latency.map_or_else(String::new, |LatencySummary { p50, p99, .. }| {
         format!(", p50 {p50:.1} us, p99 {p99:.1} us")
     });
-    format!("{}{latency}, {again} sent again, {}", rate_text(rate), busy_text(busy))
+    let busy = if busy.is_empty() { String::new() } else { format!(", {}", busy_text(busy)) };
+    format!("{}{latency}, {again} sent again{busy}", rate_text(rate))
 }
 
 /// A rate with a unit that keeps it short.
@@ -197,6 +198,7 @@ mod tests {
             state(15.5e6, Some(latency), 7, &[0.98, 0.5]),
             "15.50 M msg/s, p50 12.3 us, p99 20.0 us, 7 sent again, cores 98 50 %"
         );
+        assert_eq!(state(1200.0, None, 0, &[]), "1.2 k msg/s, 0 sent again");
         assert_eq!(state(1200.0, None, 0, &[1.0]), "1.2 k msg/s, 0 sent again, cores 100 %");
     }
 

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use support::{EXECUTABLE, assert_counts, bench, identity_file, measured, refused};
 use tempfile::tempdir;
 
@@ -161,6 +162,9 @@ fn streams_between_agents_are_counted_at_both_ends() {
         assert_eq!(count("sent").sum::<u64>(), report["sent"].as_u64().unwrap());
         assert_eq!(count("delivered").sum::<u64>(), report["delivered"].as_u64().unwrap());
         assert!(report["latency_us"]["p50"].as_f64().unwrap() > 0.0);
+        let intervals = report["intervals"].as_array().unwrap();
+        let rate = |interval: &Value| interval["messages_per_second"].as_f64().unwrap();
+        assert!(intervals.iter().any(|interval| rate(interval) > 0.0), "{intervals:?}");
         let agents = report["details"]["agents"].as_array().unwrap();
         assert_eq!(agents.len(), 3);
         for agent in agents {

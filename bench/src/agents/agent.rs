@@ -11,7 +11,9 @@ use cubed::{
 };
 
 use super::{
-    AGENT_FLOW, AgentAnswer, AgentCounts, AgentOrder, Stream, peer_error, stream_flow,
+    AGENT_FLOW, AgentAnswer, AgentCounts, AgentOrder, Stream,
+    live::Pulse,
+    peer_error, stream_flow,
     streams::{SILENCE_MAX, Streams},
 };
 use crate::{
@@ -26,6 +28,7 @@ use crate::{
         sink::{Sink, SinkOrder},
         sum,
     },
+    stats::{HistogramCounts, latency_histogram},
     surroundings::{Surroundings, doubts_of_one},
     workload::{Choice, Sizes},
 };
@@ -290,7 +293,14 @@ impl State {
         if let Some(failure) = self.failure.borrow().clone() {
             return AgentAnswer::Failed(failure);
         }
-        if self.streams.are_running() { AgentAnswer::Busy } else { AgentAnswer::Done }
+        let mut latencies = latency_histogram();
+        let mut pulse = Pulse { is_busy: self.streams.are_running(), ..Pulse::default() };
+        for (_, sink) in &self.receiving {
+            pulse.delivered += sink.borrow().add_to(&mut latencies);
+        }
+        pulse.latencies = HistogramCounts::of(&latencies);
+        pulse.resent = self.shard.stats().map_or(0, |stats| stats.counters.blocks_resent);
+        AgentAnswer::Status(Box::new(pulse))
     }
 
     fn collect(&self) -> AgentAnswer {

@@ -19,13 +19,16 @@ use serde_json::{Value, json};
 use super::{
     AGENT_FLOW, AgentAddress, AgentAnswer, AgentCounts, AgentOrder, Stream,
     ends::{before_due, check, ends, late},
+    live::{Live, Pulse},
     peer_error,
     plan::Plan,
 };
 use crate::{
     error::{BenchError, Result},
     interrupt,
+    monitor::Interval,
     node::server::{load_identity, new_identity},
+    progress::Progress,
     stats::{LatencySummary, latency_histogram},
     subject::{LatencySlice, ThroughputSlice},
 };
@@ -80,6 +83,8 @@ pub struct RunResult {
     pub streams: Value,
     /// One object for each agent.
     pub agents: Value,
+    /// How it went, about a second each.
+    pub intervals: Vec<Interval>,
     /// Streams that did not keep their rate, clocks that cannot be right, and what there is to doubt of the agents' machines.
     pub warnings: Vec<String>,
 }
@@ -148,18 +153,23 @@ impl Controller {
         if plan.warm_up_seconds > 0.0 {
             let planned = self.begin_all(plan.warm_up_seconds)?;
             say(&format!("warming up {} s", plan.warm_up_seconds));
-            self.wait_until_ended(planned)?;
+            self.wait_until_ended(planned, None)?;
             self.tell_all(|_| AgentOrder::Reset)?;
         }
         let planned = self.begin_all(plan.seconds)?;
         say(&format!("measuring {} s", plan.seconds));
-        self.wait_until_ended(planned)?;
+        let length = Duration::from_secs_f64(plan.seconds);
+        let mut live = Live::new(Progress::of("run", length), planned.saturating_sub(length));
+        let ended = self.wait_until_ended(planned, Some(&mut live));
+        let intervals = live.finish();
+        ended?;
         for agent in &mut self.agents {
             agent.check_clock()?;
         }
         // Counts are taken when all have ended, or a receiver's could lack what a sender still sends.
         let counts = self.agents.iter().map(Controlled::collect).collect::<Result<Vec<_>>>()?;
         let mut result = self.add_up(&streams, &counts)?;
+        result.intervals = intervals;
         result.warnings = late(&streams, &counts, plan.seconds);
         result.warnings.extend(before_due(&counts));
         for (agent, counts) in self.agents.iter().zip(&counts) {
@@ -202,16 +212,16 @@ impl Controller {
         Ok(lead + Duration::from_secs_f64(seconds))
     }
 
-    /// Asks all agents from time to time until none sends, which should be after `planned`.
-    fn wait_until_ended(&self, planned: Duration) -> Result<()> {
+    /// Asks all agents from time to time until none sends, which should be after `planned`; `live` is told what they say.
+    fn wait_until_ended(&self, planned: Duration, mut live: Option<&mut Live>) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let mut busy = Vec::new();
-            for agent in &self.agents {
-                if agent.is_busy()? {
-                    busy.push(agent.at.address.to_string());
-                }
+            let pulses = self.agents.iter().map(Controlled::pulse).collect::<Result<Vec<_>>>()?;
+            if let Some(live) = &mut live {
+                live.take(begun.elapsed(), &pulses);
             }
+            let named = self.agents.iter().zip(&pulses).filter(|(_, pulse)| pulse.is_busy);
+            let busy: Vec<_> = named.map(|(agent, _)| agent.at.address.to_string()).collect();
             if busy.is_empty() {
                 return Ok(());
             }
@@ -266,6 +276,7 @@ impl Controller {
             latency,
             streams: told.into(),
             agents: agents.collect::<Vec<_>>().into(),
+            intervals: Vec::new(),
             warnings: Vec::new(),
         })
     }
@@ -338,10 +349,9 @@ impl Controlled {
         Ok(())
     }
 
-    fn is_busy(&self) -> Result<bool> {
+    fn pulse(&self) -> Result<Pulse> {
         match self.ask(&AgentOrder::Status)? {
-            AgentAnswer::Busy => Ok(true),
-            AgentAnswer::Done => Ok(false),
+            AgentAnswer::Status(pulse) => Ok(*pulse),
             other => Err(self.unexpected(&other)),
         }
     }

@@ -10,6 +10,8 @@ mod streams;
 
 mod ends;
 
+mod live;
+
 pub mod agent;
 
 pub mod controller;
@@ -19,6 +21,7 @@ use std::net::SocketAddr;
 use cubed::PublicKey;
 use serde::{Deserialize, Serialize};
 
+use self::live::Pulse;
 use crate::{error::BenchError, node::sink::SinkCounts};
 
 /// Flow by which an agent takes orders.
@@ -79,7 +82,7 @@ enum AgentOrder {
     Reset,
     /// Send your streams from this time of your clock on, for so long.
     Run { start_nanos: u64, seconds: f64 },
-    /// Have you sent all? Asked once a second: who is not asked ends the run.
+    /// How does it go, and have you sent all? Asked once a second: who is not asked ends the run.
     Status,
     /// End the run.
     Stop,
@@ -91,12 +94,9 @@ enum AgentOrder {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum AgentAnswer {
-    Clock {
-        nanos: u64,
-    },
+    Clock { nanos: u64 },
     Done,
-    /// Some stream has not ended.
-    Busy,
+    Status(Box<Pulse>),
     Counts(Box<AgentCounts>),
     Failed(String),
 }

@@ -21,9 +21,10 @@ pub(super) fn run_agent(args: &AgentArgs) -> Result<()> {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<()> {
-    if args.output.interval.is_some() || args.output.csv.is_some() {
+    if args.output.interval.is_some() {
         return Err(BenchError::Argument(
-            "--interval, --csv: a run between agents is not cut into intervals".into(),
+            "--interval: agents say once a second how it goes, and no other interval is there"
+                .into(),
         ));
     }
     let plan = Plan::load(&args.plan)?;
@@ -42,6 +43,7 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
     report.duplicated = Some(total.duplicated);
     report.latency_us = LatencySummary::of(&result.latency.histogram);
     report.distribute("run", &result.latency);
+    report.intervals = result.intervals;
     report.warnings = result.warnings;
     let report = report.with("streams", result.streams).with("agents", result.agents);
     finish_elsewhere(&report, &args.output)

@@ -117,6 +117,13 @@ impl Sink {
         }
     }
 
+    /// Adds the times so far to `latencies`; how many messages came.
+    pub(crate) fn add_to(&self, latencies: &mut Histogram<u64>) -> u64 {
+        // All histograms of latencies have the same bounds.
+        let _ = latencies.add(&self.latencies);
+        self.checker.delivered()
+    }
+
     /// What was counted so far.
     pub(crate) fn counts(&self) -> SinkCounts {
         let seconds = self
