@@ -74,6 +74,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// A handler gets a message: that what tasks said before has to wait is none of its doing.
+    #[inline]
+    pub(crate) fn begin_handling(&mut self) {
+        self.blocked = None;
+    }
+
     /// Whether one of the messages pushed since the last [`Outbox::take_blocked`] has to wait.
     #[inline]
     pub(crate) fn is_blocked(&self) -> bool {
@@ -232,6 +238,19 @@ impl Outbox {
     pub(crate) fn releases_for_test(&self) -> Vec<(PeerId, u64)> {
         let releases = self.releases.iter();
         releases.map(|release| (release.peer, release.charge)).collect()
+    }
+
+    /// As if this target had no room.
+    #[cfg(test)]
+    pub(crate) fn stall_for_test(&mut self, target: Target) {
+        self.stalled.push(Stalled::new(target, b"waits"));
+    }
+
+    /// As if all targets had room again: the credit kept back meanwhile.
+    #[cfg(test)]
+    pub(crate) fn withheld_for_test(&mut self) -> Vec<u64> {
+        let withheld = self.stalled.drain(..).flat_map(Stalled::into_withheld);
+        withheld.map(|release| release.charge).collect()
     }
 
     fn give_back(&mut self, endpoint: &mut Endpoint, local: &mut Local) {
