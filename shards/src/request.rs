@@ -12,6 +12,7 @@ use cubed_runtime::{Sleep, Timers};
 use cubed_transport::time::Instant;
 use cubed_transport::{FlowId, Outcome, RequestId, SendError, Token};
 
+use crate::bodies::SpareBodies;
 use crate::error::RequestError;
 use crate::limits::SPARE_BODY_BYTES_MAX;
 use crate::shared::Shared;
@@ -71,7 +72,7 @@ impl Request {
         let error = match shared.request_now(&mut state, *flow, body, token, *deadline) {
             Ok(id) => {
                 *stage = Stage::Reply(token, id);
-                body.give_back(shared);
+                body.give_back(&shared.bodies);
                 return Poll::Pending;
             }
             Err(error) => error,
@@ -110,7 +111,7 @@ impl Request {
             Stage::Reply(token, request) => self.shared.forget(token, None, request),
             Stage::Offer | Stage::Over => {}
         }
-        self.body.give_back(&self.shared);
+        self.body.give_back(&self.shared.bodies);
         self.sleep = None;
     }
 }
@@ -146,13 +147,13 @@ impl Drop for Request {
 }
 
 impl Question {
-    /// Hands the memory of a copy back to the shard.
+    /// Nothing needs the body any more: the memory of a copy goes back to the shard, and the hold on any other ends.
     #[inline]
-    fn give_back(&mut self, shared: &Shared) {
-        if let Self::Copied(copy) = self
-            && copy.capacity() > 0
-        {
-            shared.bodies.give(std::mem::take(copy));
+    fn give_back(&mut self, spare: &SpareBodies) {
+        match self {
+            Self::Copied(copy) if copy.capacity() > 0 => spare.give(std::mem::take(copy)),
+            Self::Copied(_) => {}
+            Self::Owned(body) => *body = Bytes::new(),
         }
     }
 }
@@ -173,5 +174,28 @@ fn request_error(outcome: Outcome) -> RequestError {
         Outcome::PeerLost => RequestError::PeerLost,
         // A reply is the only proof of success, so "delivered" without one says nothing.
         Outcome::Unknown | Outcome::Delivered => RequestError::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a request that was handed over keeps nothing of its body, however long its reply takes.
+    use super::*;
+
+    #[test]
+    fn a_body_that_was_handed_over_is_kept_by_nobody_here() {
+        let spare = SpareBodies::default();
+        let copy = spare.copy(b"a short one");
+        let place = copy.as_ptr();
+        let long = Bytes::from(vec![7; 100_000]);
+        let mut questions = [Question::Copied(copy), Question::Owned(long.clone())];
+        for question in &mut questions {
+            question.give_back(&spare);
+            question.give_back(&spare);
+        }
+        let (next, another) = (spare.copy(b"the next"), spare.copy(b"another"));
+        assert_eq!(next.as_ptr(), place);
+        assert_ne!(another.as_ptr(), place, "it came back once");
+        assert!(long.is_unique());
     }
 }
