@@ -183,7 +183,9 @@ fn an_agent_obeys_only_whom_it_allows() {
     let agent = Agent::start(folder.path(), "a", &control_key);
     let plan = plan(folder.path(), "[[load]]\nfrom = [0]\nto = [1]");
     let text = refused(&["run", &plan, "--identity", &other_file, "--agents", &agent.name]);
-    assert!(text.contains("does not admit"), "{text}");
+    let identity = cubed::Identity::load(&other_file).unwrap();
+    let remedy = format!("--allow {}", identity.public_key());
+    assert!(text.contains("does not admit") && text.contains(&remedy), "{text}");
 }
 
 #[test]
@@ -204,6 +206,9 @@ fn plans_and_agents_that_make_no_sense_are_named() {
         assert!(text.contains(wanted), "{loads}: {text}");
     }
     assert!(refused(&["run", "x.toml", "--agents", "nobody"]).contains("KEY@ADDR"));
+    let untimed = plan(folder.path(), "[[load]]\nfrom = [0]\nto = [0]");
+    let bound = ["run", &untimed, "--agents", &agent.name, "--fail-if", "p99>1s"];
+    assert!(refused(&bound).contains("load with a rate"));
     let cut = ["run", "x.toml", "--agents", &agent.name, "--interval", "100"];
     assert!(refused(&cut).contains("--interval"));
 }

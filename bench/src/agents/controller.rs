@@ -27,7 +27,7 @@ use crate::{
     error::{BenchError, Result},
     interrupt,
     monitor::Interval,
-    node::server::{load_identity, new_identity},
+    node::server::{load_identity, new_identity, unreached},
     progress::Progress,
     stats::{LatencySummary, latency_histogram},
     subject::{LatencySlice, ThroughputSlice},
@@ -114,7 +114,7 @@ impl Controller {
         let node = node.map_err(|error| BenchError::Machine(error.to_string()))?;
         let controlled = agents.iter().map(|at| {
             let orders = node.resolve(at.key, AGENT_FLOW).map_err(peer_error)?;
-            block_on(orders.connect()).map_err(peer_error)?;
+            block_on(orders.connect()).map_err(|error| unreached(&error, &node.public_key()))?;
             Ok(Controlled { at: *at, orders, offset_nanos: 0, error_nanos: 0 })
         });
         let agents = controlled.collect::<Result<_>>()?;

@@ -5,7 +5,7 @@ use crate::{
     agents::{agent::Agent, controller::Controller, plan::Plan},
     cli::{AgentArgs, RunArgs},
     error::{BenchError, Result},
-    report::{ONE_WAY, Report},
+    report::{ONE_WAY, Report, limit::TIMES},
     stats::LatencySummary,
 };
 
@@ -28,6 +28,13 @@ pub(super) fn run(args: &RunArgs) -> Result<()> {
         ));
     }
     let plan = Plan::load(&args.plan)?;
+    if let Some(limit) = args.output.fail_if.iter().find(|limit| TIMES.contains(&limit.figure()))
+        && plan.load.iter().all(|load| load.rate.is_none())
+    {
+        return Err(BenchError::Argument(format!(
+            "--fail-if '{limit}': only messages of a load with a rate are timed, and the plan has none"
+        )));
+    }
     let mut controller = Controller::start(args.identity.as_deref(), &args.agents)?;
     tell(&format!("{} agents", args.agents.len()));
     let result = controller.run(&plan, tell)?;

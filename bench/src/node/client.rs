@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     SHARDS_FLOW, STRAYS_FLOW,
     owned::{OwnedFlows, owned_name},
-    server::{PEER_COMMAND, load_identity, new_identity},
+    server::{PEER_COMMAND, load_identity, new_identity, unreached},
     strays::Strays,
 };
 use crate::{
@@ -361,7 +361,7 @@ fn lanes(node: &Node, key: PublicKey, flows: usize) -> Result<Vec<Lane>> {
         flow.map_err(|error| BenchError::Peer(error.to_string()))
     };
     let asked = resolve(SHARDS_FLOW)?;
-    block_on(asked.connect()).map_err(|error| BenchError::Peer(error.to_string()))?;
+    block_on(asked.connect()).map_err(|error| unreached(&error, &node.public_key()))?;
     let told = block_on(asked.request("", ANSWER_TIME_MAX));
     let told = told.map_err(|error| BenchError::Peer(error.to_string()))?;
     let owned: Vec<OwnedFlows> = serde_json::from_slice(&told).map_err(|error| {

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use cubed::{FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy, Verb};
+use cubed::{
+    ConnectError, DialFailure, FlowPattern, Identity, Node, Policy, PublicKey, Shard, SpinPolicy,
+    Verb,
+};
 
 use super::{FLOWS, FLOWS_MAX, sink, strays, sum};
 use crate::{
@@ -137,6 +140,16 @@ pub fn new_identity() -> Result<Identity> {
 /// `Argument`, with the file's name and what is wrong with it.
 pub fn load_identity(file: &Path) -> Result<Identity> {
     Identity::load(file).map_err(|error| BenchError::Argument(error.to_string()))
+}
+
+/// Why the node of `own` has no session with one that serves; a key that is not admitted there is told whole, for its `--allow`.
+pub fn unreached(error: &ConnectError, own: &PublicKey) -> BenchError {
+    BenchError::Peer(match error {
+        ConnectError::Dial(DialFailure::NotAdmitted { .. }) => {
+            format!("{error}; of `serve` and `agent` that is --allow {own}")
+        }
+        error => error.to_string(),
+    })
 }
 
 /// How a node waits that was told for how many microseconds to poll, or nothing.
