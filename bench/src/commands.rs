@@ -96,7 +96,7 @@ impl Cli {
             Some(Command::Scale(command)) => scale::run(command),
             Some(Command::Compare(args)) => compare::run(args),
             Some(Command::Path(args)) if args.requests => {
-                MessagePath::new()?.ask(args.messages, args.size)
+                MessagePath::new()?.ask(args.messages, args.size, args.outstanding)
             }
             Some(Command::Path(args)) => MessagePath::new()?.send(args.messages, args.size),
             Some(Command::PeerNode(args)) => serve::run_peer_node(args),

@@ -7,6 +7,7 @@
 mod party;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,9 +28,6 @@ const TURN: Duration = Duration::from_micros(20);
 
 /// A turn that does not come is a stuck path. Of 20 us each, so 20 s.
 const TURNS_MAX: u32 = 1_000_000;
-
-/// Requests outstanding at any time, as many as `cubed-bench request` is measured with.
-const OUTSTANDING: u64 = 64;
 
 /// Bytes of questions outstanding, at most, unless one is longer: what both logs surely hold.
 const OUTSTANDING_BYTES: u64 = 256 << 10;
@@ -119,16 +117,16 @@ impl MessagePath {
         Err(BenchError::Corrupt("the sender takes no more".into()))
     }
 
-    /// Asks so many questions of `bytes` bytes, which are answered by as many bytes, 64 outstanding, or as many as 256 KiB are: the
-    /// next ones follow the answers of a turn.
+    /// Asks so many questions of `bytes` bytes, which are answered by as many bytes, `outstanding` at any time, or as many as
+    /// 256 KiB are: the next ones follow the answers of a turn.
     ///
     /// # Errors
     ///
     /// `Corrupt` when one is not answered, or nothing moves any more.
-    pub fn ask(&mut self, requests: u64, bytes: usize) -> Result<()> {
+    pub fn ask(&mut self, requests: u64, bytes: usize, outstanding: NonZeroU64) -> Result<()> {
         let body = Bytes::from(vec![7; bytes]);
         let (before, mut asked) = (self.sender.application.answered, 0);
-        let outstanding = (OUTSTANDING_BYTES / bytes.max(1) as u64).clamp(1, OUTSTANDING);
+        let outstanding = (OUTSTANDING_BYTES / bytes.max(1) as u64).clamp(1, outstanding.get());
         for _ in 0..TURNS_MAX {
             let answered = self.sender.application.answered - before;
             if answered == requests {
@@ -213,11 +211,11 @@ mod tests {
     #[test]
     fn requests_of_any_size_are_answered() {
         let mut path = MessagePath::new().unwrap();
-        for bytes in [0, 1, 64, 1_440, 100_000] {
-            path.ask(500, bytes).unwrap();
+        for (bytes, outstanding) in [(0, 64), (1, 64), (64, 64), (64, 1), (1_440, 64), (100_000, 64)] {
+            path.ask(500, bytes, NonZeroU64::new(outstanding).unwrap()).unwrap();
         }
-        assert_eq!(path.sender.application.answered, 5 * 500);
-        assert_eq!(path.receiver.application.counting.messages, 1 + 5 * 500);
+        assert_eq!(path.sender.application.answered, 6 * 500);
+        assert_eq!(path.receiver.application.counting.messages, 1 + 6 * 500);
     }
 
     #[test]

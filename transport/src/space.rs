@@ -14,7 +14,7 @@ use crate::keys::{OpeningKey, SealingKey, Suite};
 use crate::limits::{
     ACK_DATAGRAMS_MAX, ACK_DELAY_MAX, ACK_RANGES_MAX, HEADER_BYTES, Limits, TAG_BYTES,
 };
-use crate::ranges::{RangeSet, ack_size_max, encode_ack};
+use crate::ranges::{Ack, RangeSet, ack_size_max, encode_ack};
 use crate::replay::{ReplayWindow, Verdict};
 use crate::sent::SentPackets;
 use crate::time::Instant;
@@ -67,6 +67,8 @@ pub(crate) struct PacketSpace {
     pub(crate) sent: SentPackets,
     replay: ReplayWindow,
     received: RangeSet,
+    /// The oldest datagram under way whose acknowledgement named every range, and the largest number that it named.
+    told: Option<(u64, u64)>,
     /// Ack-eliciting datagrams received since the last acknowledgement.
     unacknowledged: u32,
     ack_now: bool,
@@ -94,6 +96,7 @@ impl PacketSpace {
             sent: SentPackets::new(),
             replay: ReplayWindow::default(),
             received: RangeSet::new(ACK_RANGES_MAX),
+            told: None,
             unacknowledged: 0,
             ack_now: false,
             ack_deadline: None,
@@ -217,18 +220,21 @@ impl PacketSpace {
         if self.ack_now { Some(Instant::default()) } else { self.ack_deadline }
     }
 
-    /// Appends an ACK frame within `room` bytes; `false` when not even one range fits.
+    /// Appends an ACK frame within `room` bytes, to the datagram that is sent next; `false` when not even one range fits.
     pub(crate) fn write_ack(&mut self, now: Instant, room: usize, out: &mut Vec<u8>) -> bool {
-        let mut ranges = ACK_RANGES_MAX;
+        let mut ranges = self.received.len();
         while ranges > 0 && 1 + ack_size_max(ranges) > room {
             ranges -= 1;
         }
-        if ranges == 0 || self.received.is_empty() {
+        let Some(largest) = self.received.largest().filter(|_| ranges > 0) else {
             return false;
-        }
+        };
         let delay = now.saturating_duration_since(self.largest_received).as_micros() as u64;
         out.push(frame::ACK);
         encode_ack(&self.received, delay, ranges, out);
+        if self.told.is_none() && ranges == self.received.len() {
+            self.told = Some((self.sent.next_number(), largest));
+        }
         self.unacknowledged = 0;
         self.ack_now = false;
         self.ack_deadline = None;
@@ -236,6 +242,20 @@ impl PacketSpace {
             self.on_rate(now);
         }
         true
+    }
+
+    /// The peer acknowledges. Once it has heard which numbers came, those below the largest of them are told no more (RFC 9000
+    /// section 13.2.4): it knows what became of them.
+    #[inline]
+    pub(crate) fn on_heard(&mut self, ack: &Ack<'_>) {
+        let Some((packet, largest)) = self.told else { return };
+        if ack.largest < packet {
+            return;
+        }
+        self.told = None;
+        if ack.contains(packet) {
+            self.received.remove_below(largest);
+        }
     }
 
     /// Asks for a replay window at least as long as what arrives in [`RATE_INTERVAL`].
@@ -299,3 +319,6 @@ impl PacketSpace {
         out.extend_from_slice(&tag);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,7 @@ impl Session {
                 told_skips |= packet.control & control::SKIP != 0;
             })
             .map_err(|_| LIE)?;
+        space.on_heard(ack);
         path.bytes_in_flight -= in_flight - space.sent.bytes_in_flight();
         path.search.on_long_arrived(long);
         if told_refusals && is_current {
