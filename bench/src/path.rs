@@ -211,7 +211,9 @@ mod tests {
     #[test]
     fn requests_of_any_size_are_answered() {
         let mut path = MessagePath::new().unwrap();
-        for (bytes, outstanding) in [(0, 64), (1, 64), (64, 64), (64, 1), (1_440, 64), (100_000, 64)] {
+        for (bytes, outstanding) in
+            [(0, 64), (1, 64), (64, 64), (64, 1), (1_440, 64), (100_000, 64)]
+        {
             path.ask(500, bytes, NonZeroU64::new(outstanding).unwrap()).unwrap();
         }
         assert_eq!(path.sender.application.answered, 6 * 500);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::awaited::Awaited;
 use super::large::Large;
+use crate::limits::MESSAGE_BYTES_CEILING;
 use crate::message::Continue;
 use crate::slots::{Slot, SlotPool};
 use crate::varint;
@@ -42,7 +43,7 @@ pub(super) enum Payload {
     /// Copied messages.
     Slot(Slot),
     /// A part of a large body behind its place in it.
-    Slice { offset: u64, total: u64, body: Bytes },
+    Slice { offset: u32, total: u32, body: Bytes },
 }
 
 impl Payload {
@@ -52,7 +53,7 @@ impl Payload {
             Self::Released => 0,
             Self::Slot(slot) => slot.len(),
             Self::Slice { offset, total, body } => {
-                varint::size(*offset) + varint::size(*total) + body.len()
+                varint::size((*offset).into()) + varint::size((*total).into()) + body.len()
             }
         }
     }
@@ -63,10 +64,35 @@ impl Payload {
             Self::Released => {}
             Self::Slot(slot) => out.extend_from_slice(slot),
             Self::Slice { offset, total, body } => {
-                Continue::write_place(*offset, *total, out);
+                Continue::write_place((*offset).into(), (*total).into(), out);
                 out.extend_from_slice(body);
             }
         }
+    }
+}
+
+const _: () = assert!(MESSAGE_BYTES_CEILING <= u32::MAX as u64, "a place in a body has 32 bits");
+
+/// Aliases whose names a block carries. Few blocks carry any, and blocks are moved about, so it is a word.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "a word where there is none, which is nearly always")]
+pub(super) struct NamedAliases(Option<Box<Vec<u32>>>);
+
+impl NamedAliases {
+    #[cold]
+    pub(super) fn push(&mut self, alias: u32) {
+        self.0.get_or_insert_default().push(alias);
+    }
+
+    #[inline]
+    pub(super) fn contains(&self, alias: u32) -> bool {
+        self.0.as_ref().is_some_and(|names| names.contains(&alias))
+    }
+
+    /// Forgets them, one after the other.
+    #[inline]
+    pub(super) fn take(&mut self) -> impl Iterator<Item = u32> + use<> {
+        self.0.take().into_iter().flat_map(|names| *names)
     }
 }
 
@@ -74,8 +100,7 @@ impl Payload {
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) payload: Payload,
-    /// Aliases whose names it carries.
-    pub(super) names: Vec<u32>,
+    pub(super) names: NamedAliases,
     /// Messages that end in it.
     pub(super) ends: u16,
     pub(super) continues: Link,
@@ -108,7 +133,7 @@ impl Draft {
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) payload: Payload,
-    pub(super) names: Vec<u32>,
+    pub(super) names: NamedAliases,
     /// Number of the block in which the message at its beginning began, or [`NO_ORIGIN`].
     pub(super) origin: u64,
     pub(super) group: u32,
@@ -124,6 +149,13 @@ impl Block {
     pub(super) fn new(draft: Draft, origin: u64) -> Self {
         let Draft { payload, names, ends, group, full_bytes, .. } = draft;
         Self { payload, names, origin, group, ends, sends: 0, full_bytes, is_queued: false }
+    }
+
+    /// A full one from the midst of a body that has no terms.
+    #[inline]
+    pub(super) fn of_midst(payload: Payload, origin: u64, full_bytes: u16) -> Self {
+        let names = NamedAliases::default();
+        Self { payload, names, origin, group: 0, ends: 0, sends: 0, full_bytes, is_queued: false }
     }
 
     #[inline]
@@ -186,7 +218,7 @@ pub(super) struct Open {
     /// Whether there is one. If not, the limit is zero, which is all that the short ways look at.
     pub(super) exists: bool,
     pub(super) ends: u16,
-    pub(super) names: Vec<u32>,
+    pub(super) names: NamedAliases,
     pub(super) waiters: Vec<Awaited>,
     pub(super) continues: Link,
     /// Content that fits.

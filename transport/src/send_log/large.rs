@@ -7,13 +7,17 @@
 use bytes::Bytes;
 
 use super::awaited::Awaited;
-use super::draft::{Draft, Link, NO_ORIGIN, Payload, prefix_bytes};
+use super::draft::{
+    Block, Draft, Link, NO_ORIGIN, NamedAliases, Payload, prefix_bytes, wire_bytes,
+};
 use super::group::{Group, Terms};
 use super::{Asked, Route, SPLIT_ROOM_BYTES_MIN, SendLog, Waiter};
 use crate::message::{Continue, FORM_FIRST, HEAD_BYTES_MAX, Head, Sequence, Target};
 use crate::slots::{Slot, SlotPool};
 use crate::varint;
 
+/// Blocks of short messages sent in a row while large bodies wait: they go first, and do not starve those.
+const SHORTS_IN_A_ROW_MAX: u32 = 4;
 /// Parts of one body cut in a row before the next large body of its class gets its turn.
 const CUTS_OF_ONE_MAX: u32 = 32;
 
@@ -81,14 +85,24 @@ impl SendLog {
         self.bodies_gone
     }
 
+    /// Whether a part of a large body may become a block. A quarter of the log stays for short messages, so that a large body never
+    /// starves them.
+    #[inline]
+    fn has_room_to_cut(&self) -> bool {
+        self.held_bytes + 2 * self.slot_bytes <= self.bytes_max - self.bytes_max / 4
+    }
+
+    /// Whether a large body goes before the short messages that wait.
+    #[inline]
+    pub(super) fn is_turn_of_large(&self, class: usize) -> bool {
+        let state = &self.classes[class];
+        !state.has_shorts() || state.shorts_in_a_row >= SHORTS_IN_A_ROW_MAX
+    }
+
     /// Cuts one more block from a large body; `false` when there is none or no room for it.
     pub(super) fn cut_large(&mut self, class: usize, pool: &mut SlotPool) -> bool {
-        // A quarter of the log stays for short messages, so that a large body never starves them.
-        if self.held_bytes + 2 * self.slot_bytes > self.bytes_max - self.bytes_max / 4 {
+        if !self.has_room_to_cut() {
             return false;
-        }
-        if self.cut_midst(class) {
-            return true;
         }
         while let Some(mut large) = self.classes[class].large.pop_front() {
             let Some(group) = self.groups.get_mut(&large.group) else {
@@ -155,39 +169,43 @@ impl SendLog {
         }
     }
 
-    /// Cuts a part from the midst of the body whose turn it is, which is what most parts are; `false` when it is not such a one.
-    fn cut_midst(&mut self, class: usize) -> bool {
-        let Some(large) = self.classes[class].large.front() else { return false };
-        let (first, room) = (large.cut, self.room_of_part(large));
-        let Some(group) = self.groups.get_mut(&large.group) else { return false };
-        let is_midst = first > 0 && large.body.len() - first > room;
-        if !is_midst || group.origin == NO_ORIGIN || group.is_at_burst() {
-            return false;
+    /// Bytes in a datagram of the next block, if it is the turn of a body without terms and the part is neither its first nor its
+    /// last, as most parts are: such a block is made when it is written ([`SendLog::cut_midst`]).
+    #[inline]
+    pub(super) fn midst_bytes(&self, class: usize) -> Option<usize> {
+        let large = self.classes[class].large.front()?;
+        if large.cut == 0 || !self.is_turn_of_large(class) || !self.has_room_to_cut() {
+            return None;
         }
+        let (next, room) = (self.next_number(), self.room_of_part(large));
+        let group = self.groups.get(&large.group)?;
+        let is_midst = large.body.len() - large.cut > room;
+        if !is_midst || group.origin == NO_ORIGIN || !group.terms.is_plain() {
+            return None;
+        }
+        let place = varint::size(large.cut as u64) + varint::size(large.body.len() as u64);
+        Some(wire_bytes(next, group.origin, place + room, self.block_bytes as u16))
+    }
+
+    /// Cuts the part that [`SendLog::midst_bytes`] told of, as a block with its number.
+    pub(super) fn cut_midst(&mut self, class: usize) -> Block {
+        let large = self.classes[class].large.front().expect("peek offered it");
+        let (first, room) = (large.cut, self.room_of_part(large));
+        let origin = self.groups.get(&large.group).expect("peek saw it").origin;
+        let payload = Payload::Slice {
+            offset: first as u32,
+            total: large.body.len() as u32,
+            body: large.body.slice(first..first + room),
+        };
         let state = &mut self.classes[class];
-        let Some(large) = state.large.front_mut() else { return false };
-        group.drafts += 1;
-        large.cut += room;
-        state.drafts.push_front(Draft {
-            payload: Payload::Slice {
-                offset: first as u64,
-                total: large.body.len() as u64,
-                body: large.body.slice(first..first + room),
-            },
-            names: Vec::new(),
-            ends: 0,
-            continues: Link::Group(large.group),
-            begins: Link::None,
-            waiters: Vec::new(),
-            group: if group.terms.is_plain() { 0 } else { large.group },
-            full_bytes: self.block_bytes as u16,
-        });
-        self.held_bytes += self.slot_bytes;
+        state.large[0].cut += room;
         state.cuts = state.cuts.wrapping_add(1);
         if state.cuts.is_multiple_of(CUTS_OF_ONE_MAX) {
             state.large.rotate_left(1);
         }
-        true
+        state.shorts_in_a_row = 1;
+        self.held_bytes += self.slot_bytes;
+        Block::of_midst(payload, origin, self.block_bytes as u16)
     }
 
     /// Bytes of a body that its next part takes, if so many are left and it is not the first.
@@ -226,8 +244,8 @@ impl SendLog {
         let waiters =
             if is_last { large.waiter.map(|waiter| Awaited::one(0, waiter)) } else { None };
         self.classes[class].drafts.push_front(Draft {
-            payload: Payload::Slice { offset, total, body },
-            names: Vec::new(),
+            payload: Payload::Slice { offset: offset as u32, total: total as u32, body },
+            names: NamedAliases::default(),
             ends: u16::from(is_last),
             continues: link,
             begins: Link::None,
@@ -267,10 +285,10 @@ impl SendLog {
             &mut bytes,
             self.block_bytes - prefix_bytes(self.next_number(), Link::None),
         );
-        let names = match (&large.name, large.target) {
-            (Some(_), Target::Flow(alias)) => vec![alias],
-            _ => Vec::new(),
-        };
+        let mut names = NamedAliases::default();
+        if let (Some(_), Target::Flow(alias)) = (&large.name, large.target) {
+            names.push(alias);
+        }
         self.classes[class].drafts.push_front(Draft {
             payload: Payload::Slot(bytes),
             names,

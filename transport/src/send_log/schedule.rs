@@ -11,8 +11,6 @@ use crate::slots::SlotPool;
 
 /// After so many blocks of a higher priority one of a lower goes, if any waits.
 const PREFERRED_IN_A_ROW_MAX: u32 = 63;
-/// Blocks of short messages sent in a row while large bodies wait: they go first, and do not starve those.
-const SHORTS_IN_A_ROW_MAX: u32 = 4;
 
 /// What to send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +19,8 @@ pub(crate) enum Pick {
     Again(u64),
     /// The next block of this class, for the first time.
     Fresh(u8),
+    /// A part from the midst of the large body of this class whose turn it is.
+    Midst(u8),
 }
 
 impl SendLog {
@@ -39,6 +39,9 @@ impl SendLog {
             return None;
         }
         for class in self.order() {
+            if let Some(bytes) = self.midst_bytes(class) {
+                return Some((Pick::Midst(class as u8), bytes));
+            }
             if self.classes[class].has_unsent() && self.prepare(class, pool) {
                 let draft = self.classes[class].drafts.front()?;
                 let origin = self.origin_of(class, draft.continues);
@@ -63,12 +66,10 @@ impl SendLog {
     /// Makes sure that a block of this class stands ready; `false` when none can.
     fn prepare(&mut self, class: usize, pool: &mut SlotPool) -> bool {
         let state = &self.classes[class];
-        if !state.large.is_empty() {
-            let is_turn = !state.has_shorts() || state.shorts_in_a_row >= SHORTS_IN_A_ROW_MAX;
-            if is_turn && self.cut_large(class, pool) {
-                self.classes[class].shorts_in_a_row = 0;
-                return true;
-            }
+        let is_turn = !state.large.is_empty() && self.is_turn_of_large(class);
+        if is_turn && self.cut_large(class, pool) {
+            self.classes[class].shorts_in_a_row = 0;
+            return true;
         }
         let state = &mut self.classes[class];
         if state.drafts.is_empty() && state.open.exists {
@@ -104,6 +105,7 @@ impl SendLog {
                 number
             }
             Pick::Fresh(class) => self.number_next(usize::from(class)),
+            Pick::Midst(class) => self.number_midst(usize::from(class)),
         };
         let block = &mut self.blocks[(number - self.base) as usize];
         block.write(number, out);
@@ -116,9 +118,7 @@ impl SendLog {
     #[inline]
     fn number_next(&mut self, class: usize) -> u64 {
         let number = self.next_number();
-        if class != NORMAL || self.preferred_in_a_row > 0 || self.classes[2].has_unsent() {
-            self.note_order(class);
-        }
+        self.on_served(class);
         let state = &mut self.classes[class];
         if !state.large.is_empty() {
             state.shorts_in_a_row += 1;
@@ -144,6 +144,24 @@ impl SendLog {
         }
         self.blocks.push_back(Block::new(draft, origin));
         number
+    }
+
+    /// Cuts a block from the midst of a large body and gives it its number.
+    #[inline]
+    fn number_midst(&mut self, class: usize) -> u64 {
+        let number = self.next_number();
+        self.on_served(class);
+        let block = self.cut_midst(class);
+        self.blocks.push_back(block);
+        number
+    }
+
+    /// A class had its turn.
+    #[inline]
+    fn on_served(&mut self, class: usize) {
+        if class != NORMAL || self.preferred_in_a_row > 0 || self.classes[2].has_unsent() {
+            self.note_order(class);
+        }
     }
 
     /// Counts how long lower priorities have waited.

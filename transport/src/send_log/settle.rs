@@ -36,7 +36,7 @@ impl SendLog {
         if let Some(block) = self.blocks.get_mut(index)
             && release(&mut block.payload, &mut self.held_bytes, self.slot_bytes, pool)
         {
-            block.names.drain(..).for_each(&mut bound);
+            block.names.take().for_each(&mut bound);
             if block.group != 0 {
                 let group = block.group;
                 self.on_group_acked(group);
@@ -114,7 +114,7 @@ impl SendLog {
             ends += u64::from(block.ends);
             let was_held = release(&mut block.payload, &mut self.held_bytes, self.slot_bytes, pool);
             if was_held {
-                block.names.drain(..).for_each(&mut bound);
+                block.names.take().for_each(&mut bound);
             }
             if block.group != 0 && self.settle_group(block.group, was_held) {
                 settlement.expired += u64::from(block.ends);

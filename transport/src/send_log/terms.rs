@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use bytes::Bytes;
 
 use super::awaited::Awaited;
-use super::draft::{Draft, Link, Payload, prefix_bytes, release};
+use super::draft::{Draft, Link, NamedAliases, Payload, prefix_bytes, release};
 use super::group::{Group, RUNS_MAX, Terms};
 use super::{Asked, Ended, Route, SendLog, Waiter, head_of, pad};
 use crate::flows::charge;
@@ -95,7 +95,7 @@ impl SendLog {
         slot.extend_from_slice(body);
         if let Route::Flow(flow, alias) = route
             && !flow.bound
-            && !draft.names.contains(alias)
+            && !draft.names.contains(*alias)
         {
             draft.names.push(*alias);
         }
@@ -139,7 +139,7 @@ impl SendLog {
         let group = self.add_group(group);
         let draft = Draft {
             payload: Payload::Slot(pool.take()),
-            names: Vec::new(),
+            names: NamedAliases::default(),
             ends: 0,
             continues: Link::None,
             begins: Link::None,

@@ -13,7 +13,9 @@ fn space() -> PacketSpace {
     let (secret, suite) = (AssociationSecret::from_bytes([7; 32]), Suite::Aes128Gcm);
     let keys = secret.lane_keys(suite, Role::Dialler, 0, 0);
     let mut space = PacketSpace::new(keys, KeyLimits::new(suite, &Limits::default()), 1_000);
-    (0..=10).for_each(|number| receive(&mut space, 2 * number));
+    for number in 0..=10 {
+        receive(&mut space, 2 * number);
+    }
     space
 }
 
@@ -40,7 +42,9 @@ fn tell(space: &mut PacketSpace, room: usize) -> Vec<(u64, u64)> {
 /// The peer acknowledges these of our numbers, highest first.
 fn hear(space: &mut PacketSpace, numbers: &[u64]) {
     let (mut ranges, mut frame) = (RangeSet::new(8), Vec::new());
-    numbers.iter().for_each(|number| assert!(ranges.insert(*number)));
+    for number in numbers {
+        assert!(ranges.insert(*number));
+    }
     encode_ack(&ranges, 0, 8, &mut frame);
     space.on_heard(&decode_ack(&mut Reader::new(&frame)).unwrap());
 }
