@@ -47,6 +47,8 @@ pub mod process;
 
 pub mod machine;
 
+pub mod preempted;
+
 pub mod ceiling;
 
 pub mod raw_echo;

@@ -21,6 +21,7 @@ use crate::{
         loader::{LoadSlice, Loader},
     },
     pairs::Plan,
+    preempted::Preempted,
     raw_one_way::{RawOneWay, RawSlice, stalls::Stalls},
     report::{ONE_WAY, Report, Slice},
     stats::{LatencySummary, median, spread},
@@ -32,6 +33,10 @@ const UNLOADED_RATE: f64 = 1_000.0;
 
 /// One loaded message of so many is timed.
 const STAMP_EVERY: u64 = 64;
+
+/// What both shards may wait for their cores together, in percent of the time: whoever handles half of what it can makes good for a wait in
+/// as long again, so with more a hundredth of the messages is late for that.
+const PREEMPTED_PERCENT_MAX: f64 = 0.5;
 
 /// What is run in turn.
 struct Subjects {
@@ -55,6 +60,8 @@ struct Round {
     planned: f64,
     delivered: f64,
     own: Times,
+    /// What sender and receiver waited for their cores in the loaded slice.
+    preempted: [Preempted; 2],
     raw: Option<(Times, [Stalls; 2])>,
 }
 
@@ -139,7 +146,8 @@ impl Subjects {
         let delivered = busy.throughput.messages_per_second();
         let own = Times::of(latency(&busy), latency(&idle))?;
         let raw = self.raw_round(planned, unloaded_first)?;
-        Ok(Round { saturation, planned, delivered, own, raw })
+        let preempted = [busy.sender_preempted, busy.receiver_preempted];
+        Ok(Round { saturation, planned, delivered, own, preempted, raw })
     }
 
     fn raw_round(&mut self, rate: f64, loaded_first: bool) -> Result<Option<(Times, [Stalls; 2])>> {
@@ -244,7 +252,24 @@ fn report(args: &LatencyArgs, rounds: &[Round]) -> Report {
         .with("ratio_p99_to_unloaded_p50", ratio)
         .with("ratio_p99_to_unloaded_p50_spread", spread(&ratios))
         .with("goal_p99_to_unloaded_p50", ratio.map(|ratio| goal::ONE_WAY.verdict(ratio)));
-    beside_raw_udp(report, rounds)
+    beside_raw_udp(beside_others(report, rounds), rounds)
+}
+
+/// Adds what else ran on the cores in the loaded slices.
+fn beside_others(mut report: Report, rounds: &[Round]) -> Report {
+    let [sender, receiver] = [0, 1].map(|side: usize| {
+        let all = rounds.iter().map(|round| round.preempted[side]);
+        all.fold(Preempted::default(), Preempted::plus).part().map(|part| part * 100.0)
+    });
+    let both = sender.unwrap_or_default() + receiver.unwrap_or_default();
+    if both > PREEMPTED_PERCENT_MAX {
+        report.warnings.push(format!(
+            "other tasks: something else ran on the shards' cores for {:.2} % (sender) and {:.2} % (receiver) of the loaded time, and p99 counts that; leave it a core of its own",
+            sender.unwrap_or_default(),
+            receiver.unwrap_or_default(),
+        ));
+    }
+    report.with("sender_preempted_percent", sender).with("receiver_preempted_percent", receiver)
 }
 
 /// Adds what plain UDP had on the same schedules, and what that says of the machine.

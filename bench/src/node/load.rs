@@ -15,6 +15,7 @@ use super::{
 use crate::{
     error::{BenchError, Result},
     meter::Meter,
+    preempted::{Preempted, PreemptionWatch},
     workload::{Choice, Sizes},
 };
 
@@ -128,6 +129,8 @@ pub struct SendCounts {
     pub sends: u64,
     /// Best-effort messages that the node counted as offered to it.
     pub best_effort_offered: u64,
+    /// What the shard waited for its core while it sent.
+    pub preempted: Preempted,
 }
 
 /// The flows that a sender walks.
@@ -205,10 +208,12 @@ impl Load {
             per_call: self.per_call.get(),
             watch: meter.map(|meter| CounterWatch::new(shard, meter, Some(self.mode))),
         };
+        let preemption = PreemptionWatch::begin();
         match schedule {
             None => sender.send_full(duration).await?,
             Some(schedule) => sender.send_on_time(schedule, duration).await?,
         }
+        let preempted = preemption.so_far();
         match self.mode {
             Mode::Acked => drain(shard).await?,
             Mode::BestEffort => settle(shard).await?,
@@ -225,6 +230,7 @@ impl Load {
             sends: after.counters.runs_sent - before.counters.runs_sent,
             best_effort_offered: after.counters.best_effort_offered
                 - before.counters.best_effort_offered,
+            preempted,
         })
     }
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{BenchError, Result},
     meter::Meter,
+    preempted::Preempted,
     stats::latency_histogram,
     subject::ThroughputSlice,
     workload::SIZE_BYTES_MAX,
@@ -33,6 +34,10 @@ pub struct LoadSlice {
     pub throughput: ThroughputSlice,
     /// Times of the stamped messages from when they were due to the peer's handler, in ns.
     pub latencies: Histogram<u64>,
+    /// What the sending shards waited for their cores.
+    pub sender_preempted: Preempted,
+    /// What the receiving ones did.
+    pub receiver_preempted: Preempted,
 }
 
 /// A node that sends, and a serving node whose sinks count.
@@ -102,13 +107,19 @@ impl Loader {
         let sent = self.send(load, duration, meter)?;
         drop(open);
         let received: Vec<SinkCounts> = self.client.end()?;
-        let mut slice =
-            LoadSlice { throughput: ThroughputSlice::default(), latencies: latency_histogram() };
+        let mut slice = LoadSlice {
+            throughput: ThroughputSlice::default(),
+            latencies: latency_histogram(),
+            sender_preempted: Preempted::default(),
+            receiver_preempted: Preempted::default(),
+        };
         for (sent, received) in sent.iter().zip(&received) {
             let part = checked_slice(load, sent, received)?;
             slice.throughput = together(&slice.throughput, &part);
             let latencies = received.latencies.histogram();
             slice.latencies.add(latencies).expect("histograms share their bounds");
+            slice.sender_preempted = slice.sender_preempted.plus(sent.preempted);
+            slice.receiver_preempted = slice.receiver_preempted.plus(received.preempted);
         }
         Ok(slice)
     }
@@ -214,6 +225,7 @@ mod tests {
             datagrams: 10,
             sends: 1,
             best_effort_offered: 100,
+            ..SendCounts::default()
         }
     }
 

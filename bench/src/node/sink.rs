@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{SHARDS_FLOW, bodies::read_stamp, owned::OwnedFlows};
 use crate::{
     control::{Answer, Order},
+    preempted::{Preempted, PreemptionWatch},
     stats::{HistogramCounts, latency_histogram, record_latency},
     tag::TagChecker,
 };
@@ -53,6 +54,9 @@ pub struct SinkCounts {
     /// their times then.
     #[serde(default)]
     pub before_due: u64,
+    /// What the shard waited for its core since the slice began.
+    #[serde(default)]
+    pub preempted: Preempted,
 }
 
 /// The state of the slice that runs.
@@ -67,6 +71,7 @@ pub(crate) struct Sink {
     before_due: u64,
     times: Option<(Instant, Instant)>,
     clock: Clock,
+    preemption: PreemptionWatch,
 }
 
 impl Sink {
@@ -82,6 +87,7 @@ impl Sink {
             before_due: 0,
             times: None,
             clock: Clock::new(),
+            preemption: PreemptionWatch::begin(),
         }
     }
 
@@ -141,6 +147,7 @@ impl Sink {
             flows: self.flows[..used].to_vec(),
             latencies: HistogramCounts::of(&self.latencies),
             before_due: self.before_due,
+            preempted: self.preemption.so_far(),
         }
     }
 }
@@ -218,7 +225,8 @@ mod tests {
         assert_eq!((counts.disordered, counts.missized, counts.bytes), (1, 1, 89));
         assert_eq!(counts.flows, [1, 5]);
         sink.begin(order());
-        assert_eq!(sink.counts(), SinkCounts::default());
+        let counts = sink.counts();
+        assert_eq!(counts, SinkCounts { preempted: counts.preempted, ..SinkCounts::default() });
         sink.handle(2, &body, Instant::from_nanos(4_000));
         assert_eq!(sink.counts().flows, [0, 0, 1]);
     }
