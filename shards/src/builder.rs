@@ -88,13 +88,14 @@ impl NodeBuilder {
         self
     }
 
-    /// A name for people, told to peers; at most 64 bytes. Default: none.
+    /// A name for people, told to peers; a longer one than 64 bytes is refused at the start. Default: none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// What the node is among those of its channels, told to peers; at most 64 bytes. Default: its name.
+    /// What the node is among those of its channels, told to peers; a longer one than 64 bytes is refused at the start. Default: its
+    /// name.
     pub fn role(mut self, role: impl Into<String>) -> Self {
         self.role = role.into();
         self
@@ -112,7 +113,7 @@ impl NodeBuilder {
         self
     }
 
-    /// A channel beside the default one, with a trust of its own; at most 63.
+    /// A channel beside the default one, with a trust of its own; more than 63 are refused at the start.
     pub fn channel(mut self, channel: Channel) -> Self {
         self.channels.push(channel);
         self
@@ -124,7 +125,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Where to listen: `"192.0.2.7:7530"`, `"[::]:7530"` for both address families, port 0 for any.
+    /// Where to listen: `"192.0.2.7:7530"`, `"[::]:7530"` for both address families, port 0 for any. A text that names no address is
+    /// refused at the start. Default: `"0.0.0.0:0"`.
     pub fn listen(mut self, address: impl ToSocketAddrs + ToString) -> Self {
         self.listen = lookup(address);
         self

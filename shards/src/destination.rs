@@ -140,12 +140,15 @@ impl Destination {
 
     /// Sends a request and waits for its reply, at most `timeout` from now, time without room or
     /// session included. A short reply may keep 2 KiB of memory, which it shares with others.
+    ///
+    /// Awaited, it fails with [`RequestError`](crate::RequestError): refused, expired, or why it could not be sent. Only a reply says
+    /// that it was handled; without one it may have been.
     #[inline]
     pub fn request(&self, body: &[u8], timeout: Duration) -> Request {
         Request::copied(&self.shared, self.flow.get(), body, self.shared.deadline(timeout))
     }
 
-    /// As [`Destination::request`], without copying the body.
+    /// As [`Destination::request`], without copying the body, which is let go when it was sent.
     pub fn request_owned(&self, body: impl Into<Bytes>, timeout: Duration) -> Request {
         let deadline = self.shared.deadline(timeout);
         let body = Question::Owned(body.into());

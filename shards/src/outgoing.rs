@@ -47,19 +47,20 @@ macro_rules! wishes {
 
         /// After this, counted from its sending, it is not sent any more and ends as [`Outcome::Expired`], unless it
         /// had arrived. One that arrived ends with its receiver's answer, which may come later: a flow on another shard than the
-        /// one that its messages come to answers when that shard does.
+        /// one that its messages come to answers when that shard does. Default: none.
         pub fn deadline(mut self, after: Duration) -> Self {
             self.wishes.deadline = Some(after);
             self
         }
 
-        /// Each datagram of it is sent again at most so often; then it is given up and ends as [`Outcome::Expired`].
+        /// Each datagram of it is sent again at most so often after losses, 0 for never; then it is given up and ends as
+        /// [`Outcome::Expired`], unless it had arrived. Default: as often as it takes.
         pub fn retries(mut self, times: u16) -> Self {
             self.wishes.options.retries = Some(times);
             self
         }
 
-        /// What goes first where several messages wait to be sent.
+        /// What goes first where several messages wait to be sent. Default: [`Priority::Normal`].
         pub fn priority(mut self, priority: Priority) -> Self {
             self.wishes.options.priority = priority;
             self

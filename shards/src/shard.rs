@@ -258,18 +258,20 @@ impl Shard {
         cubed_runtime::yield_now().await;
     }
 
-    /// Waits.
+    /// Waits so long, counted from this call. It ends in the shard's first turn after that, never before: who stands still in a handler
+    /// makes it late. Dropped, it waits for nothing.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         let deadline = self.shared.deadline(duration);
         Timers::sleep_until(&self.shared.timers, deadline.as_nanos())
     }
 
-    /// Waits until this instant.
+    /// As [`Shard::sleep`], until an instant of [`Shard::now`]'s clock. One that has passed is not waited for.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         Timers::sleep_until(&self.shared.timers, deadline.as_nanos())
     }
 
-    /// The time, read from the clock.
+    /// The time, read from the monotonic clock of this machine, which all shards and nodes on it share. Nanoseconds; of use only as a
+    /// distance to other readings.
     pub fn now(&self) -> Instant {
         self.shared.read_clock()
     }
