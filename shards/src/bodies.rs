@@ -22,6 +22,8 @@ impl SpareBodies {
     #[inline]
     pub(crate) fn copy(&self, body: &[u8]) -> Vec<u8> {
         let mut copy = self.spare.borrow_mut().pop().unwrap_or_default();
+        // Not twice as much as there was, which might be more than is taken back.
+        copy.reserve_exact(body.len());
         copy.extend_from_slice(body);
         copy
     }
@@ -86,6 +88,13 @@ mod tests {
         bodies.give(first);
         let second = bodies.copy(b"2nd");
         assert_eq!((second.as_ptr(), &second[..]), (place, &b"2nd"[..]));
+        bodies.give(second);
+        // Nor does a longer one make its buffer too large to be taken back.
+        for bytes in [SPARE_BODY_BYTES_MAX / 2 + 1, SPARE_BODY_BYTES_MAX, 1] {
+            bodies.give(bodies.copy(&vec![1; bytes]));
+            assert_eq!(bodies.spare.borrow().len(), 1, "{bytes} B");
+        }
+        bodies.spare.borrow_mut().clear();
         bodies.give(vec![0; SPARE_BODY_BYTES_MAX + 1]);
         assert!(bodies.spare.borrow().is_empty());
         for _ in 0..2 * SPARE_BODIES_MAX {
