@@ -80,7 +80,10 @@ fn a_browser_draws_every_plot_and_its_console_stays_silent() {
     for (command, plots) in [
         (&["latency"][..], &["percentiles", "rate", "latency", "cores"][..]),
         (&["throughput"], &["rate", "cores"]),
-        (&["saturate", "--step", "1k,2k", "--p99-below", "1s"], &["percentiles", "rate", "cores"]),
+        (
+            &["saturate", "--step", "1k,2k", "--p99-below", "1s"],
+            &["percentiles", "steps", "rate", "cores"],
+        ),
     ] {
         let page = report_page(folder.path(), command);
         let as_is = opened(chromium, &folder.path().join("report.html"), 1200);

@@ -1,4 +1,6 @@
-//! Which plots a report has: latency by percentile, rate and latency over time, how busy the cores were.
+//! Which plots a report has: latency by percentile and by rate, rate and latency over time, how busy the cores were.
+
+use serde_json::Value;
 
 use super::{
     Report,
@@ -15,7 +17,7 @@ const GAP_MAX: f64 = 0.02;
 
 /// Every plot of a report that has something to show.
 pub fn plots(report: &Report) -> Vec<Plot> {
-    [percentiles(report), rate(report), latency(report), cores(report)]
+    [percentiles(report), by_rate(report), rate(report), latency(report), cores(report)]
         .into_iter()
         .flatten()
         .collect()
@@ -53,6 +55,44 @@ fn percentile_label(decade: u32) -> String {
     let digits = decade.saturating_sub(2) as usize;
     let percentile = 100.0 - 100.0 / 10_f64.powi(decade as i32);
     format!("{percentile:.digits$} %")
+}
+
+/// Latency of each step of `saturate` by its rate, where two rates or more were tried.
+fn by_rate(report: &Report) -> Option<Plot> {
+    let steps = report.details.get("steps")?.as_array()?;
+    let line = |time: &str| {
+        let point = |step: &Value| {
+            let rate = step["planned_messages_per_second"].as_f64()?;
+            Some((rate, step["latency_us"][time].as_f64()?))
+        };
+        let mut points: Vec<(f64, f64)> = steps.iter().filter_map(point).collect();
+        points.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        points
+    };
+    let [p50, p99] = [line("p50"), line("p99")];
+    let ends = p50.first().zip(p50.last()).filter(|((first, _), (last, _))| first < last);
+    let ((first, _), (last, _)) = ends?;
+    let limit = report.details.get("p99_below_us").and_then(Value::as_f64);
+    let limit = limit.map(|limit| vec![(*first, limit), (*last, limit)]);
+    let rates: Vec<f64> = p50.iter().map(|(rate, _)| *rate).collect();
+    let lines =
+        [("p50", Some(p50), false), ("p99", Some(p99), false), ("limit of p99", limit, true)];
+    let series: Vec<Series> = lines
+        .into_iter()
+        .filter_map(|(name, line, is_reference)| {
+            Some(Series { name: name.into(), lines: vec![line?], is_reference })
+        })
+        .collect();
+    let x = Axis {
+        title: "messages per second, as planned".into(),
+        scale: Scale::fitting(rates.iter().copied()),
+        ticks: None,
+        label: rate_label,
+    };
+    let times: Vec<f64> =
+        series.iter().flat_map(|series| &series.lines[0]).map(|(_, us)| *us).collect();
+    let y = us_axis(report.times, times.iter().copied());
+    Some(Plot { id: "steps", title: "Latency by rate".into(), x, y, series })
 }
 
 fn rate(report: &Report) -> Option<Plot> {
@@ -197,6 +237,8 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     //! Goal: a plot for everything that was measured, none for what was not, and gaps stay gaps.
+    use serde_json::json;
+
     use super::*;
 
     fn report(cores: usize) -> Report {
@@ -225,6 +267,29 @@ mod tests {
         let mut without = report(0);
         without.intervals.iter_mut().for_each(|interval| interval.p50_us = None);
         assert_eq!(ids(&without), ["rate"]);
+    }
+
+    #[test]
+    fn steps_are_a_line_by_their_rates() {
+        let step = |rate: f64, p50: f64| {
+            let latency = json!({"p50": p50, "p99": p50 * 2.0});
+            json!({"planned_messages_per_second": rate, "latency_us": latency})
+        };
+        let silent = json!({"planned_messages_per_second": 9.0, "latency_us": null});
+        let of = |steps: Value| {
+            let report = Report::unmeasured("saturate", 64).with("p99_below_us", 200.0);
+            plots(&report.with("steps", steps))
+        };
+        let plots = of(json!([step(2e3, 40.0), step(1e3, 10.0), silent, step(4e3, 400.0)]));
+        let [plot] = plots.as_slice() else { panic!("{plots:?}") };
+        let lines = plot.series.iter().map(|series| series.lines[0].clone());
+        let wanted = [
+            vec![(1e3, 10.0), (2e3, 40.0), (4e3, 400.0)],
+            vec![(1e3, 20.0), (2e3, 80.0), (4e3, 800.0)],
+            vec![(1e3, 200.0), (4e3, 200.0)],
+        ];
+        assert_eq!((plot.id, lines.collect::<Vec<_>>()), ("steps", wanted.to_vec()));
+        assert!(of(json!([step(1e3, 5.0), step(1e3, 6.0)])).is_empty(), "one rate is no line");
     }
 
     #[test]
