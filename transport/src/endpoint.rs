@@ -208,9 +208,7 @@ impl Endpoint {
                 continue;
             }
             let peer = &mut self.peers[index as usize];
-            if peer.timer_at == Some(at) {
-                peer.timer_at = None;
-            }
+            peer.alarm.on_taken(at);
             self.handle_peer_timeout(now, index);
         }
         while let Some(waiting) = self.common.ends.requests.expire(now) {
@@ -326,8 +324,7 @@ impl Endpoint {
         };
         // What is due already was not late before now.
         let next = next.max(now);
-        if peer.timer_at.is_none_or(|at| next < at) {
-            peer.timer_at = Some(next);
+        if peer.alarm.set(next) {
             self.timers.push(Reverse((next, index)));
         }
     }

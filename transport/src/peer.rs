@@ -3,6 +3,7 @@
 //!
 //! What always holds: a message offered is in exactly one of `waiting`, the session's logs, or the tally.
 
+mod alarm;
 mod backlog;
 mod end;
 mod flows;
@@ -36,6 +37,7 @@ use crate::send_log::Waiter;
 use crate::session::{DormantSession, Session, write_association_datagram, write_close};
 use crate::time::Instant;
 use crate::values::Values;
+use alarm::Alarm;
 
 pub(crate) use greeting::open_greeting;
 pub(crate) use receive::Received;
@@ -125,8 +127,8 @@ pub(crate) struct Peer {
     pub(crate) is_ready: bool,
     /// The endpoint's count of lanes that last had this one: see [`Endpoint::take_sending`](crate::Endpoint::take_sending).
     pub(crate) counted_in: u32,
-    /// Earliest entry in the endpoint's timer heap.
-    pub(crate) timer_at: Option<Instant>,
+    /// Its entries in the endpoint's heap of timers.
+    pub(crate) alarm: Alarm,
 }
 
 impl Peer {
@@ -172,7 +174,7 @@ impl Peer {
             noticed_at: None,
             is_ready: false,
             counted_in: 0,
-            timer_at: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -185,7 +187,7 @@ impl Peer {
         limits: &Limits,
     ) -> Self {
         let mut peer = Self::new(id, id, channel, self.local, key, None, limits);
-        (peer.sessions, peer.timer_at) = (self.sessions, self.timer_at);
+        (peer.sessions, peer.alarm) = (self.sessions, self.alarm);
         (peer.is_ready, peer.counted_in) = (self.is_ready, self.counted_in);
         peer
     }

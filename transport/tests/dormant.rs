@@ -479,3 +479,18 @@ fn keys_that_grew_old_in_a_rest_are_replaced_when_they_are_used() {
     pair.fall_silent();
     pair.assert_one_session();
 }
+
+#[test]
+fn messages_now_and_then_leave_no_timer_each() {
+    let mut pair = Pair::new();
+    for _ in 0..500 {
+        pair.send(0, Service::Acknowledged, b"x");
+        pair.run(10 * MS);
+    }
+    let mut wakes = 0;
+    while let Some(next) = pair.ends.iter().filter_map(|(end, _)| end.poll_timeout()).min() {
+        wakes += 1;
+        pair.run(next.saturating_duration_since(pair.now));
+    }
+    assert!(wakes < 20, "{wakes} until both rest");
+}
