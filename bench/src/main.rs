@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use cubed_bench::cli::Cli;
+use cubed_bench::{cli::Cli, error::BenchError, interrupt};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -19,9 +19,12 @@ fn main() -> ExitCode {
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match cli.answer_signals().and_then(|()| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cubed-bench: {error}");
-            ExitCode::from(error.exit_status())
-        }
+        Err(error) => match interrupt::told(error) {
+            None => ExitCode::from(BenchError::Interrupted.exit_status()),
+            Some(error) => {
+                eprintln!("cubed-bench: {error}");
+                ExitCode::from(error.exit_status())
+            }
+        },
     }
 }
