@@ -1,6 +1,6 @@
 //! How long a loop that never sleeps stood still, which is the machine's doing and not the loop's.
 //!
-//! Given the time at each turn of a loop whose turns take some 20 us at most; what is longer than [`STALL_NANOS_MIN`] is a stall: a
+//! Given the time at each turn of a loop whose turns take some 20 us at most; what is longer than `STALL_NANOS_MIN` is a stall: a
 //! hypervisor that gave the core to another, an interrupt, another thread. Shorter ones are not seen.
 
 use serde::{Deserialize, Serialize};
