@@ -21,7 +21,7 @@ use crate::{
     meter::Meter,
     node::{
         bodies::Mode,
-        load::{BURST_BYTES_MAX, BURST_MESSAGES_MAX, drain, stats},
+        load::{BURST_BYTES_MAX, BURST_MESSAGES_MAX, PER_CALL, drain, stats},
         server::new_identity,
         watch::CounterWatch,
     },
@@ -162,8 +162,11 @@ impl CubedPeers {
             let peers = keys.iter().map(|key| resolve(&shard, *key)).collect::<Result<_>>()?;
             let watch = meter.map(|meter| CounterWatch::new(&shard, meter, Some(Mode::Acked)));
             let messages = vec![0; keys.len()];
-            let body = (0..visits.size_bytes).map(|index| (index * 31 + 7) as u8).collect();
-            let mut round = Round { shard: &shard, visits, table, peers, messages, body, watch };
+            let row = (BURST_BYTES_MAX / visits.size_bytes).clamp(1, PER_CALL.get());
+            let bytes = row.min(visits.messages) * visits.size_bytes;
+            let bodies =
+                (0..bytes).map(|index| (index % visits.size_bytes * 31 + 7) as u8).collect();
+            let mut round = Round { shard: &shard, visits, table, peers, messages, bodies, watch };
             round.run(duration).await
         })
     }
@@ -188,7 +191,8 @@ struct Round<'a> {
     table: Vec<u32>,
     peers: Vec<Destination>,
     messages: Vec<u64>,
-    body: Vec<u8>,
+    /// Those of one call, one behind the other.
+    bodies: Vec<u8>,
     watch: Option<CounterWatch>,
 }
 
@@ -239,19 +243,28 @@ impl Round<'_> {
         })
     }
 
-    /// Sends one visit's messages, or as many as there is room for; how many.
+    /// Sends one visit's messages, or as many as there is room for, by as few calls as one flow's sender; how many.
     #[inline]
     fn visit(&mut self, peer: usize) -> Result<usize> {
+        let Visits { messages, size_bytes, .. } = self.visits;
         let (to, next) = (&self.peers[peer], &mut self.messages[peer]);
-        for count in 0..self.visits.messages {
-            write_tag(&mut self.body, *next);
-            match to.try_send_acknowledged(&self.body) {
-                Ok(()) => *next += 1,
-                Err(SendError::Full) => return Ok(count),
+        let row_max = self.bodies.len() / size_bytes;
+        let mut sent = 0;
+        while sent < messages {
+            let row = &mut self.bodies[..row_max.min(messages - sent) * size_bytes];
+            for (number, body) in (*next..).zip(row.chunks_exact_mut(size_bytes)) {
+                write_tag(body, number);
+            }
+            match to.try_send_many(row.chunks_exact(size_bytes)) {
+                Ok(taken) => {
+                    *next += taken as u64;
+                    sent += taken;
+                }
+                Err(SendError::Full) => break,
                 Err(error) => return Err(BenchError::Peer(error.to_string())),
             }
         }
-        Ok(self.visits.messages)
+        Ok(sent)
     }
 }
 
