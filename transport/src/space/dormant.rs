@@ -112,6 +112,7 @@ mod tests {
     //! Goal: numbers go on and are used once, what came before counts as seen, a datagram is judged without being opened.
     use std::time::Duration;
 
+    use super::super::tests::header;
     use super::*;
     use crate::keys::{AssociationSecret, Role, Suite};
     use crate::limits::Limits;
@@ -127,17 +128,6 @@ mod tests {
         let limits = KeyLimits::new(suite, &Limits { forgeries_per_key: 8, ..Limits::default() });
         [Role::Dialler, Role::Responder]
             .map(|role| PacketSpace::new(secret.lane_keys(suite, role, 0, 0), limits, 41))
-    }
-
-    fn header(packet_number: u64) -> LaneHeader {
-        LaneHeader {
-            key_phase: false,
-            steering: 0,
-            association: 1,
-            sender_shard: 0,
-            ack_now: false,
-            packet_number,
-        }
     }
 
     fn sealed(space: &mut PacketSpace) -> (LaneHeader, Vec<u8>) {

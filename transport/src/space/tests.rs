@@ -19,16 +19,20 @@ fn space() -> PacketSpace {
     space
 }
 
-fn receive(space: &mut PacketSpace, packet_number: u64) {
-    let header = LaneHeader {
+/// The header of a datagram of the lane, without flags.
+pub(super) fn header(packet_number: u64) -> LaneHeader {
+    LaneHeader {
         key_phase: false,
         steering: 0,
         association: 1,
         sender_shard: 0,
         ack_now: false,
         packet_number,
-    };
-    space.on_received(NOW, &header, true, Duration::ZERO);
+    }
+}
+
+fn receive(space: &mut PacketSpace, packet_number: u64) {
+    space.on_received(NOW, &header(packet_number), true, Duration::ZERO);
 }
 
 /// Sends a datagram that acknowledges within `room` bytes; the ranges that it names.
